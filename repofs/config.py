@@ -1,0 +1,117 @@
+"""The settings of a repository: what may be set, its default, and where each value comes from.
+
+`settings.toml` in the repository directory; every key has a default, an unknown key or a wrong value is refused
+at start. Times are in seconds and sizes in bytes, and say so in their names.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from repofs.errors import SettingsError
+from repofs.model import Duplicates
+
+SETTINGS_FILE = "settings.toml"
+
+ChecksumAlgorithm = Literal[
+    "Adler-32", "CRC-32", "File-Size-64", "MD5-128", "Murmur3-32", "Murmur3-128", "SHA1-160", "SHA-256", "BLAKE3"
+]
+Seconds = Annotated[float, Field(ge=0.1, le=86_400.0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class Repository(_Section):
+    template: str = "%user%_%userId%//%year%-%month%/%day%/%time%"
+    institution: str = ""  # what %institution% becomes
+
+
+class Drops(_Section):
+    settle_seconds: Seconds = 3.0  # quiet time of a file before it is imported
+    directory_settle_seconds: Seconds = 10.0  # the same for a directory that is one drop
+    empty_file_factor: Annotated[int, Field(ge=1, le=1000)] = 10  # an empty file waits this many settle times
+    directory_formats: tuple[str, ...] = (".zarr", ".n5")  # directories that are one drop
+    table_formats: tuple[str, ...] = (".tiledb",)  # directories that are never imported
+    temporary_names: tuple[str, ...] = (
+        ".*", "*.part", "*.partial", "*.filepart", "*.crdownload", "*.download", "*.tmp", "*.temp",
+        "*.swp", "*.swx", "*~", "#*#", "~$*", "4913", "Thumbs.db", "desktop.ini",
+    )  # fmt: skip
+    exclude: tuple[str, ...] = ()
+    duplicates: Duplicates = Duplicates.IMPORT
+
+
+class Imports(_Section):
+    checksum_algorithm: ChecksumAlgorithm = "SHA1-160"
+    parallel: Annotated[int, Field(ge=1, le=256)] = 4  # files hashed at a time
+    attempts: Annotated[int, Field(ge=1, le=100)] = 3  # crashes on one file before it is failed
+
+
+class Readers(_Section):
+    workers: Annotated[int, Field(ge=1, le=64)] = 2
+    timeout_seconds: Annotated[float, Field(ge=0.1, le=3600.0)] = 60.0
+    memory_bytes: Annotated[int, Field(ge=256 << 20)] = 2 << 30
+
+
+class Mount(_Section):
+    cache_seconds: Annotated[float, Field(ge=0.0, le=86_400.0)] = 3600.0  # how long the kernel keeps names, attributes
+
+
+class Log(_Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Settings(_Section):
+    """All settings of one repository, checked."""
+
+    repository: Repository = Repository()
+    drops: Drops = Drops()
+    imports: Imports = Imports()
+    readers: Readers = Readers()
+    mount: Mount = Mount()
+    log: Log = Log()
+
+
+def load(repository: Path) -> Settings:
+    """Read the settings of *repository*; all defaults where it has no settings file.
+
+    Raises SettingsError naming each key, its value and what is allowed.
+    """
+    path = repository / SETTINGS_FILE
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Settings()
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not TOML: {error}") from error
+    try:
+        return Settings.model_validate(raw)
+    except ValidationError as error:
+        raise SettingsError("; ".join(_sentence(path, one) for one in error.errors())) from error
+
+
+def _sentence(path: Path, error: object) -> str:
+    assert isinstance(error, dict)
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"{path}: {key} is not a setting: allowed are {', '.join(known_keys())}"
+    return f"{path}: {key} = {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+def known_keys() -> list[str]:
+    """Return every setting as ``section.key``."""
+    return [f"{section}.{key}" for section, model in Settings() for key in type(model).model_fields]
+
+
+def explain(settings: Settings) -> list[tuple[str, object, str]]:
+    """Return (key, value, where it comes from) for every setting; the last is a file's name or "default"."""
+    return [
+        (f"{section}.{key}", value, SETTINGS_FILE if key in model.model_fields_set else "default")
+        for section, model in settings
+        for key, value in model
+    ]

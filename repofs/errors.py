@@ -1,0 +1,85 @@
+"""One family of errors. Each is an OSError that carries its errno, so that `except OSError` at a door serves
+the kernel's refusals and the house's alike; the message is one sentence that says what to do next."""
+
+from __future__ import annotations
+
+import errno
+
+
+class RepofsError(OSError):
+    """Something that a user or an administrator can mend; shown as one sentence, without a traceback."""
+
+    code = errno.EIO
+
+    def __init__(self, message: str) -> None:
+        super().__init__(self.code, message)
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class InvalidValue(RepofsError):
+    """A value that is not of the form asked for."""
+
+    code = errno.EINVAL
+
+
+class InvalidName(InvalidValue):
+    """A name that the repository keeps for itself."""
+
+
+class SettingsError(InvalidValue):
+    """The settings file has an unknown key or a wrong value."""
+
+
+class NotFound(RepofsError):
+    """No such object, experimenter, group or path."""
+
+    code = errno.ENOENT
+
+
+class AlreadyExists(RepofsError):
+    """An object of that name is there already."""
+
+    code = errno.EEXIST
+
+
+class NotPermitted(RepofsError):
+    """The act is refused to everybody: an original is immutable, an import directory indivisible."""
+
+    code = errno.EPERM
+
+
+class AccessDenied(RepofsError):
+    """The act is refused to this caller."""
+
+    code = errno.EACCES
+
+
+class Busy(RepofsError):
+    """Somebody else holds it: a second daemon, a mount point in use, a directory in the middle of its import."""
+
+    code = errno.EBUSY
+
+
+class NotARepository(NotFound):
+    """The directory is not a repository."""
+
+
+class DaemonUnreachable(RepofsError):
+    """No daemon answers for this repository."""
+
+    code = errno.ECONNREFUSED
+
+
+class ChangedWhileReading(RepofsError):
+    """The bytes changed under the importer: it will be tried again when the file is quiet."""
+
+    code = errno.EAGAIN
+
+
+class ReaderFailed(RepofsError):
+    """A reader broke, ran out of time or memory on a file."""
+
+    code = errno.EIO

@@ -1,0 +1,54 @@
+"""The life of an import: the states of a drop and an original, and the steps that are allowed.
+
+One table; `docs/design.md` draws it from here. The only writer of a state in the catalogue is
+`catalog.imports.advance`, which asks `check` first.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """What ``user.repofs.state`` says. In the order of concern: the worst of a directory comes last."""
+
+    IMPORTED = "imported"
+    SETTLING = "settling"
+    IMPORTING = "importing"
+    WRITING = "writing"
+    INCOMPLETE = "incomplete"
+    DUPLICATE = "duplicate"
+    OFFLINE = "offline"
+    MISSING = "missing"
+    FAILED = "failed"
+    ALTERED = "altered"
+
+
+TRANSITIONS: dict[State, frozenset[State]] = {
+    State.WRITING: frozenset({State.SETTLING, State.INCOMPLETE}),
+    State.INCOMPLETE: frozenset({State.WRITING, State.SETTLING}),
+    State.SETTLING: frozenset({State.WRITING, State.IMPORTING}),
+    State.IMPORTING: frozenset({State.IMPORTED, State.FAILED, State.DUPLICATE, State.SETTLING}),
+    State.FAILED: frozenset({State.SETTLING, State.WRITING}),
+    State.DUPLICATE: frozenset({State.SETTLING, State.WRITING}),
+    State.IMPORTED: frozenset({State.ALTERED, State.MISSING, State.OFFLINE}),
+    State.ALTERED: frozenset({State.IMPORTED}),
+    State.MISSING: frozenset({State.IMPORTED}),
+    State.OFFLINE: frozenset({State.IMPORTED}),
+}
+
+RESTING = frozenset({State.IMPORTED, State.INCOMPLETE, State.DUPLICATE, State.FAILED,
+                     State.ALTERED, State.MISSING, State.OFFLINE})  # fmt: skip
+"""States that nothing but a person changes: who waits for an import waits for one of these."""
+
+
+def check(current: State, new: State) -> None:
+    """Refuse a step that the table does not have (ValueError: a fault of the house, not of a user)."""
+    if new not in TRANSITIONS[current]:
+        raise ValueError(f"no way from {current} to {new}")
+
+
+def worst(states: dict[State, int]) -> State | None:
+    """Return the state of most concern among those with a count, or None when there is none."""
+    order = list(State)
+    return max((s for s, n in states.items() if n), key=order.index, default=None)

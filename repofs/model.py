@@ -1,0 +1,209 @@
+"""The words of the house: identities, people, drops, originals, and what is found inside files.
+
+Plain values that travel between floors. Nothing here touches a file, a database or a clock.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple, NewType
+
+from repofs.errors import InvalidValue
+from repofs.lifecycle import State
+
+ExperimenterId = NewType("ExperimenterId", int)
+GroupId = NewType("GroupId", int)
+ImportId = NewType("ImportId", int)
+FilesetId = NewType("FilesetId", int)
+ImageId = NewType("ImageId", int)
+OriginalFileId = NewType("OriginalFileId", int)
+
+
+class ObjectRef(NamedTuple):
+    """An object of the catalogue as people write it: ``Fileset:17``."""
+
+    kind: str
+    id: int
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.id}"
+
+    @classmethod
+    def parse(cls, text: str) -> ObjectRef:
+        """Read ``Kind:id``; InvalidValue when *text* is not of that form."""
+        match = re.fullmatch(r"([A-Z][A-Za-z]+):([1-9][0-9]{0,17})", text)
+        if match is None:
+            raise InvalidValue(f"{text!r} is not an object: write for example Fileset:17 or Image:101")
+        return cls(match[1], int(match[2]))
+
+
+class PermissionLevel(StrEnum):
+    """OMERO's four levels of a group, by the names that its web client shows."""
+
+    PRIVATE = "private"
+    READ_ONLY = "read-only"
+    READ_ANNOTATE = "read-annotate"
+    READ_WRITE = "read-write"
+
+    @property
+    def omero(self) -> str:
+        """The six letters of OMERO's ``%perms%``."""
+        return {
+            PermissionLevel.PRIVATE: "rw----",
+            PermissionLevel.READ_ONLY: "rwr---",
+            PermissionLevel.READ_ANNOTATE: "rwra--",
+            PermissionLevel.READ_WRITE: "rwrw--",
+        }[self]
+
+
+class Transfer(StrEnum):
+    """How the bytes of a fileset came: OMERO's seven, and reflink."""
+
+    UPLOAD = "upload"
+    UPLOAD_RM = "upload_rm"
+    LN = "ln"
+    LN_RM = "ln_rm"
+    LN_S = "ln_s"
+    CP = "cp"
+    CP_RM = "cp_rm"
+    REFLINK = "reflink"
+
+
+class Duplicates(StrEnum):
+    """What happens to a drop whose bytes its owner has already imported."""
+
+    IMPORT = "import"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How drops of one directory are treated; ``user.repofs.policy`` overrides the settings."""
+
+    settle_seconds: float
+    duplicates: Duplicates
+    exclude: tuple[str, ...] = ()  # fnmatch patterns of names that are never imported by themselves
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of an import log: when (nanoseconds since the epoch, UTC) and what."""
+
+    time_ns: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """A drop that has been quiet for its settle time, as the mount hands it to the importer.
+
+    It travels with one descriptor: of the file, or of the directory when the whole directory
+    is one drop (``.zarr``), so that a rename on the way changes nothing.
+    """
+
+    token: int  # names this drop between mount and importer until its Outcome
+    user_directory: bytes  # b"alice_2"
+    path: bytes  # below the user directory: b"ProjectX/DatasetY/scan.tif"
+    is_directory: bool
+    target: str | None  # user.repofs.target of the nearest directory that has one
+    policy: Policy
+    events: tuple[Event, ...]  # everything since the first create, oldest first
+    actor_uid: int  # who wrote it
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the importer made of a Drop. *state* is imported, failed, duplicate or settling (try again)."""
+
+    token: int
+    state: State
+    error: str | None = None
+    fileset: int | None = None
+    import_directory: bytes | None = None  # below the user directory
+
+
+# --- marks: what the backing inode itself says of a file ---------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The last writer ended well and left the file like this. Its absence after a crash means incomplete."""
+
+    size: int  # bytes
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The import of these bytes (size, mtime) failed or found a duplicate; the file stays its owner's."""
+
+    size: int  # bytes
+    mtime_ns: int
+    state: State  # failed or duplicate
+    error: str  # one sentence, and what to do
+    log: str  # path in the mount
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """These bytes are an original: immutable, known to the catalogue by these ids."""
+
+    original: int
+    fileset: int
+    images: tuple[int, ...]
+    checksum: str  # "SHA1-160:…"
+    transfer: Transfer
+    imported: str  # ISO 8601, UTC
+    user_directory: str
+    import_directory: str  # below the user directory; the log is this plus ".log"
+    name: str  # below the import directory
+    importing: int  # the row of imports
+    note: str | None = None  # why there is no image, in the reader's words
+
+
+Mark = Closed | Refused | Original
+
+
+# --- what a reader finds inside a file ----------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    name: str | None = None
+    color: str | None = None  # "#RRGGBB"
+    excitation_nm: float | None = None
+    emission_nm: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """One image of a fileset. Sizes are in pixels, planes and time points; None means that the file does not say."""
+
+    name: str
+    series: int
+    size_x: int
+    size_y: int
+    size_z: int
+    size_c: int  # colour samples counted as channels
+    size_t: int
+    pixel_type: str  # OMERO's names: int8 uint8 int16 uint16 int32 uint32 float double complex double-complex bit
+    rgb: bool = False
+    big_endian: bool = False
+    physical_size_x_um: float | None = None
+    physical_size_y_um: float | None = None
+    physical_size_z_um: float | None = None
+    time_increment_s: float | None = None
+    acquired: str | None = None  # ISO 8601 as the file says, no time zone added
+    channels: tuple[Channel, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """What the readers say of a fileset: its format, images, raw metadata, or why there are none."""
+
+    format: str | None = None  # "TIFF", "OME-TIFF", …
+    images: tuple[ImageInfo, ...] = ()
+    original_metadata: dict[str, str] = field(default_factory=dict)
+    note: str | None = None  # one sentence when there is no image or the file is not whole

@@ -1,0 +1,118 @@
+"""The extended attributes that users see: their names, what each is, and how their values are read.
+
+`docs/reference/attributes.md` explains each; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import json
+from enum import Enum
+
+from repofs.errors import InvalidValue
+from repofs.model import Duplicates, Policy
+
+PREFIX = b"user.repofs."
+MARK = PREFIX + b"mark"  # on backing inodes only; never shown
+
+
+class Kind(Enum):
+    FACT = "fact"  # listed; setting it: ignored on a drop (a copying tool re-issues it), EPERM otherwise
+    UNLISTED = "read, unlisted"
+    COMMAND = "command"  # never listed, reading answers ENODATA
+    SETTING = "setting"  # listed, read and written by the owner
+
+
+KINDS: dict[str, Kind] = {
+    "state": Kind.FACT,
+    "error": Kind.FACT,
+    "fileset": Kind.FACT,
+    "images": Kind.FACT,
+    "original": Kind.FACT,
+    "checksum": Kind.FACT,
+    "transfer": Kind.FACT,
+    "imported": Kind.FACT,
+    "log": Kind.FACT,
+    "metadata": Kind.UNLISTED,
+    "origin": Kind.UNLISTED,
+    "tables": Kind.UNLISTED,
+    "import": Kind.COMMAND,
+    "target": Kind.SETTING,
+    "policy": Kind.SETTING,
+}
+
+
+class ImportCommand(Enum):
+    NOW = "now"
+    RETRY = "retry"
+    CANCEL = "cancel"
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode("utf-8").rstrip("\n\0")
+    except UnicodeDecodeError as error:
+        raise InvalidValue("the value is not UTF-8 text") from error
+
+
+def decode_import(value: bytes) -> ImportCommand:
+    """Read the value of ``user.repofs.import``."""
+    text = _text(value)
+    try:
+        return ImportCommand(text)
+    except ValueError:
+        raise InvalidValue(f"import={text!r}: allowed are now, retry, cancel") from None
+
+
+def decode_target(value: bytes) -> str:
+    """Read the value of ``user.repofs.target``: ``Kind:id`` or ``Kind:name:X``."""
+    text = _text(value)
+    kind, _, rest = text.partition(":")
+    if kind not in ("Project", "Dataset") or not rest or rest == "name:":
+        raise InvalidValue(f"target={text!r}: write Dataset:12, Dataset:name:X, Project:3 or Project:name:X")
+    if not rest.startswith("name:") and not (rest.isascii() and rest.isdigit() and int(rest) > 0):
+        raise InvalidValue(f"target={text!r}: {rest!r} is neither a number above 0 nor name:X")
+    return text
+
+
+def decode_policy(value: bytes, default: Policy) -> Policy:
+    """Read the value of ``user.repofs.policy``, a JSON object, over *default*."""
+
+    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        keys = [key for key, _ in pairs]
+        if len(set(keys)) != len(keys):
+            raise InvalidValue("policy: a key stands twice")
+        return dict(pairs)
+
+    try:
+        raw = json.loads(_text(value), object_pairs_hook=unique)
+    except json.JSONDecodeError as error:
+        raise InvalidValue(f"policy: not JSON: {error}") from error
+    if not isinstance(raw, dict):
+        raise InvalidValue('policy: write a JSON object, for example {"settle_seconds": 60}')
+    unknown = set(raw) - {"settle_seconds", "duplicates", "exclude"}
+    if unknown:
+        raise InvalidValue(f"policy: unknown {', '.join(sorted(unknown))}: allowed are settle_seconds, duplicates, exclude")
+    return Policy(
+        settle_seconds=_settle(raw.get("settle_seconds", default.settle_seconds)),
+        duplicates=_duplicates(raw.get("duplicates", default.duplicates)),
+        exclude=_exclude(raw.get("exclude", list(default.exclude))),
+    )
+
+
+def _settle(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.1 <= value <= 86_400:
+        raise InvalidValue(f"policy: settle_seconds = {value!r}: a number from 0.1 to 86400")
+    return float(value)
+
+
+def _duplicates(value: object) -> Duplicates:
+    try:
+        return Duplicates(str(value))
+    except ValueError:
+        raise InvalidValue(f"policy: duplicates = {value!r}: allowed are import, refuse") from None
+
+
+def _exclude(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(pattern, str) for pattern in value):
+        raise InvalidValue('policy: exclude: write a list of patterns, for example ["*.log"]')
+    return tuple(value)
