@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import NamedTuple, NewType
 
@@ -93,6 +94,10 @@ class Event:
 
     time_ns: int
     text: str
+
+    def __str__(self) -> str:
+        when = datetime.fromtimestamp(self.time_ns / 1e9, UTC)
+        return f"{when:%Y-%m-%dT%H:%M:%S}.{self.time_ns // 1_000_000 % 1000:03d}Z {self.text}"
 
 
 @dataclass(frozen=True, slots=True)

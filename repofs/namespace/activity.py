@@ -1,0 +1,30 @@
+"""What is known of a drop while it is written, settles and is imported. Kept in memory: what must outlive
+the daemon is a mark on the backing inode."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from repofs.model import Event
+
+_MOST_EVENTS = 1000  # an appending instrument reopens its file for days
+
+
+@dataclass(slots=True)
+class Activity:
+    """One drop's life so far. A directory that is one drop counts the writers of all files below it."""
+
+    actor_uid: int  # who wrote last
+    writers: int = 0  # open handles that may write
+    dirty: bool = False  # written since the last positive mark
+    ended_badly: str | None = None  # why the bytes may not be whole: a killed writer, a full disk
+    sealed: bool = False  # the importer has it: nobody may change it
+    told: bool = False  # import=now: neither its name nor the clock matters
+    settling: bool = False  # the inbox has its clock
+    events: list[Event] = field(default_factory=list)
+
+    def note(self, text: str) -> None:
+        """Add a line to the import log."""
+        if len(self.events) < _MOST_EVENTS:
+            self.events.append(Event(time.time_ns(), text))

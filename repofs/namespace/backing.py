@@ -1,0 +1,124 @@
+"""Reaching backing files: by a descriptor of their directory and their name, never by a joined path.
+
+A joined path may exceed PATH_MAX and may lead elsewhere after a rename; a descriptor does neither.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections import OrderedDict
+from pathlib import Path
+
+from repofs.namespace.nodes import InodeTable, Node
+
+_MOST_DESCRIPTORS = 1024
+RENAME_NOREPLACE = 1
+RENAME_EXCHANGE = 2
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def renameat2(from_fd: int, name: bytes, to_fd: int, new_name: bytes, flags: int) -> None:
+    """rename(2) with flags; Python's own has none."""
+    if _libc.renameat2(from_fd, name, to_fd, new_name, ctypes.c_uint(flags)) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+class Backing:
+    """The backing tree: directory descriptors, and system calls on a node by whichever way leads to it."""
+
+    def __init__(self, managed: Path) -> None:
+        self.root_fd = os.open(managed, os.O_PATH | os.O_DIRECTORY)
+        status = os.fstat(self.root_fd)
+        self.table = InodeTable(status.st_dev, status.st_ino)
+        self._descriptors: OrderedDict[Node, int] = OrderedDict()
+
+    def close(self) -> None:
+        for fd in self._descriptors.values():
+            os.close(fd)
+        self._descriptors.clear()
+        os.close(self.root_fd)
+
+    def directory(self, node: Node) -> int:
+        """Return an O_PATH descriptor of directory *node*; it is good until the next `trim`.
+
+        Raises FileNotFoundError when the directory has been removed.
+        """
+        missing: list[Node] = []
+        while node is not self.table.root:
+            fd = self._descriptors.get(node)
+            if fd is not None:
+                self._descriptors.move_to_end(node)
+                break
+            if not node.names:
+                raise FileNotFoundError(errno.ENOENT, "the directory has been removed")
+            missing.append(node)
+            node = node.names[0][0]
+        else:
+            fd = self.root_fd
+        for node in reversed(missing):
+            fd = os.open(node.names[0][1], os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
+            self._descriptors[node] = fd
+        return fd
+
+    def trim(self) -> None:
+        """Close the descriptors not used for longest. Called where an operation begins, so none is in use."""
+        while len(self._descriptors) > _MOST_DESCRIPTORS:
+            os.close(self._descriptors.popitem(last=False)[1])
+
+    def forget_directory(self, node: Node) -> None:
+        """Close the descriptor of a directory that was removed."""
+        fd = self._descriptors.pop(node, None)
+        if fd is not None:
+            os.close(fd)
+
+    def where(self, node: Node) -> tuple[int, bytes]:
+        """Return (directory descriptor, name) of *node*. FileNotFoundError when it has no name any more."""
+        if not node.names:
+            raise FileNotFoundError(errno.ENOENT, "the file has been removed")
+        parent, name = node.names[0]
+        return self.directory(parent), name
+
+    def status(self, node: Node) -> os.stat_result:
+        """lstat *node*, open-unlinked files included. ESTALE when its name leads to another inode by now."""
+        if node is self.table.root:
+            return os.fstat(self.root_fd)
+        if node.handles:
+            return os.fstat(next(iter(node.handles)))
+        fd, name = self.where(node)
+        result = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        if result.st_ino != node.ino:
+            raise OSError(errno.ESTALE, "the backing file was replaced behind the mount's back")
+        return result
+
+    def path(self, node: Node) -> bytes:
+        """Return a path to *node* for calls that take no descriptor (extended attributes); never keep it."""
+        if node is self.table.root:
+            return b"/proc/self/fd/%d" % self.root_fd
+        if node.handles:
+            return b"/proc/self/fd/%d" % next(iter(node.handles))
+        return b"/proc/self/fd/%d/%s" % self.where(node)
+
+    def follows(self, node: Node) -> bool:
+        """Whether `path(node)` ends in a magic link that must be followed."""
+        return node is self.table.root or bool(node.handles)
+
+    def open(self, node: Node, flags: int) -> int:
+        """Open *node* itself, never what a symbolic link of its name leads to."""
+        if node is self.table.root:
+            return os.open(b".", flags | os.O_CLOEXEC, dir_fd=self.root_fd)
+        fd, name = self.where(node)
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+
+    def path_below(self, top: Node, node: Node) -> bytes:
+        """Return the names from directory *top* down to *node*, joined by slashes; b"" for *top* itself."""
+        parts: list[bytes] = []
+        while node is not top:
+            if not node.names:
+                raise FileNotFoundError(errno.ENOENT, "the file has been removed")
+            node, name = node.names[0]
+            parts.append(name)
+        return b"/".join(reversed(parts))

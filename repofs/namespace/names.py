@@ -1,0 +1,91 @@
+"""What a name means: which area a directory belongs to, which names are refused, temporary, or one drop."""
+
+from __future__ import annotations
+
+import fnmatch
+import functools
+import re
+
+from repofs.config import Drops
+from repofs.errors import InvalidName, NotPermitted
+from repofs.namespace.nodes import Area, Node
+
+STAGING = b".staging"  # imports in the making: not shown
+OWN = b".repofs"
+
+# What TileDB makes inside an array or a group; the directory that holds one of these is a table, whatever its name.
+_TABLE_PARTS = frozenset({b"__schema", b"__fragments", b"__commits", b"__meta", b"__fragment_meta", b"__labels", b"__group"})
+
+
+class Names:
+    """The rules of one repository's names. *reserved* matches the names that import directories take."""
+
+    def __init__(self, reserved: re.Pattern[bytes], drops: Drops) -> None:
+        self.reserved = reserved
+        self._temporary = _any_of(drops.temporary_names)
+        self._excluded = _any_of(drops.exclude)
+        self._directory_formats = tuple(suffix.encode().lower() for suffix in drops.directory_formats)
+        self._table_formats = tuple(suffix.encode().lower() for suffix in drops.table_formats)
+
+    def area(self, parent: Node, name: bytes) -> Area:
+        """Return the area of the directory *name* in *parent*."""
+        match parent.area:
+            case Area.ROOT:
+                return Area.OWN if name == OWN else Area.USER
+            case Area.USER:
+                return Area.IMPORTS if self.reserved.fullmatch(name) else Area.DROPS
+            case area:
+                return area
+
+    def hidden(self, parent: Node, name: bytes) -> bool:
+        return parent.area is Area.ROOT and name == STAGING
+
+    def require_changeable(self, parent: Node, name: bytes) -> None:
+        """Refuse to make, remove or rename *name* in *parent* where users make no names."""
+        match parent.area:
+            case Area.ROOT:
+                raise NotPermitted("user directories are made by the administrator: repofs user add")
+            case Area.IMPORTS:
+                raise NotPermitted("names in an import directory are not changed one by one")
+            case Area.OWN:
+                raise NotPermitted(".repofs is kept by repofs itself")
+            case Area.USER if self.reserved.fullmatch(name):
+                raise InvalidName(f"{name.decode(errors='replace')} is a name that import directories take: choose another")
+
+    def temporary(self, name: bytes) -> bool:
+        """Whether a copying program or an editor will rename *name* when it is done."""
+        return self._temporary.fullmatch(name) is not None
+
+    def excluded(self, name: bytes, patterns: tuple[str, ...]) -> bool:
+        """Whether *name* is never imported by itself, by the settings or a directory's *patterns*."""
+        return self._excluded.fullmatch(name) is not None or _any_of(patterns).fullmatch(name) is not None
+
+    def unit(self, node: Node) -> Node | None:
+        """Return what *node* is imported as: itself, the outermost directory format around it, or None in a table."""
+        found = node if node.is_file else None
+        here = node
+        while here.names:
+            parent, name = here.names[0]
+            if here.is_directory:
+                lower = name.lower()
+                if lower.endswith(self._table_formats):
+                    return None
+                if lower.endswith(self._directory_formats):
+                    found = here
+                if name in _TABLE_PARTS:
+                    return None
+            if parent.area in (Area.ROOT, Area.IMPORTS, Area.OWN):
+                return None
+            if parent.area is Area.USER:
+                break
+            here = parent
+        return found
+
+
+@functools.lru_cache(maxsize=256)
+def _any_of(patterns: tuple[str, ...]) -> re.Pattern[bytes]:
+    """Return what matches when one of the fnmatch *patterns* does, without regard to case; never for none."""
+    joined = "|".join(fnmatch.translate(pattern) for pattern in patterns) or "(?!)"
+    return re.compile(joined.encode(), re.IGNORECASE | re.DOTALL)
+
+

@@ -1,0 +1,139 @@
+"""How a file stands: its mark, its state, and the policy and target of the directories above it."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from repofs import xattrs
+from repofs.config import Drops as DropSettings
+from repofs.errors import Busy, NotPermitted
+from repofs.lifecycle import State
+from repofs.model import Closed, Mark, Original, Policy, Refused
+from repofs.namespace.backing import Backing
+from repofs.namespace.names import Names
+from repofs.namespace.nodes import UNKNOWN, Area, Node
+from repofs.repository.marks import Marks
+
+_NO_ATTRIBUTE = (errno.ENODATA, errno.EOPNOTSUPP)
+_AGAIN = "write it again, rename it, or set user.repofs.import=now"
+_TOLD = "or told by user.repofs.import=now"
+
+
+class Standing:
+    """Answers about nodes; changes nothing but the marks it remembers."""
+
+    def __init__(self, backing: Backing, names: Names, marks: Marks, settings: DropSettings) -> None:
+        self.backing = backing
+        self.names = names
+        self.marks = marks
+        self._settings = settings
+        self._default = Policy(settings.settle_seconds, settings.duplicates)
+        self.sealed_directories = 0  # while 0, nobody climbs to look for one
+
+    def mark(self, node: Node) -> Mark | None:
+        """Return the mark of *node* as far as it holds: Closed and Refused count only for the bytes they saw."""
+        if node.mark is UNKNOWN:
+            node.mark = self.marks.read(self.backing.path(node)) if node.is_file else None
+        mark = node.mark
+        if isinstance(mark, (Closed, Refused)):
+            status = self.backing.status(node)
+            if (mark.size, mark.mtime_ns) != (status.st_size, status.st_mtime_ns):
+                return None
+        return mark
+
+    def state(self, node: Node) -> tuple[State, str | None] | None:
+        """Return (state, error) of a file, or None for what is never imported: links, tables, logs."""
+        if not node.is_file:
+            return None
+        mark = self.mark(node)
+        if isinstance(mark, Original):
+            return State.IMPORTED, mark.note
+        unit = self.names.unit(node)
+        if unit is None:
+            return None
+        if unit.activity is not None and unit.activity.sealed:
+            return State.IMPORTING, None
+        if node.activity is not None and node.activity.dirty:
+            return State.WRITING, None
+        if isinstance(mark, Refused):
+            return mark.state, mark.error
+        if mark is None:
+            return State.INCOMPLETE, f"its writer did not end well: {_AGAIN}"
+        reason = self.waits_for_name(unit)
+        return (State.INCOMPLETE, reason) if reason else (State.SETTLING, None)
+
+    def waits_for_name(self, unit: Node) -> str | None:
+        """Return why a drop of this name does not settle, or None when it does."""
+        if unit.activity is not None and unit.activity.told:
+            return None
+        name = unit.names[0][1]
+        if self.names.temporary(name):
+            return f"a temporary name: imported once it is renamed, {_TOLD}"
+        if self.names.excluded(name, self.policy(unit).exclude):
+            return f"excluded by its name: imported only once it is renamed, {_TOLD}"
+        return None
+
+    def require_writable(self, node: Node) -> None:
+        """Refuse to change the bytes of an original, or of a drop that is being imported, for anybody."""
+        if isinstance(self.mark(node), Original):
+            raise NotPermitted("an original is immutable: write a new file, and that is imported")
+        unit = self.names.unit(node)
+        if unit is not None and unit.activity is not None and unit.activity.sealed:
+            raise NotPermitted("it is being imported, and its bytes are an original's by now")
+
+    def require_changeable(self, directory: Node, name: bytes) -> None:
+        """The one gate of every operation that makes, removes or renames *name* in *directory*."""
+        self.names.require_changeable(directory, name)
+        if not self.sealed_directories:
+            return
+        here = directory
+        while here.names:
+            if here.activity is not None and here.activity.sealed:
+                raise Busy("the directory is being imported: try again when it is done")
+            here = here.names[0][0]
+
+    def user_directory(self, node: Node) -> Node:
+        """Return the user directory that *node* lies in."""
+        while node.names and node.area is not Area.USER:
+            node = node.names[0][0]
+        return node
+
+    def policy(self, node: Node) -> Policy:
+        """Return the policy of the nearest directory that sets one, over the settings."""
+        raw = self._inherited(node, b"policy")
+        return self._default if raw is None else xattrs.decode_policy(raw, self._default)
+
+    def target(self, node: Node) -> str | None:
+        """Return the target of the nearest directory that sets one."""
+        raw = self._inherited(node, b"target")
+        return None if raw is None else xattrs.decode_target(raw)
+
+    def settle_seconds(self, unit: Node) -> float:
+        """Return how long *unit* must be quiet; an empty file waits for its content (Samba makes it first)."""
+        quiet = self.policy(unit).settle_seconds
+        if unit.is_directory:
+            return max(quiet, self._settings.directory_settle_seconds)
+        if self.backing.status(unit).st_size == 0:
+            return quiet * self._settings.empty_file_factor
+        return quiet
+
+    def _inherited(self, node: Node, name: bytes) -> bytes | None:
+        while node.names:
+            node = node.names[0][0] if not node.is_directory else node
+            value = self.setting(node, name)
+            if value is not None or node.area in (Area.USER, Area.ROOT):
+                return value
+            node = node.names[0][0]
+        return None
+
+    def setting(self, directory: Node, name: bytes) -> bytes | None:
+        """Return a ``user.repofs.*`` setting as it stands on *directory*, or None."""
+        try:
+            return os.getxattr(
+                self.backing.path(directory), xattrs.PREFIX + name, follow_symlinks=self.backing.follows(directory)
+            )
+        except OSError as error:
+            if error.errno in _NO_ATTRIBUTE:
+                return None
+            raise
