@@ -1,0 +1,110 @@
+"""Opening the catalogue: one SQLite file, WAL, every commit on the disk before it returns.
+
+A transaction of a writing engine takes the write lock when it begins (BEGIN IMMEDIATE): it then waits for another
+writer, where one that reads first and writes later would be refused in the middle.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from repofs.errors import AlreadyExists, NotARepository, NotPermitted
+
+__all__ = ["Connection", "Engine", "create", "open_engine"]
+
+HEAD = "0001"  # the newest revision in migrations/versions; revisions are numbers of four digits
+BUSY_SECONDS = 30.0  # how long one writer waits for another
+
+
+def create(path: Path) -> None:
+    """Make an empty catalogue at *path*, for its owner only; AlreadyExists when there is something."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError as error:
+        raise AlreadyExists(f"{path} is there already: to begin anew, move it away first") from error
+    engine = _engine(path, read_only=False)
+    _upgrade(engine)
+    engine.dispose()
+
+
+def open_engine(path: Path, *, read_only: bool = False) -> Engine:
+    """Open the catalogue at *path*. One of an older version is upgraded, after a copy was put beside it.
+
+    Raises NotARepository when it is none, NotPermitted when it is of a newer version (or of an older one, and
+    *read_only*). Use `engine.begin()` for every transaction, reading ones too.
+    """
+    revision = _revision(path)
+    if revision > HEAD:
+        raise NotPermitted(f"{path} is of version {revision}, this repofs knows {HEAD}: use the newer repofs")
+    if revision < HEAD and read_only:
+        raise NotPermitted(f"{path} is of version {revision}, this repofs writes {HEAD}: mount it once to upgrade it")
+    engine = _engine(path, read_only=read_only)
+    if revision < HEAD:
+        _back_up(path, path.with_name(f"{path.name}.{revision}"))
+        _upgrade(engine)
+    return engine
+
+
+def _engine(path: Path, *, read_only: bool) -> Engine:
+    # mode=rw: a catalogue that went away is an error, not a new empty file.
+    url = URL.create("sqlite", database=f"file:{_quoted(path)}", query={"uri": "true", "mode": "rw"})
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
+        connection.isolation_level = None  # else the driver begins transactions by its own rules
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")  # NORMAL loses commits in a power cut
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(f"PRAGMA query_only = {'ON' if read_only else 'OFF'}")
+
+    @event.listens_for(engine, "begin")
+    def _begun(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _quoted(path: Path) -> str:
+    return str(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+def _revision(path: Path) -> str:
+    """Return the revision of the catalogue at *path*; NotARepository when it has none."""
+    try:
+        with closing(sqlite3.connect(f"file:{_quoted(path)}?mode=rw", uri=True, timeout=BUSY_SECONDS)) as connection:
+            row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    except (sqlite3.OperationalError, sqlite3.DatabaseError) as error:
+        raise NotARepository(f"{path} is not a catalogue ({error}): make a repository with repofs init") from error
+    if row is None:
+        raise NotARepository(f"{path} is a catalogue without a version: restore it from a backup")
+    return str(row[0])
+
+
+def _back_up(path: Path, copy: Path) -> None:
+    """Write a consistent copy of the catalogue, also while others use it; durable when this returns."""
+    descriptor = os.open(copy, os.O_CREAT | os.O_TRUNC | os.O_RDWR, 0o600)
+    try:
+        with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copy)) as target:
+            source.backup(target)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _upgrade(engine: Engine) -> None:
+    """Run the migrations that are missing, all in one transaction."""
+    from alembic import command  # here: alembic takes a quarter of a second to import, and is seldom needed
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", "repofs.catalog:migrations")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")

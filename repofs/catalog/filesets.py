@@ -1,0 +1,173 @@
+"""Writing what was imported: many filesets in one transaction, whose commit is the moment of import."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, Table, insert, select
+
+from repofs.catalog import imports, schema
+from repofs.catalog.containers import Target, dataset_for
+from repofs.catalog.forms import nearest, plain
+from repofs.model import (
+    Channel,
+    ExperimenterId,
+    FilesetId,
+    GroupId,
+    ImageId,
+    ImageInfo,
+    ImportId,
+    ObjectRef,
+    OriginalFileId,
+    Transfer,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedFile:
+    """One original of a finished import."""
+
+    original_id: OriginalFileId
+    path: bytes  # as dropped, below the user directory
+    name: bytes  # below the import directory
+    size: int
+    mtime_ns: int
+    checksum: str  # "SHA1-160:…"
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedImport:
+    """An import whose files are in their place; all ids are from `ids.reserve`."""
+
+    import_id: ImportId
+    fileset_id: FilesetId
+    owner: ExperimenterId
+    group_id: GroupId
+    user_directory: bytes
+    import_directory: bytes  # below the user directory
+    transfer: Transfer
+    imported: str  # ISO 8601, UTC
+    target: Target | None
+    format: str | None
+    entries: tuple[FinishedFile, ...]
+    images: tuple[tuple[ImageId, ImageInfo], ...] = ()
+    original_metadata: dict[str, str] = field(default_factory=dict)
+    note: str | None = None
+
+
+Values = dict[str, Any]
+
+
+def record(conn: Connection, finished: Sequence[FinishedImport]) -> None:
+    """Write the final rows of *finished* and take their imports to imported; committing makes it so.
+
+    Datasets and projects are made as the targets ask, when there is an image to put into them. On an error
+    (LookupError: an import was not importing; IntegrityError) nothing of the batch may be committed.
+    """
+    _insert(conn, schema.filesets, [_fileset(one) for one in finished])
+    _insert(conn, schema.original_files, [_original(one, file) for one in finished for file in one.entries])
+    _insert(
+        conn,
+        schema.fileset_entries,
+        [_entry(one, position, file) for one in finished for position, file in enumerate(one.entries)],
+    )
+    images = [(one, number, info) for one in finished for number, info in one.images]
+    _insert(conn, schema.images, [_image(one, number, info) for one, number, info in images])
+    _insert(
+        conn,
+        schema.channels,
+        [
+            _channel(number, position, channel)
+            for _, number, info in images
+            for position, channel in enumerate(info.channels)
+        ],
+    )
+    _link(conn, [(one, number) for one, number, _ in images])
+    if finished:
+        imports.finish(conn, [(one.import_id, one.imported) for one in finished])
+
+
+def _insert(conn: Connection, table: Table, rows: Sequence[Values]) -> None:
+    if rows:
+        conn.execute(insert(table), rows)
+
+
+def _fileset(one: FinishedImport) -> Values:
+    raw = {plain(key): plain(value) for key, value in one.original_metadata.items()}
+    return {
+        "id": one.fileset_id,
+        "import_id": one.import_id,
+        "owner_id": one.owner,
+        "group_id": one.group_id,
+        "user_directory": one.user_directory,
+        "import_directory": one.import_directory,
+        "transfer": one.transfer.value,
+        "imported": one.imported,
+        "format": one.format,
+        "note": plain(one.note),
+        "original_metadata": json.dumps(raw, ensure_ascii=False) if raw else None,
+    }
+
+
+def _original(one: FinishedImport, file: FinishedFile) -> Values:
+    return {
+        "id": file.original_id,
+        "owner_id": one.owner,
+        "group_id": one.group_id,
+        "size": file.size,
+        "mtime_ns": nearest(file.mtime_ns),
+        "checksum": file.checksum,
+    }
+
+
+def _entry(one: FinishedImport, position: int, file: FinishedFile) -> Values:
+    return {
+        "fileset_id": one.fileset_id,
+        "position": position,
+        "original_id": file.original_id,
+        "path": file.path,
+        "name": file.name,
+    }
+
+
+_IMAGE_FACTS = [column.name for column in schema.images.columns if column.name not in ("id", "fileset_id")]
+_CHANNEL_FACTS = [column.name for column in schema.channels.columns if column.name not in ("image_id", "position")]
+
+
+def _image(one: FinishedImport, number: ImageId, info: ImageInfo) -> Values:
+    facts = {name: plain(getattr(info, name)) for name in _IMAGE_FACTS}
+    return {"id": number, "fileset_id": one.fileset_id, **facts}
+
+
+def _channel(number: ImageId, position: int, channel: Channel) -> Values:
+    facts = {name: plain(getattr(channel, name)) for name in _CHANNEL_FACTS}
+    return {"image_id": number, "position": position, **facts}
+
+
+def _link(conn: Connection, images: Iterable[tuple[FinishedImport, ImageId]]) -> None:
+    """Put the images into their datasets; each target of the batch is looked up once."""
+    known: dict[tuple[Target, ExperimenterId, GroupId], int] = {}
+    rows: list[Values] = []
+    for one, number in images:
+        if one.target is not None:
+            key = (one.target, one.owner, one.group_id)
+            if key not in known:
+                known[key] = dataset_for(conn, *key)
+            rows.append({"dataset_id": known[key], "image_id": number})
+    _insert(conn, schema.dataset_image_links, rows)
+
+
+def find_duplicate(conn: Connection, owner: ExperimenterId, size: int, checksum: str) -> ObjectRef | None:
+    """Return the oldest fileset of *owner* that holds a file of these bytes, or None."""
+    files, entries = schema.original_files, schema.fileset_entries
+    found = conn.execute(
+        select(entries.c.fileset_id)
+        .join(files, files.c.id == entries.c.original_id)
+        .where(files.c.checksum == checksum, files.c.size == size, files.c.owner_id == owner)
+        .order_by(entries.c.fileset_id)
+        .limit(1)
+    ).scalar()
+    return None if found is None else ObjectRef("Fileset", found)

@@ -1,0 +1,1 @@
+"""Revisions, numbered; each says what a catalogue of the one before lacks."""
