@@ -22,6 +22,7 @@ class FailureLogs:
         directory = self._layout.failure_logs / os.fsdecode(user_directory)
         directory.mkdir(mode=0o700, exist_ok=True)
         path = directory / f"{name}.log"
+        path.unlink(missing_ok=True)  # it is read-only for its owner too
         path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", errors="surrogateescape")
         path.chmod(0o400)
         if os.geteuid() == 0:

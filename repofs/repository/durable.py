@@ -1,0 +1,59 @@
+"""Making directories and small files durable, and the two Linux calls for it that Python lacks."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+RENAME_NOREPLACE = 1
+RENAME_EXCHANGE = 2
+OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+Path = str | bytes | os.PathLike[str]
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.renameat2.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+
+
+def rename_no_replace(old: bytes, new: bytes, *, old_dir_fd: int, new_dir_fd: int) -> None:
+    """Rename *old* to *new* unless that exists (FileExistsError; other OSErrors as rename(2) has them)."""
+    if _libc.renameat2(old_dir_fd, old, new_dir_fd, new, RENAME_NOREPLACE) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), os.fsdecode(new))
+
+
+def sync_filesystem(fd: int) -> None:
+    """Make everything on the file system of *fd* durable with one call: cheaper than many fsyncs."""
+    if _libc.syncfs(fd) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+def sync_directory(path: Path, *, dir_fd: int | None = None) -> None:
+    """Make the names in the directory *path* durable."""
+    fd = os.open(path, OPEN_DIRECTORY, dir_fd=dir_fd)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_new(path: Path, content: bytes, mode: int, *, dir_fd: int | None = None) -> None:
+    """Make the file *path*, durable but for its name; FileExistsError when it is there already."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=dir_fd)
+    with open(fd, "wb") as file:
+        os.fchmod(fd, mode)
+        file.write(content)
+        file.flush()
+        os.fsync(fd)
+
+
+def own(fd: int, uid: int, gid: int, mode: int) -> None:
+    """Give the inode of *fd* to *uid* and *gid* with *mode*.
+
+    Changes only what differs: an ordinary user may not even chown to what already is.
+    """
+    status = os.fstat(fd)
+    if (status.st_uid, status.st_gid) != (uid, gid):
+        os.fchown(fd, uid, gid)
+    os.fchmod(fd, mode)

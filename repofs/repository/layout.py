@@ -1,0 +1,151 @@
+"""Where everything in a repository directory lies.
+
+DIR/                      0711
+  settings.toml           the settings, commented
+  catalogue.sqlite        0600
+  key                     0600, 32 random bytes: signs the marks
+  lock                    held by the one daemon
+  daemon.log
+  ManagedRepository/      0700; presented as the mount, name for name
+    .staging/N/           import N in the making; never shown
+    .repofs/log/alice_2/  logs of imports that failed; shown read-only
+    alice_2/              a user directory
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from repofs.config import SETTINGS_FILE
+from repofs.errors import AccessDenied, AlreadyExists, InvalidName, InvalidValue, NotARepository
+from repofs.repository.durable import OPEN_DIRECTORY, own, sync_directory, write_new
+from repofs.xattrs import MARK
+
+KEY_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The paths of one repository."""
+
+    root: Path
+
+    @property
+    def settings(self) -> Path:
+        return self.root / SETTINGS_FILE
+
+    @property
+    def catalogue(self) -> Path:
+        return self.root / "catalogue.sqlite"
+
+    @property
+    def key(self) -> Path:
+        return self.root / "key"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "lock"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "daemon.log"
+
+    @property
+    def managed(self) -> Path:
+        return self.root / "ManagedRepository"
+
+    @property
+    def staging(self) -> Path:
+        return self.managed / ".staging"
+
+    @property
+    def failure_logs(self) -> Path:
+        return self.managed / ".repofs" / "log"
+
+    @classmethod
+    def create(cls, root: Path, settings_text: str) -> Layout:
+        """Make a repository in *root*, all but the catalogue, and return its layout.
+
+        Raises AlreadyExists when *root* is anything but an empty or missing directory, and
+        InvalidValue when its file system keeps no extended attributes.
+        """
+        layout = cls(root.absolute())
+        layout._make_root()
+        layout.managed.mkdir(mode=0o700)
+        _check_file_system(layout.managed)
+        layout.staging.mkdir(mode=0o700)
+        for directory in (layout.failure_logs.parent, layout.failure_logs):
+            directory.mkdir()
+            directory.chmod(0o755)  # whatever the umask: every user passes through
+        write_new(layout.settings, settings_text.encode(), 0o644)
+        write_new(layout.key, secrets.token_bytes(KEY_BYTES), 0o600)  # last: `open` takes it as the sign of a whole one
+        for made in (layout.failure_logs.parent, layout.managed, layout.root, layout.root.parent):
+            sync_directory(made.resolve())
+        return layout
+
+    def _make_root(self) -> None:
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise AlreadyExists(f"{self.root} is not a directory: choose another name") from None
+        if any(self.root.iterdir()):
+            raise AlreadyExists(f"{self.root} is not empty: choose a new or an empty directory")
+        self.root.chmod(0o711)
+
+    @classmethod
+    def open(cls, root: Path) -> Layout:
+        """Return the layout of the repository in *root*; NotARepository when there is none, or half of one."""
+        layout = cls(root.absolute())
+        if not layout.managed.is_dir():
+            raise NotARepository(f"{root} is not a repository: make one with `repofs init {root}`")
+        if not layout.key.is_file():
+            raise NotARepository(f"{layout.key} is missing: put it back from a backup, it signs what was imported")
+        return layout
+
+    def make_user_directory(self, name: str, uid: int, gid: int, mode: int) -> None:
+        """Make the user directory *name*, or give the one that is there this owner, group and mode.
+
+        Raises InvalidName for what is not one visible name, AccessDenied when only root could give it away.
+        """
+        if not name or name.startswith(".") or "/" in name or "\0" in name:
+            raise InvalidName(f"{name!r} cannot be a user directory: it must be one name that starts with no dot")
+        path = self.managed / name
+        made = not path.exists()
+        if made:
+            path.mkdir(mode=0o700)
+        fd = os.open(path, OPEN_DIRECTORY)
+        try:
+            own(fd, uid, gid, mode)
+            os.fsync(fd)
+        except PermissionError as error:
+            if made:
+                path.rmdir()
+            raise AccessDenied(f"only root can make the directory {name} of another user") from error
+        finally:
+            os.close(fd)
+        sync_directory(self.managed)
+
+
+def load_key(layout: Layout) -> bytes:
+    """Return the key that signs the marks; NotARepository when it is missing or damaged."""
+    try:
+        key = layout.key.read_bytes()
+    except FileNotFoundError:
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise NotARepository(f"{layout.key} is not {KEY_BYTES} bytes: put it back from a backup")
+    return key
+
+
+def _check_file_system(directory: Path) -> None:
+    try:
+        os.setxattr(directory, MARK, b"")
+        os.removexattr(directory, MARK)
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:
+            raise
+        raise InvalidValue(f"the file system of {directory} keeps no extended attributes: choose another") from error

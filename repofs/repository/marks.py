@@ -1,0 +1,141 @@
+"""What the daemon remembers of a file on the file's own backing inode, signed with the repository's key.
+
+A mark is one extended attribute:
+
+    SIGNATURE KIND JSON        tJ3…Fw closed {"size":5,"mtime_ns":1700000000000000000}
+
+SIGNATURE is the HMAC-SHA256 of the rest, cut to 16 bytes, in base64 without padding. It says that a daemon of
+this repository wrote the mark, not of which inode: a hard-linked file can be reached by its owner elsewhere, and
+whoever reads a mark compares it with the file (size, mtime) or with the tree (the names of an Original).
+"""
+
+from __future__ import annotations
+
+import base64
+import errno
+import hmac
+import json
+import os
+import stat
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+import structlog
+
+from repofs.model import Closed, Mark, Original, Refused
+from repofs.xattrs import MARK
+
+Target = int | bytes | str
+T = TypeVar("T")
+
+_KINDS: dict[bytes, type[Mark]] = {b"closed": Closed, b"refused": Refused, b"original": Original}
+_NAMES = {kind: name for name, kind in _KINDS.items()}
+_SIGNATURE_BYTES = 16
+_SENTENCE_CHARACTERS = 1000  # the attributes of an inode share 4 KiB on ext4; the log has the whole story
+
+_log = structlog.get_logger(__name__)
+
+
+class Marks:
+    """Reads and writes the marks of one repository.
+
+    A target is a descriptor open for reading or a path; of a path that is a symlink never what it leads to.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def read(self, target: Target) -> Mark | None:
+        """Return the mark of *target*; None when there is none, or (with a warning in the log) none of ours."""
+        try:
+            value = os.getxattr(target, MARK, follow_symlinks=isinstance(target, int))
+        except OSError as error:
+            if error.errno == errno.ENODATA:
+                return None
+            if error.errno != errno.EACCES:
+                raise
+            return _despite_mode(target, self.read, error)
+        signature, _, body = value.partition(b" ")
+        if not hmac.compare_digest(signature, self._sign(body)):
+            _log.warning("a mark is forged or damaged: ignored", target=target, mark=value[:80])
+            return None
+        return _decode(body)
+
+    def write(self, target: Target, mark: Mark) -> None:
+        """Put *mark* on *target* in place of the one that is there. Raises OSError, ENOSPC when there is no room."""
+        body = _encode(mark)
+        value = self._sign(body) + b" " + body
+
+        def put(target: Target) -> None:
+            os.setxattr(target, MARK, value, follow_symlinks=isinstance(target, int))
+
+        try:
+            put(target)
+        except PermissionError as error:
+            _despite_mode(target, put, error)
+
+    def clear(self, target: Target) -> None:
+        """Take the mark off *target*; nothing happens when there is none."""
+        try:
+            os.removexattr(target, MARK, follow_symlinks=isinstance(target, int))
+        except OSError as error:
+            if error.errno == errno.ENODATA:
+                return
+            _despite_mode(target, self.clear, error)
+
+    def _sign(self, body: bytes) -> bytes:
+        digest = hmac.digest(self._key, body, "sha256")[:_SIGNATURE_BYTES]
+        return base64.b64encode(digest).rstrip(b"=")
+
+
+def _despite_mode(target: Target, act: Callable[[Target], T], error: OSError) -> T:
+    """Do *act* on an inode whose mode shuts out even its owner (root is never shut out), then put the mode back.
+
+    Raises *error* again when the mode is not the reason.
+    """
+    status = os.stat(target, follow_symlinks=isinstance(target, int))
+    mode = stat.S_IMODE(status.st_mode)
+    if error.errno != errno.EACCES or status.st_uid != os.geteuid() or mode & 0o600 == 0o600:
+        raise error
+    os.chmod(target, mode | 0o600)  # EACCES never comes of a symlink: its attributes answer EPERM and ENODATA
+    try:
+        return act(target)
+    finally:
+        os.chmod(target, mode)
+
+
+def _encode(mark: Mark) -> bytes:
+    fields: dict[str, Any] = msgspec.to_builtins(mark)
+    if isinstance(mark, Refused):
+        fields["error"] = _sentence(mark.error)
+    elif isinstance(mark, Original):
+        fields["images"] = _ranges(mark.images)
+        fields["note"] = mark.note and _sentence(mark.note)
+    # Not msgspec: names that are no UTF-8 are str with lone surrogates here, and must come back as they were.
+    text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+    return _NAMES[type(mark)] + b" " + text.encode("utf-8", "surrogateescape")
+
+
+def _decode(body: bytes) -> Mark:
+    name, _, text = body.partition(b" ")
+    fields = json.loads(text.decode("utf-8", "surrogateescape"))
+    kind = _KINDS[name]
+    if kind is Original:
+        fields["images"] = [image for first, count in fields["images"] for image in range(first, first + count)]
+    return msgspec.convert(fields, kind)
+
+
+def _sentence(text: str) -> str:
+    return text[:_SENTENCE_CHARACTERS].encode("utf-8", "backslashreplace").decode()
+
+
+def _ranges(images: tuple[int, ...]) -> list[list[int]]:
+    """Return *images* as [first, count] pairs: a file may hold thousands, with ids in a row."""
+    pairs: list[list[int]] = []
+    for image in images:
+        if pairs and image == sum(pairs[-1]):
+            pairs[-1][1] += 1
+        else:
+            pairs.append([image, 1])
+    return pairs
