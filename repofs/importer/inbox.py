@@ -1,0 +1,308 @@
+"""The one way in: what is dropped waits here until it is quiet, then for its turn, and goes to the importer process.
+
+Nothing here is durable and nothing needs to be: the closed marks on the files are the journal, and the mount drops
+again at its start what was closed and not imported. No SQL, no hashing, no parsing; only tokens and clocks.
+
+    dropped ──▶ settling ──quiet──▶ queue ──turn, claim──▶ outstanding ──Outcome──▶ told to the Source
+                   ▲                  │                        │
+                   └──dropped again───┘                        └──the process died──▶ suspects, one at a time
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+import trio
+
+from repofs.errors import Busy, DaemonUnreachable, NotFound
+from repofs.importer.queue import FairQueue
+from repofs.importer.settling import Settling
+from repofs.importer.wire import Answer, Ask, Channel, Done, Handed, Hangup, Message, Stop
+from repofs.lifecycle import State
+from repofs.model import Drop, Outcome
+
+WINDOW = 64  # drops that the importer process has in hand at a time
+SHARE = 48  # of these for one user: the next user never waits for a place behind large files
+STOP_SECONDS = 8.0  # for what is in hand at a stop; the process gets two more to end
+PAUSE_SECONDS = 0.1, 10.0  # before the process is started again: at first, at most
+
+log = structlog.get_logger(__name__)
+
+
+class Source(Protocol):
+    """Where drops come from: the namespace. Both are called on the event loop and must not block."""
+
+    def claim(self, token: int) -> tuple[Drop, int] | None:
+        """Seal the drop and return it with a descriptor open for reading, which is then the inbox's to close.
+
+        None when it is no drop any more: gone, or being written again. Raises OSError when it cannot be opened now:
+        the clock starts anew.
+        """
+
+    def outcome(self, outcome: Outcome) -> None:
+        """Take in what became of a claimed drop, and unseal it unless it is imported."""
+
+
+StartImporter = Callable[[], AbstractAsyncContextManager[Channel]]
+"""Starts an importer process; entered when it is ready. Raises DaemonUnreachable when it cannot start."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """What the inbox knows of a token from its first drop to its outcome."""
+
+    user: bytes
+    delay_seconds: float
+    again: bool = False  # dropped once more while its import was under way
+    gone: bool = False  # unlinked or being written while its import was under way
+
+
+class _Question:
+    """An Ask without its Answer."""
+
+    def __init__(self) -> None:
+        self.answered = trio.Event()
+        self.answer: Answer | None = None  # None when the process died
+
+    def settle(self, answer: Answer | None) -> None:
+        self.answer = answer
+        self.answered.set()
+
+
+class Inbox:
+    """Drops on their way to the importer process. Every method is called on the event loop."""
+
+    def __init__(self, source: Source, start: StartImporter) -> None:
+        self._source = source
+        self._start = start
+        self._channel: Channel | None = None  # None while no process is ready
+        self._waiting: dict[int, _Waiting] = {}
+        # A token is in exactly one of these four, and then in _waiting too.
+        self._settling = Settling()
+        self._queue = FairQueue()
+        self._suspects: dict[int, None] = {}  # in hand when the process died: one of them may have been the cause
+        self._outstanding: dict[int, None] = {}
+        self._shares: Counter[bytes] = Counter()  # of outstanding, by user
+        self._questions: dict[int, _Question] = {}
+        self._asked = 0
+        self._stopping = False
+        self._wake = trio.Event()
+
+    # --- what the mount says -------------------------------------------------------------------
+
+    def dropped(self, token: int, user: bytes, delay_seconds: float) -> None:
+        """Start or restart the clock of *token*: it was closed, renamed, or its attributes were changed.
+
+        While its import is under way this is remembered, and counts unless it ends imported.
+        """
+        if token in self._outstanding:
+            waiting = self._waiting[token]
+            waiting.delay_seconds, waiting.again, waiting.gone = delay_seconds, True, False
+            return
+        self._queue.remove(token)
+        self._suspects.pop(token, None)
+        self._waiting[token] = _Waiting(user, delay_seconds)
+        self._settling.start(token, trio.current_time() + delay_seconds)
+        self._awake()
+
+    def gone(self, token: int) -> None:
+        """Forget *token*: it was unlinked, or is being written again."""
+        if token in self._outstanding:
+            self._waiting[token].again, self._waiting[token].gone = False, True
+            return
+        self._settling.stop(token)
+        self._queue.remove(token)
+        self._suspects.pop(token, None)
+        self._waiting.pop(token, None)
+
+    async def ask(self, what: str) -> str:
+        """Return the description of the object *what* ("Fileset:17") as JSON.
+
+        Raises NotFound when there is none, Busy when no importer process is ready.
+        """
+        if self._channel is None:
+            raise Busy("the catalogue is not ready yet: try again in a moment")
+        self._asked += 1
+        ask, question = Ask(self._asked, what), _Question()
+        self._questions[ask.id] = question
+        try:
+            await self._channel.send(ask)
+            await question.answered.wait()
+        except Hangup:
+            pass
+        finally:
+            del self._questions[ask.id]
+        if question.answer is None:
+            raise Busy("the importer has just been restarted: try again in a moment")
+        if question.answer.json is None:
+            raise NotFound(question.answer.error or f"there is no {what}")
+        return question.answer.json
+
+    def stop(self) -> None:
+        """Let `run` come to its end: what is in hand is finished or given back within 10 seconds."""
+        self._stopping = True
+        self._awake()
+
+    # --- the importer process ------------------------------------------------------------------
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Import what is dropped until `stop`; a process that dies is started again. Started when the first is ready.
+
+        Raises DaemonUnreachable when the first process cannot start.
+        """
+        started = False
+        pause = PAUSE_SECONDS[0]
+        while not self._stopping:
+            try:
+                async with self._start() as channel:
+                    if not started:
+                        started = True
+                        task_status.started()
+                    pause = await self._live(channel, pause)
+            except DaemonUnreachable as error:
+                if not started:
+                    raise
+                log.error("the importer process cannot start", error=str(error))
+                pause = _longer(pause)
+            if not self._stopping:
+                await self._sleep(pause)
+
+    async def _live(self, channel: Channel, pause: float) -> float:
+        """Work with one process to its end; return the pause that its successor needs."""
+        began = trio.current_time()
+        self._channel = channel
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._feed, channel, nursery.cancel_scope)
+                await self._listen(channel)
+                nursery.cancel_scope.cancel()
+        finally:
+            self._channel = None
+            self._take_back()
+        if not self._stopping:
+            log.error("the importer process died and is started again", suspects=len(self._suspects))
+        return PAUSE_SECONDS[0] if trio.current_time() - began > PAUSE_SECONDS[1] else _longer(pause)
+
+    async def _feed(self, channel: Channel, life: trio.CancelScope) -> None:
+        """Hand over drops as they become due, as far as the window allows; at the stop, say so."""
+        try:
+            while not self._stopping:
+                self._collect_due()
+                token = self._next()
+                if token is None:
+                    await self._sleep(self._settling.next_deadline() - trio.current_time())
+                else:
+                    await self._hand_over(channel, token)
+            life.deadline = trio.current_time() + STOP_SECONDS
+            await channel.send(Stop())
+        except Hangup:
+            return  # _listen sees it too, and ends this life
+
+    async def _listen(self, channel: Channel) -> None:
+        """Take in what the process answers, until it is gone."""
+        while True:
+            try:
+                message, _descriptors = await channel.receive()
+            except Hangup:
+                return
+            self._take_in(message)
+
+    def _collect_due(self) -> None:
+        for token in self._settling.due(trio.current_time()):
+            self._queue.put(self._waiting[token].user, token)
+
+    def _next(self) -> int | None:
+        """Take out the token whose turn it is; None when nothing may be handed over now."""
+        if self._suspects:
+            # Alone, so that a file that kills the process cannot take innocent neighbours down with it again.
+            return None if self._outstanding else _take_first(self._suspects)
+        if len(self._outstanding) >= WINDOW:
+            return None
+        turn = self._queue.pop(passed_over=[user for user, count in self._shares.items() if count >= SHARE])
+        return None if turn is None else turn[1]
+
+    async def _hand_over(self, channel: Channel, token: int) -> None:
+        waiting = self._waiting[token]
+        try:
+            claimed = self._source.claim(token)
+        except OSError as error:
+            log.warning("a drop cannot be claimed now", user=waiting.user, error=str(error))
+            self.dropped(token, waiting.user, waiting.delay_seconds)
+            return
+        if claimed is None:
+            del self._waiting[token]
+            return
+        self._outstanding[token] = None
+        self._shares[waiting.user] += 1
+        drop, descriptor = claimed
+        try:
+            await channel.send(Handed(drop), [descriptor])
+        finally:
+            os.close(descriptor)
+
+    def _take_in(self, message: Message) -> None:
+        match message:
+            case Done(outcome):
+                self._finish(outcome)
+                self._awake()
+            case Answer() if message.id in self._questions:
+                self._questions[message.id].settle(message)
+            case Answer():
+                pass  # whoever asked was interrupted meanwhile
+            case _:
+                raise AssertionError(f"the importer does not send {message}")
+
+    def _finish(self, outcome: Outcome) -> None:
+        """Tell the Source; what is not imported and was dropped again starts its clock once more."""
+        waiting = self._release(outcome.token)
+        self._source.outcome(outcome)
+        if outcome.state is State.IMPORTED or waiting.gone:
+            return
+        if waiting.again or outcome.state is State.SETTLING:
+            self.dropped(outcome.token, waiting.user, waiting.delay_seconds)
+
+    def _take_back(self) -> None:
+        """The process is gone: its drops are the mount's again, its questions stay without answer."""
+        for token in list(self._outstanding):
+            waiting = self._release(token)
+            self._source.outcome(Outcome(token, State.SETTLING))
+            if waiting.again:
+                self.dropped(token, waiting.user, waiting.delay_seconds)
+            elif not waiting.gone:
+                self._waiting[token] = waiting
+                self._suspects[token] = None
+        for question in self._questions.values():
+            question.settle(None)
+
+    def _release(self, token: int) -> _Waiting:
+        del self._outstanding[token]
+        waiting = self._waiting.pop(token)
+        self._shares[waiting.user] -= 1
+        if not self._shares[waiting.user]:
+            del self._shares[waiting.user]
+        return waiting
+
+    def _awake(self) -> None:
+        self._wake.set()
+
+    async def _sleep(self, seconds: float) -> None:
+        """Wait until something happens, or *seconds* have passed (math.inf: no such limit)."""
+        with trio.move_on_after(max(seconds, 0)):
+            await self._wake.wait()
+        self._wake = trio.Event()
+
+
+def _take_first(tokens: dict[int, None]) -> int:
+    token = next(iter(tokens))
+    del tokens[token]
+    return token
+
+
+def _longer(pause: float) -> float:
+    return min(2 * pause, PAUSE_SECONDS[1])

@@ -1,0 +1,147 @@
+"""What the mount and the importer process say to each other, and how it travels: one message a packet of a
+SOCK_SEQPACKET socket, as MessagePack, with descriptors beside it (SCM_RIGHTS).
+
+    [0][MessagePack]                  a message up to INLINE_BYTES; the packet's descriptors are the message's
+    [1]              + descriptor     a longer one (a drop with a long history, a fileset of many files): its bytes
+                                      are in a memory file, the first descriptor; the others are the message's
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import socket
+from collections.abc import Sequence
+
+import msgspec
+import trio
+
+from repofs.model import Drop, Outcome
+
+INLINE_BYTES = 32 << 10  # well below the kernel's default send buffer of 208 KiB: a longer packet is EMSGSIZE
+DESCRIPTORS = 2  # at most in one packet: the memory file and the drop
+
+_INLINE, _MEMORY_FILE = b"\0", b"\1"
+_INT_BYTES = array.array("i").itemsize
+
+
+class Handed(msgspec.Struct, frozen=True, tag="drop"):
+    """Mount to importer: import this. The descriptor of the file or directory, opened for reading, comes with it."""
+
+    drop: Drop
+
+
+class Done(msgspec.Struct, frozen=True, tag="outcome"):
+    """Importer to mount: the one answer to a Handed."""
+
+    outcome: Outcome
+
+
+class Ask(msgspec.Struct, frozen=True, tag="ask"):
+    """Mount to importer: describe this object of the catalogue."""
+
+    id: int
+    what: str  # "Fileset:17"
+
+
+class Answer(msgspec.Struct, frozen=True, tag="answer"):
+    """Importer to mount: the one answer to the Ask of that id."""
+
+    id: int
+    json: str | None  # None: there is no such object, *error* says so
+    error: str | None = None
+
+
+class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    """Importer to mount: what an earlier life left half done is undone or finished; hand me drops."""
+
+
+class NotReady(msgspec.Struct, frozen=True, tag="not ready"):
+    """Importer to mount: it cannot start, and ends now."""
+
+    error: str  # one sentence
+
+
+class Stop(msgspec.Struct, frozen=True, tag="stop"):
+    """Mount to importer: finish what is in hand, give the rest back, and end."""
+
+
+Message = Handed | Done | Ask | Answer | Ready | NotReady | Stop
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Message).decode
+
+
+class Hangup(Exception):
+    """The other side has closed the socket or died."""
+
+
+class Channel:
+    """One end of the socket. Any number of tasks may send, one receives."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = trio.socket.from_stdlib_socket(sock)
+        self._sending = trio.Lock()  # trio lets only one task at a time wait for a socket to take more
+
+    async def send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
+        """Send *message*; the caller keeps its *descriptors*. Raises Hangup."""
+        payload = _encode(message)
+        if len(payload) <= INLINE_BYTES:
+            await self._send_packet(_INLINE + payload, descriptors)
+            return
+        memory_file = _memory_file(payload)
+        try:
+            await self._send_packet(_MEMORY_FILE, (memory_file, *descriptors))
+        finally:
+            os.close(memory_file)
+
+    async def _send_packet(self, packet: bytes, descriptors: Sequence[int]) -> None:
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+        try:
+            async with self._sending:
+                await self._sock.sendmsg([packet], rights)
+        except (BrokenPipeError, ConnectionResetError):
+            raise Hangup from None
+
+    async def receive(self) -> tuple[Message, list[int]]:
+        """Return the next message and its descriptors, which are then the caller's to close. Raises Hangup.
+
+        A process that has no descriptor left gets the message without them.
+        """
+        try:
+            packet, ancillary, _flags, _ = await self._sock.recvmsg(
+                INLINE_BYTES + 1, socket.CMSG_SPACE(DESCRIPTORS * _INT_BYTES), socket.MSG_CMSG_CLOEXEC
+            )
+        except ConnectionResetError:
+            raise Hangup from None
+        if not packet:
+            raise Hangup
+        descriptors = [fd for _level, _type, data in ancillary for fd in _integers(data)]
+        if packet[:1] == _INLINE:
+            return _decode(memoryview(packet)[1:]), descriptors
+        if not descriptors:
+            raise OSError("a long message came without its memory file: this process has too many files open")
+        return _decode(_take_whole(descriptors.pop(0))), descriptors
+
+    def close(self) -> None:
+        """Close this end; the other sees Hangup."""
+        self._sock.close()
+
+
+def _integers(data: bytes) -> Sequence[int]:
+    integers = array.array("i")
+    integers.frombytes(data[: len(data) - len(data) % _INT_BYTES])
+    return integers
+
+
+def _memory_file(content: bytes) -> int:
+    fd = os.memfd_create("message")
+    with open(fd, "wb", closefd=False) as file:
+        file.write(content)
+    return fd
+
+
+def _take_whole(fd: int) -> bytes:
+    with open(fd, "rb") as file:
+        file.seek(0)  # the sender's offset came with the descriptor
+        return file.read()
