@@ -13,6 +13,11 @@ _DIRECTORY_MODES = {
 }
 
 
+def may_view(uid: int, owner_uid: int) -> bool:
+    """Whether *uid* may see what the catalogue says of an object of *owner_uid*: its owner and root may."""
+    return uid in (0, owner_uid)
+
+
 def user_directory_mode(level: PermissionLevel) -> int:
     """Return the permission bits of the user directory of a member of a group of *level*."""
     return _DIRECTORY_MODES[level]

@@ -33,6 +33,7 @@ KINDS: dict[str, Kind] = {
     "imported": Kind.FACT,
     "log": Kind.FACT,
     "metadata": Kind.UNLISTED,
+    "status": Kind.UNLISTED,
     "origin": Kind.UNLISTED,
     "tables": Kind.UNLISTED,
     "import": Kind.COMMAND,

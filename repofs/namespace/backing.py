@@ -94,17 +94,16 @@ class Backing:
             raise OSError(errno.ESTALE, "the backing file was replaced behind the mount's back")
         return result
 
-    def path(self, node: Node) -> bytes:
-        """Return a path to *node* for calls that take no descriptor (extended attributes); never keep it."""
-        if node is self.table.root:
-            return b"/proc/self/fd/%d" % self.root_fd
-        if node.handles:
-            return b"/proc/self/fd/%d" % next(iter(node.handles))
-        return b"/proc/self/fd/%d/%s" % self.where(node)
+    def target(self, node: Node) -> int | bytes:
+        """Return an open descriptor of *node*, or a path whose end is not to be followed; never keep it.
 
-    def follows(self, node: Node) -> bool:
-        """Whether `path(node)` ends in a magic link that must be followed."""
-        return node is self.table.root or bool(node.handles)
+        For calls that take no directory descriptor: extended attributes, times, owners.
+        """
+        if node is self.table.root:
+            return b"/proc/self/fd/%d/." % self.root_fd
+        if node.handles:
+            return next(iter(node.handles))
+        return b"/proc/self/fd/%d/%s" % self.where(node)
 
     def open(self, node: Node, flags: int) -> int:
         """Open *node* itself, never what a symbolic link of its name leads to."""

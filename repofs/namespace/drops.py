@@ -6,18 +6,20 @@ first write. So a daemon that was killed leaves files that say themselves whethe
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import replace
 from typing import Protocol
 
 import structlog
+import trio
 
-from repofs.errors import Busy, InvalidValue, RepofsError
+from repofs.errors import Busy, InvalidValue
 from repofs.lifecycle import State
 from repofs.model import Closed, Drop, Mark, Original, Outcome, Refused
 from repofs.namespace.activity import Activity
 from repofs.namespace.nodes import UNKNOWN, Node
-from repofs.namespace.standing import Standing
+from repofs.namespace.standing import AGAIN, Standing
 from repofs.repository.failure_logs import FailureLogs
 from repofs.xattrs import ImportCommand
 
@@ -48,6 +50,7 @@ class Drops:
         self._failure_logs = failure_logs
         self.clocks: Clocks
         self.kernel: Kernel
+        self.rescans_in, self.rescans = trio.open_memory_channel[Node](math.inf)
 
     def activity(self, node: Node, uid: int | None = None) -> Activity:
         """Return the activity of *node*, begun now if there is none; *uid* becomes its actor."""
@@ -77,7 +80,7 @@ class Drops:
             return
         self._standing.mark(node)
         if node.mark is not None:
-            self._standing.marks.clear(self._backing.path(node))
+            self._standing.marks.clear(self._backing.target(node))
             node.mark = None
         activity.dirty = True
         activity.told = False
@@ -99,15 +102,15 @@ class Drops:
         activity.dirty = False
         if activity.ended_badly:
             activity.note(f"incomplete: {activity.ended_badly}")
-            self._refuse(node, State.INCOMPLETE, f"{activity.ended_badly}: write it again or set user.repofs.import=now")
+            self._refuse(node, State.INCOMPLETE, f"{activity.ended_badly}: {AGAIN}")
             activity.ended_badly = None
             return
         self._mark_closed(node)
         self._start(node)
 
-    def truncated(self, node: Node, uid: int, by: str) -> None:
-        """The bytes were changed by truncate(2) on the path, which has no close: this was it."""
-        activity = self.activity(node, uid)
+    def truncated(self, node: Node) -> None:
+        """truncate(2) on a path has changed the bytes; there is no close, so this was the last writer."""
+        activity = self.activity(node)
         if activity.writers == 0:
             self._last_closed(node, activity)
 
@@ -142,9 +145,16 @@ class Drops:
             self._mark_closed(node)
         self._start(node)
 
+    def directory_renamed(self, node: Node, was_unit: bool) -> None:
+        """A directory that is or was one drop (or part of one) has a new name: its files are looked at again."""
+        if was_unit or self._names.unit(node) is not None:
+            node.users += 1  # held until it has been scanned
+            self.rescans_in.send_nowait(node)
+
     def found(self, node: Node) -> None:
         """A scan has come across *node*: a drop whose clock does not run gets one."""
-        if node.activity is None and isinstance(self._standing.mark(node), Closed):
+        busy = node.activity is not None and (node.activity.settling or node.activity.sealed or node.activity.writers)
+        if not busy and isinstance(self._standing.mark(node), Closed):
             self.activity(node).note("found closed and not yet imported, by a scan")
             self._start(node)
 
@@ -191,13 +201,15 @@ class Drops:
         if unit is None or unit.activity is None or not unit.names or not unit.activity.settling:
             return None
         activity = unit.activity
-        activity.settling = False
         if self._names.unit(unit) is not unit or self._written(unit):
+            activity.settling = False
             return None
         if unit.is_file and not isinstance(self._standing.mark(unit), Closed):
+            activity.settling = False
             return None
         fd = self._backing.open(unit, os.O_RDONLY | os.O_NOATIME if os.geteuid() == 0 else os.O_RDONLY)
         activity.note("quiet: handed to the importer")
+        activity.settling = False
         activity.sealed = True
         self._standing.sealed_directories += unit.is_directory
         return self._drop(unit, activity), fd
@@ -229,10 +241,13 @@ class Drops:
         for node in self._below(unit):
             node.mark = UNKNOWN
             self.kernel.changed(node.ino)
+            if node is not unit:
+                node.activity = None
+                self._backing.table.release(node)
         if not unit.names:
             self.removed(unit)
         elif outcome.state is State.SETTLING:
-            self._start(unit)
+            unit.activity.settling = True  # the inbox starts its clock again by itself
         else:
             self._import_directory_made(unit, outcome.import_directory)
             unit.activity = None
@@ -290,7 +305,7 @@ class Drops:
     # --- marks ----------------------------------------------------------------------------------
 
     def _mark(self, node: Node, mark: Mark) -> None:
-        self._standing.marks.write(self._backing.path(node), mark)
+        self._standing.marks.write(self._backing.target(node), mark)
         node.mark = mark
 
     def _mark_closed(self, node: Node) -> None:

@@ -14,7 +14,9 @@ STAGING = b".staging"  # imports in the making: not shown
 OWN = b".repofs"
 
 # What TileDB makes inside an array or a group; the directory that holds one of these is a table, whatever its name.
-_TABLE_PARTS = frozenset({b"__schema", b"__fragments", b"__commits", b"__meta", b"__fragment_meta", b"__labels", b"__group"})
+_TABLE_PARTS = frozenset(
+    {b"__schema", b"__fragments", b"__commits", b"__meta", b"__fragment_meta", b"__labels", b"__group"}
+)
 
 
 class Names:
@@ -50,7 +52,9 @@ class Names:
             case Area.OWN:
                 raise NotPermitted(".repofs is kept by repofs itself")
             case Area.USER if self.reserved.fullmatch(name):
-                raise InvalidName(f"{name.decode(errors='replace')} is a name that import directories take: choose another")
+                raise InvalidName(
+                    f"{name.decode(errors='replace')} is a name that import directories take: choose another"
+                )
 
     def temporary(self, name: bytes) -> bool:
         """Whether a copying program or an editor will rename *name* when it is done."""
@@ -87,5 +91,3 @@ def _any_of(patterns: tuple[str, ...]) -> re.Pattern[bytes]:
     """Return what matches when one of the fnmatch *patterns* does, without regard to case; never for none."""
     joined = "|".join(fnmatch.translate(pattern) for pattern in patterns) or "(?!)"
     return re.compile(joined.encode(), re.IGNORECASE | re.DOTALL)
-
-

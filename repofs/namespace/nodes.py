@@ -38,7 +38,19 @@ UNKNOWN = _Unknown.UNKNOWN
 class Node:
     """One inode. `names` are the (directory, name) pairs known to lead to it; a removed file has none."""
 
-    __slots__ = ("activity", "area", "format", "generation", "handles", "ino", "lookups", "mark", "names", "removed", "users")
+    __slots__ = (
+        "activity",
+        "area",
+        "format",
+        "generation",
+        "handles",
+        "ino",
+        "lookups",
+        "mark",
+        "names",
+        "removed",
+        "users",
+    )
 
     def __init__(self, ino: int, format: int, generation: int) -> None:
         self.ino = ino
@@ -50,7 +62,7 @@ class Node:
         self.area = Area.DROPS  # of directories only
         self.handles: set[int] | None = None  # descriptors of open files
         self.activity: Activity | None = None  # set while something of a drop's life is known
-        self.mark: Mark | None | _Unknown = UNKNOWN  # as on the backing inode, once it was read
+        self.mark: Mark | _Unknown | None = UNKNOWN  # as on the backing inode, once it was read
         self.removed = False  # no name and no handle is left: the backing inode number may be given again
 
     @property

@@ -16,7 +16,7 @@ from repofs.namespace.nodes import UNKNOWN, Area, Node
 from repofs.repository.marks import Marks
 
 _NO_ATTRIBUTE = (errno.ENODATA, errno.EOPNOTSUPP)
-_AGAIN = "write it again, rename it, or set user.repofs.import=now"
+AGAIN = "write it again, rename it, or set user.repofs.import=now"
 _TOLD = "or told by user.repofs.import=now"
 
 
@@ -34,7 +34,7 @@ class Standing:
     def mark(self, node: Node) -> Mark | None:
         """Return the mark of *node* as far as it holds: Closed and Refused count only for the bytes they saw."""
         if node.mark is UNKNOWN:
-            node.mark = self.marks.read(self.backing.path(node)) if node.is_file else None
+            node.mark = self.marks.read(self.backing.target(node)) if node.is_file else None
         mark = node.mark
         if isinstance(mark, (Closed, Refused)):
             status = self.backing.status(node)
@@ -59,7 +59,7 @@ class Standing:
         if isinstance(mark, Refused):
             return mark.state, mark.error
         if mark is None:
-            return State.INCOMPLETE, f"its writer did not end well: {_AGAIN}"
+            return State.INCOMPLETE, f"its writer did not end well: {AGAIN}"
         reason = self.waits_for_name(unit)
         return (State.INCOMPLETE, reason) if reason else (State.SETTLING, None)
 
@@ -78,9 +78,18 @@ class Standing:
         """Refuse to change the bytes of an original, or of a drop that is being imported, for anybody."""
         if isinstance(self.mark(node), Original):
             raise NotPermitted("an original is immutable: write a new file, and that is imported")
+        if self.is_log(node):
+            raise NotPermitted("a log is written by the repository alone")
         unit = self.names.unit(node)
         if unit is not None and unit.activity is not None and unit.activity.sealed:
             raise NotPermitted("it is being imported, and its bytes are an original's by now")
+
+    def is_log(self, node: Node) -> bool:
+        """Whether *node* is a file that repofs has written: beside an import directory, or below .repofs."""
+        if not node.is_file or not node.names:
+            return False
+        area = node.names[0][0].area
+        return area is Area.OWN or (area is Area.IMPORTS and not isinstance(self.mark(node), Original))
 
     def require_changeable(self, directory: Node, name: bytes) -> None:
         """The one gate of every operation that makes, removes or renames *name* in *directory*."""
@@ -130,9 +139,7 @@ class Standing:
     def setting(self, directory: Node, name: bytes) -> bytes | None:
         """Return a ``user.repofs.*`` setting as it stands on *directory*, or None."""
         try:
-            return os.getxattr(
-                self.backing.path(directory), xattrs.PREFIX + name, follow_symlinks=self.backing.follows(directory)
-            )
+            return os.getxattr(self.backing.target(directory), xattrs.PREFIX + name, follow_symlinks=False)
         except OSError as error:
             if error.errno in _NO_ATTRIBUTE:
                 return None

@@ -5,6 +5,7 @@ A walk lets the mount's other requests through every few dozen entries.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 
 import trio
 
+from repofs.errors import Busy
 from repofs.lifecycle import State, worst
 from repofs.namespace.drops import Drops
 from repofs.namespace.nodes import Area, Node
@@ -28,13 +30,13 @@ class Report:
     """States, counts and bytes of all files below one directory; a file of many names counts once."""
 
     counts: Counter[State] = field(default_factory=Counter)
-    bytes: Counter[State] = field(default_factory=Counter)
+    sizes: Counter[State] = field(default_factory=Counter)
     problems: list[dict[str, str]] = field(default_factory=list)
     more: int = 0  # problems that are not listed
 
     def add(self, path: bytes, state: State, error: str | None, size: int) -> None:
         self.counts[state] += 1
-        self.bytes[state] += size
+        self.sizes[state] += size
         if state not in _PROBLEMS:
             return
         if len(self.problems) < _MOST_PROBLEMS:
@@ -59,6 +61,14 @@ class Survey:
         self._backing = standing.backing
         self._drops = drops
 
+    async def run(self) -> None:
+        """Scan the whole mount once, for what was closed while no daemon ran, then whatever is asked for."""
+        await self.scan(self._backing.table.root)
+        async for directory in self._drops.rescans:
+            await self.scan(directory)
+            directory.users -= 1
+            self._backing.table.release(directory)
+
     async def report(self, top: Node) -> Report:
         """Return how everything at and below *top* stands."""
         report = Report()
@@ -78,9 +88,14 @@ class Survey:
             self._drops.found(node)
 
     async def command(self, top: Node, command: ImportCommand, uid: int) -> None:
-        """Carry out ``user.repofs.import`` on all drops at and below *top*."""
+        """Carry out ``user.repofs.import`` on the drop *top*, or on all drops below it that nobody is writing."""
+        if top.is_file:
+            self._drops.command(top, command, uid)
+            return
         async for node in self._files(top):
-            if self._standing.state(node) is not None:
+            if self._standing.state(node) is None:
+                continue
+            with contextlib.suppress(Busy):  # imported when its writer closes it
                 self._drops.command(node, command, uid)
 
     async def _files(self, top: Node) -> AsyncIterator[Node]:

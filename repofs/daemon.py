@@ -1,0 +1,143 @@
+"""The mount daemon: builds every room from the settings and runs them in one nursery.
+
+It answers the kernel, keeps the clocks of drops and hands them to the importer process. It runs no SQL, hashes
+nothing and parses no file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import logging
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+import trio
+
+from repofs import config
+from repofs.errors import Busy
+from repofs.fuse import mount
+from repofs.fuse.operations import Operations
+from repofs.importer.inbox import Inbox
+from repofs.importer.link import importer_process
+from repofs.namespace.backing import Backing
+from repofs.namespace.drops import Drops
+from repofs.namespace.facts import Facts
+from repofs.namespace.handles import Directories, Handles
+from repofs.namespace.names import Names
+from repofs.namespace.standing import Standing
+from repofs.namespace.survey import Survey
+from repofs.namespace.tree import Tree
+from repofs.repository.failure_logs import FailureLogs
+from repofs.repository.layout import Layout, load_key
+from repofs.repository.marks import Marks
+from repofs.repository.template import Template
+
+log = structlog.get_logger()
+
+
+def run(repository: Path, mountpoint: Path, options: Sequence[str], ready: Callable[[], None]) -> int:
+    """Mount *repository* on *mountpoint* and serve until it is unmounted or SIGTERM comes; return the exit code.
+
+    *ready* is called once the mount answers. Raises RepofsError with a sentence when it cannot be mounted.
+    """
+    layout = Layout.open(repository.resolve())
+    settings = config.load(layout.root)
+    _configure_log(settings.log.level)
+    os.umask(0)  # modes come with the requests, umask applied
+    _raise_descriptor_limit()
+    with _only_daemon(layout, mountpoint), _rooms(layout, settings) as rooms:
+        with mount.mounted(rooms.operations, layout.root, mountpoint, options):
+            trio.run(_serve, rooms, ready)
+    log.info("unmounted", mountpoint=str(mountpoint))
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Rooms:
+    operations: Operations
+    inbox: Inbox
+    survey: Survey
+
+
+@contextlib.contextmanager
+def _rooms(layout: Layout, settings: config.Settings) -> Iterator[_Rooms]:
+    backing = Backing(layout.managed)
+    names = Names(Template(settings.repository.template).reserved, settings.drops)
+    standing = Standing(backing, names, Marks(load_key(layout)), settings.drops)
+    drops = Drops(standing, FailureLogs(layout))
+    survey = Survey(standing, drops)
+    inbox = Inbox(drops, functools.partial(importer_process, layout.root))
+    drops.clocks, drops.kernel = inbox, mount.KernelCache()
+    tree = Tree(standing, drops)
+    facts = Facts(standing, drops, survey, inbox.ask)
+    handles = Handles(standing, drops, tree)
+    operations = Operations(standing, tree, handles, Directories(standing), facts, settings.mount.cache_seconds)
+    try:
+        yield _Rooms(operations, inbox, survey)
+    finally:
+        backing.close()
+
+
+async def _serve(rooms: _Rooms, ready: Callable[[], None]) -> None:
+    async with trio.open_nursery() as nursery:
+        await nursery.start(rooms.inbox.run)  # what a crash has left is mended before anybody looks
+        nursery.start_soon(_stop_at_signal, rooms.inbox, nursery.cancel_scope)
+        nursery.start_soon(rooms.survey.run)
+        ready()
+        log.info("mounted")
+        await mount.serve()  # ends when somebody unmounts
+        rooms.inbox.stop()
+
+
+async def _stop_at_signal(inbox: Inbox, serving: trio.CancelScope) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            log.info("stopping", signal=signal.Signals(number).name)
+            inbox.stop()
+            mount.stop()
+            serving.cancel()
+
+
+@contextlib.contextmanager
+def _only_daemon(layout: Layout, mountpoint: Path) -> Iterator[None]:
+    """Hold the lock of the repository; Busy when another daemon does. The kernel lets go of it with the process."""
+    with open(layout.lock, "a+", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            pid, _, where = lock.read().partition("\n")
+            raise Busy(f"{layout.root} is in use: process {pid} has mounted it on {where.strip()}") from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n{mountpoint}\n")
+        lock.flush()
+        yield
+        lock.truncate(0)
+
+
+def _raise_descriptor_limit() -> None:
+    """Every open file of every user is a descriptor here."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _configure_log(level: str) -> None:
+    """One JSON object a line on standard error."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

@@ -1,0 +1,30 @@
+"""A node and its status as the kernel wants them."""
+
+from __future__ import annotations
+
+import os
+
+import pyfuse3
+
+from repofs.namespace.nodes import Node
+
+
+def entry_attributes(node: Node, status: os.stat_result, cache_seconds: float) -> pyfuse3.EntryAttributes:
+    """Return the attributes of *node*; the kernel may keep them, and the name, for *cache_seconds*."""
+    entry = pyfuse3.EntryAttributes()
+    entry.st_ino = node.ino
+    entry.generation = node.generation
+    entry.entry_timeout = cache_seconds
+    entry.attr_timeout = cache_seconds
+    entry.st_mode = status.st_mode
+    entry.st_nlink = status.st_nlink
+    entry.st_uid = status.st_uid
+    entry.st_gid = status.st_gid
+    entry.st_rdev = status.st_rdev
+    entry.st_size = status.st_size
+    entry.st_blksize = status.st_blksize
+    entry.st_blocks = status.st_blocks
+    entry.st_atime_ns = status.st_atime_ns
+    entry.st_mtime_ns = status.st_mtime_ns
+    entry.st_ctime_ns = status.st_ctime_ns
+    return entry

@@ -1,0 +1,53 @@
+"""One wrapper around every handler: an errno for what was foreseen, a logged EIO for what was not.
+
+pyfuse3 ends its loop on any exception but FUSEError: without this one user's odd name would unmount everybody.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import pyfuse3
+import structlog
+
+log = structlog.get_logger()
+Door = TypeVar("Door", bound=type[pyfuse3.Operations])
+
+unexpected: Counter[str] = Counter()
+"""How often each handler has met what nobody foresaw, since the start."""
+
+
+def guarded(operations: Door) -> Door:
+    """Wrap all handlers of *operations*, a class decorator."""
+    for name in vars(pyfuse3.Operations):
+        handler = vars(operations).get(name)
+        if (
+            handler is not None
+            and not name.startswith("_")
+            and callable(handler)
+            and name not in ("init", "stacktrace")
+        ):
+            setattr(operations, name, _guard(name, handler))
+    return operations
+
+
+def _guard(name: str, handler: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    @functools.wraps(handler)
+    async def guarded_handler(*args: Any) -> Any:
+        try:
+            return await handler(*args)
+        except pyfuse3.FUSEError:
+            raise
+        except OSError as error:
+            log.debug("refused", request=name, errno=errno.errorcode.get(error.errno or 0), reason=str(error))
+            raise pyfuse3.FUSEError(error.errno or errno.EIO) from None
+        except Exception:
+            unexpected[name] += 1
+            log.exception("a request has failed in an unforeseen way", request=name, times=unexpected[name])
+            raise pyfuse3.FUSEError(errno.EIO) from None
+
+    return guarded_handler

@@ -1,0 +1,211 @@
+"""pyfuse3.Operations: inodes and bytes in, the namespace called, attributes or an errno out.
+
+A protocol adapter only: what a request means is decided in `namespace`, which this door never goes around.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+
+import pyfuse3
+
+from repofs.fuse.entry import entry_attributes
+from repofs.fuse.guard import guarded
+from repofs.fuse.xattr_table import XattrTable
+from repofs.namespace.facts import Facts
+from repofs.namespace.handles import Directories, Handles
+from repofs.namespace.nodes import Node
+from repofs.namespace.standing import Standing
+from repofs.namespace.tree import Caller, Change, Tree
+
+_STATVFS = ("f_bsize", "f_frsize", "f_blocks", "f_bfree", "f_bavail", "f_files", "f_ffree", "f_favail", "f_namemax")
+
+
+def _caller(ctx: pyfuse3.RequestContext) -> Caller:
+    return Caller(uid=ctx.uid, gid=ctx.gid, umask=ctx.umask, task=ctx.pid)
+
+
+@guarded
+class Operations(pyfuse3.Operations):
+    """The mount of one repository."""
+
+    supports_dot_lookup = True
+    enable_writeback_cache = False
+
+    def __init__(
+        self,
+        standing: Standing,
+        tree: Tree,
+        handles: Handles,
+        directories: Directories,
+        facts: Facts,
+        cache_seconds: float,
+    ) -> None:
+        super().__init__()
+        self._backing = standing.backing
+        self._table = standing.backing.table
+        self._tree = tree
+        self._handles = handles
+        self._directories = directories
+        self._xattrs = XattrTable(facts, standing)
+        self._cache_seconds = cache_seconds
+
+    def _node(self, ino: pyfuse3.InodeT) -> Node:
+        self._backing.trim()
+        node = self._table.get(ino)
+        if node is None or node.removed:
+            raise OSError(errno.ESTALE, "the file has been removed")
+        return node
+
+    def _entry(self, node: Node, status: os.stat_result) -> pyfuse3.EntryAttributes:
+        """Answer with *node*, which the kernel refers to once more from now on."""
+        node.lookups += 1
+        return entry_attributes(node, status, self._cache_seconds)
+
+    # --- names ----------------------------------------------------------------------------------
+
+    async def lookup(self, parent: pyfuse3.InodeT, name: bytes, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
+        return self._entry(*self._tree.lookup(self._node(parent), name))
+
+    async def forget(self, inode_list: Sequence[tuple[pyfuse3.InodeT, int]]) -> None:
+        for ino, lookups in inode_list:
+            self._table.forget(ino, lookups)
+
+    async def mkdir(
+        self, parent: pyfuse3.InodeT, name: bytes, mode: int, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        return self._entry(*self._tree.mkdir(self._node(parent), name, mode, _caller(ctx)))
+
+    async def mknod(
+        self, parent: pyfuse3.InodeT, name: bytes, mode: int, rdev: int, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        return self._entry(*self._handles.mknod(self._node(parent), name, mode, _caller(ctx)))
+
+    async def symlink(
+        self, parent: pyfuse3.InodeT, name: bytes, target: bytes, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        return self._entry(*self._tree.symlink(self._node(parent), name, target, _caller(ctx)))
+
+    async def link(
+        self, inode: pyfuse3.InodeT, parent: pyfuse3.InodeT, name: bytes, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        return self._entry(*self._tree.link(self._node(inode), self._node(parent), name))
+
+    async def readlink(self, inode: pyfuse3.InodeT, ctx: pyfuse3.RequestContext) -> bytes:
+        return self._tree.readlink(self._node(inode))
+
+    async def unlink(self, parent: pyfuse3.InodeT, name: bytes, ctx: pyfuse3.RequestContext) -> None:
+        self._tree.unlink(self._node(parent), name)
+
+    async def rmdir(self, parent: pyfuse3.InodeT, name: bytes, ctx: pyfuse3.RequestContext) -> None:
+        self._tree.rmdir(self._node(parent), name)
+
+    async def rename(
+        self,
+        parent_old: pyfuse3.InodeT,
+        name_old: bytes,
+        parent_new: pyfuse3.InodeT,
+        name_new: bytes,
+        flags: int,
+        ctx: pyfuse3.RequestContext,
+    ) -> None:
+        self._tree.rename(self._node(parent_old), name_old, self._node(parent_new), name_new, flags)
+
+    # --- attributes -----------------------------------------------------------------------------
+
+    async def getattr(self, inode: pyfuse3.InodeT, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
+        node = self._node(inode)
+        return entry_attributes(node, self._backing.status(node), self._cache_seconds)
+
+    async def setattr(
+        self,
+        inode: pyfuse3.InodeT,
+        attr: pyfuse3.EntryAttributes,
+        fields: pyfuse3.SetattrFields,
+        fh: pyfuse3.FileHandleT | None,
+        ctx: pyfuse3.RequestContext,
+    ) -> pyfuse3.EntryAttributes:
+        node = self._node(inode)
+        change = Change(
+            mode=attr.st_mode if fields.update_mode else None,
+            uid=attr.st_uid if fields.update_uid else None,
+            gid=attr.st_gid if fields.update_gid else None,
+            size=attr.st_size if fields.update_size else None,
+            atime_ns=attr.st_atime_ns if fields.update_atime else None,
+            mtime_ns=attr.st_mtime_ns if fields.update_mtime else None,
+        )
+        return entry_attributes(node, self._handles.setattr(node, change, fh, _caller(ctx)), self._cache_seconds)
+
+    async def getxattr(self, inode: pyfuse3.InodeT, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
+        return await self._xattrs.answering(name).get(self._node(inode), name, _caller(ctx))
+
+    async def setxattr(self, inode: pyfuse3.InodeT, name: bytes, value: bytes, ctx: pyfuse3.RequestContext) -> None:
+        await self._xattrs.answering(name).set(self._node(inode), name, value, _caller(ctx))
+
+    async def listxattr(self, inode: pyfuse3.InodeT, ctx: pyfuse3.RequestContext) -> Sequence[bytes]:
+        return self._xattrs.listed(self._node(inode))
+
+    async def removexattr(self, inode: pyfuse3.InodeT, name: bytes, ctx: pyfuse3.RequestContext) -> None:
+        self._xattrs.answering(name).remove(self._node(inode), name)
+
+    async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
+        there = os.fstatvfs(self._backing.root_fd)
+        answer = pyfuse3.StatvfsData()
+        for field in _STATVFS:
+            setattr(answer, field, getattr(there, field))
+        return answer
+
+    # --- files ----------------------------------------------------------------------------------
+
+    async def create(
+        self, parent: pyfuse3.InodeT, name: bytes, mode: int, flags: int, ctx: pyfuse3.RequestContext
+    ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
+        node, status, fh = self._handles.create(self._node(parent), name, mode, flags, _caller(ctx))
+        return pyfuse3.FileInfo(fh=fh, keep_cache=True), self._entry(node, status)
+
+    async def open(self, inode: pyfuse3.InodeT, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
+        # keep_cache: every write goes through this mount, so what the kernel has is what there is
+        return pyfuse3.FileInfo(fh=self._handles.open(self._node(inode), flags, _caller(ctx)), keep_cache=True)
+
+    async def read(self, fh: pyfuse3.FileHandleT, off: int, size: int) -> bytes | memoryview:
+        return await self._handles.read(fh, off, size)
+
+    async def write(self, fh: pyfuse3.FileHandleT, off: int, buf: bytes) -> int:
+        return self._handles.write(fh, off, buf)
+
+    async def flush(self, fh: pyfuse3.FileHandleT) -> None:
+        self._handles.flush(fh)
+
+    async def fsync(self, fh: pyfuse3.FileHandleT, datasync: bool) -> None:
+        await self._handles.fsync(fh, datasync)
+
+    async def release(self, fh: pyfuse3.FileHandleT) -> None:
+        self._handles.release(fh)
+
+    # --- directories ----------------------------------------------------------------------------
+
+    async def opendir(self, inode: pyfuse3.InodeT, ctx: pyfuse3.RequestContext) -> pyfuse3.FileHandleT:
+        return pyfuse3.FileHandleT(self._directories.open(self._node(inode)))
+
+    async def readdir(self, fh: pyfuse3.FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
+        self._backing.trim()
+        directory, names = self._directories.entries(fh, start_id)
+        for next_id, name in enumerate(names[start_id:], start_id + 1):
+            try:
+                node, status = self._tree.lookup(directory, name)
+            except FileNotFoundError:
+                continue  # removed since it was listed
+            entry = entry_attributes(node, status, self._cache_seconds)
+            if not pyfuse3.readdir_reply(token, name, entry, next_id):
+                self._table.release(node)
+                return
+            if name not in (b".", b".."):
+                node.lookups += 1
+
+    async def fsyncdir(self, fh: pyfuse3.FileHandleT, datasync: bool) -> None:
+        await self._directories.fsync(fh)
+
+    async def releasedir(self, fh: pyfuse3.FileHandleT) -> None:
+        self._directories.close(fh)

@@ -1,0 +1,156 @@
+"""What the extended attributes `user.repofs.*` say of a node, and what setting them does."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+
+from repofs import access, xattrs
+from repofs.errors import InvalidValue, NotFound, NotPermitted, RepofsError
+from repofs.model import ObjectRef, Original, Refused
+from repofs.namespace.drops import Drops
+from repofs.namespace.nodes import Area, Node
+from repofs.namespace.standing import Standing
+from repofs.namespace.survey import Survey
+from repofs.namespace.tree import Caller
+from repofs.xattrs import KINDS, Kind
+
+_MOST_REASONS = 1000
+
+
+class Facts:
+    """Attributes of one mount's nodes. *ask* answers what only the catalogue knows, as JSON: ``Fileset:17``."""
+
+    def __init__(self, standing: Standing, drops: Drops, survey: Survey, ask: Callable[[str], Awaitable[str]]) -> None:
+        self._standing = standing
+        self._backing = standing.backing
+        self._drops = drops
+        self._survey = survey
+        self._ask = ask
+        self._reasons: OrderedDict[int, str] = OrderedDict()  # why the last setxattr on an inode was refused
+        self._of_original: dict[str, Callable[[Original], str | None]] = {
+            "fileset": lambda original: f"Fileset:{original.fileset}",
+            "images": lambda original: ",".join(f"Image:{image}" for image in original.images) or None,
+            "original": lambda original: f"OriginalFile:{original.original}",
+            "checksum": lambda original: original.checksum,
+            "transfer": lambda original: str(original.transfer),
+            "imported": lambda original: original.imported,
+            "log": lambda original: f"{original.user_directory}/{original.import_directory}.log",
+        }
+
+    # --- reading --------------------------------------------------------------------------------
+
+    async def get(self, node: Node, name: str, caller: Caller) -> bytes | None:
+        """Return the value of ``user.repofs.`` *name* on *node*, or None when it has none there.
+
+        The root of the mount answers for objects of the catalogue too: ``user.repofs.Fileset:17``.
+        """
+        if node is self._backing.table.root and ":" in name:
+            return await self._object(name, caller)
+        if name in ("target", "policy"):
+            return self._standing.setting(node, name.encode()) if node.is_directory else None
+        if name == "error":
+            error = self._error(node)
+            return None if error is None else error.encode()
+        if name == "status":
+            return await self._report(node)
+        if name == "state" and node.is_directory:
+            return (await self._survey.report(node)).summary().encode()
+        if name == "metadata":
+            return await self._metadata(node)
+        fact = self._fact(node, name)
+        return None if fact is None else fact.encode()
+
+    def listed(self, node: Node) -> list[bytes]:
+        """Return the full names of the facts and settings that *node* has."""
+        if node.is_directory:
+            settings = [
+                name for name in ("target", "policy") if self._standing.setting(node, name.encode()) is not None
+            ]
+            names = ["state", *settings]
+        else:
+            names = [name for name in KINDS if KINDS[name] is Kind.FACT and self._fact(node, name) is not None]
+        if self._error(node) is not None:
+            names.append("error")
+        return [xattrs.PREFIX + name.encode() for name in names]
+
+    def _fact(self, node: Node, name: str) -> str | None:
+        if name == "state":
+            stands = self._standing.state(node)
+            return None if stands is None else str(stands[0])
+        mark = self._standing.mark(node)
+        if isinstance(mark, Original) and name in self._of_original:
+            return self._of_original[name](mark)
+        if isinstance(mark, Refused) and name == "log":
+            return mark.log
+        return None
+
+    def _error(self, node: Node) -> str | None:
+        """Return why the last attribute set here was refused, else what is wrong with the file, or None."""
+        reason = self._reasons.get(node.ino)
+        stands = None if reason else self._standing.state(node)
+        return reason or (stands[1] if stands else None)
+
+    async def _report(self, node: Node) -> bytes:
+        report = await self._survey.report(node)
+        return json.dumps(
+            {"counts": report.counts, "bytes": report.sizes, "problems": report.problems, "more": report.more}
+        ).encode()
+
+    async def _metadata(self, node: Node) -> bytes | None:
+        mark = self._standing.mark(node)
+        return (await self._ask(f"Fileset:{mark.fileset}")).encode() if isinstance(mark, Original) else None
+
+    async def _object(self, name: str, caller: Caller) -> bytes | None:
+        """Return the catalogue's JSON of an object that *caller* may view, or None."""
+        try:
+            answer = await self._ask(str(ObjectRef.parse(name)))
+        except (InvalidValue, NotFound):
+            return None
+        return answer.encode() if access.may_view(caller.uid, json.loads(answer)["owner_uid"]) else None
+
+    # --- setting --------------------------------------------------------------------------------
+
+    async def set(self, node: Node, name: str, value: bytes, caller: Caller) -> None:
+        """Set ``user.repofs.`` *name* on *node*; a value that is refused says why in ``user.repofs.error``."""
+        kind = KINDS.get(name)
+        if kind is None:
+            raise self._refusal(node, InvalidValue(f"user.repofs.{name} is not an attribute of repofs"))
+        if kind in (Kind.FACT, Kind.UNLISTED):
+            if isinstance(self._standing.mark(node), Original):
+                raise NotPermitted(f"user.repofs.{name} is a fact: it is not set")
+            return  # a copying tool puts on its copy what it found on an original
+        try:
+            await self._carry_out(node, name, value, caller)
+        except RepofsError as error:
+            raise self._refusal(node, error) from error
+        self._reasons.pop(node.ino, None)
+
+    def _refusal(self, node: Node, error: RepofsError) -> RepofsError:
+        self._reasons[node.ino] = error.message
+        if len(self._reasons) > _MOST_REASONS:
+            self._reasons.popitem(last=False)
+        return error
+
+    async def _carry_out(self, node: Node, name: str, value: bytes, caller: Caller) -> None:
+        if name == "import":
+            await self._survey.command(node, xattrs.decode_import(value), caller.uid)
+            return
+        if not node.is_directory:
+            raise InvalidValue(f"user.repofs.{name} is set on directories")
+        if node.area not in (Area.USER, Area.DROPS):
+            raise NotPermitted(f"user.repofs.{name} is set on user directories and what users make in them")
+        if name == "policy":
+            xattrs.decode_policy(value, self._standing.policy(node))
+        else:
+            xattrs.decode_target(value)
+        os.setxattr(self._backing.target(node), xattrs.PREFIX + name.encode(), value, follow_symlinks=False)
+
+    def remove(self, node: Node, name: str) -> None:
+        """Take a setting away; facts and commands have nothing to take away."""
+        if KINDS.get(name) is not Kind.SETTING or not node.is_directory:
+            raise OSError(errno.ENODATA, "no such attribute")
+        os.removexattr(self._backing.target(node), xattrs.PREFIX + name.encode(), follow_symlinks=False)

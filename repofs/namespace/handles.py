@@ -1,0 +1,234 @@
+"""Open files and directories. Opening checks once; after that reading is a `pread` and nothing else."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from dataclasses import dataclass
+
+from repofs.errors import NotPermitted
+from repofs.namespace.drops import Drops
+from repofs.namespace.names import Names
+from repofs.namespace.nodes import Node
+from repofs.namespace.openers import Opener, command, killed_by
+from repofs.namespace.standing import Standing
+from repofs.namespace.tree import Caller, Change, Found, Opened, Tree
+from repofs.threads import in_thread
+
+_MOST_READ = 1 << 20  # bytes: the largest request the kernel makes
+_CHANGES = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
+
+
+@dataclass(slots=True)
+class Handle:
+    """One open file. Its number is the backing descriptor's."""
+
+    fd: int
+    node: Node
+    opener: Opener | None  # of a handle that may write
+    wrote: bool = False
+    ended_badly: str | None = None
+
+
+class Handles:
+    """All open files of one mount."""
+
+    def __init__(self, standing: Standing, drops: Drops, tree: Tree) -> None:
+        self._standing = standing
+        self._backing = standing.backing
+        self._drops = drops
+        self._tree = tree
+        self._handles: dict[int, Handle] = {}
+        # Filled by one read at a time: the reply is sent before anything else runs.
+        self._buffer = bytearray(_MOST_READ)
+        self._view = memoryview(self._buffer)
+
+    def __len__(self) -> int:
+        return len(self._handles)
+
+    # --- opening --------------------------------------------------------------------------------
+
+    def create(self, parent: Node, name: bytes, mode: int, flags: int, caller: Caller) -> Opened:
+        """Make and open a file; one that is there already is opened, unless *flags* has O_EXCL."""
+        try:
+            node, status, fd = self._tree.create(parent, name, mode, flags, caller)
+        except FileExistsError:
+            if flags & os.O_EXCL:
+                raise
+            node, _ = self._tree.lookup(parent, name)
+            fd = self.open(node, flags, caller)
+            return node, os.fstat(fd), fd
+        opener = Opener.of(caller.task, caller.uid)
+        self._drops.created(node, caller.uid, command(opener))
+        self._keep(Handle(fd, node, opener if flags & os.O_ACCMODE else None))
+        if not flags & os.O_ACCMODE:  # made, but only to be read: nobody will close a writer
+            self._drops.truncated(node)
+        return node, status, fd
+
+    def mknod(self, parent: Node, name: bytes, mode: int, caller: Caller) -> Found:
+        """Make an empty regular file; NotPermitted for a FIFO, a socket or a device."""
+        if not stat.S_ISREG(mode):
+            raise NotPermitted("only files, directories and symbolic links can be made here")
+        node, status, fh = self.create(parent, name, mode, os.O_WRONLY | os.O_EXCL, caller)
+        self.release(fh)
+        return node, status
+
+    def setattr(self, node: Node, change: Change, fh: int | None, caller: Caller) -> os.stat_result:
+        """Change attributes of *node*; a truncation through handle *fh* is a write of that handle."""
+        if fh is not None and change.size is not None:
+            self._handles[fh].wrote = True
+        return self._tree.setattr(node, change, caller)
+
+    def open(self, node: Node, flags: int, caller: Caller) -> int:
+        """Open a file and return its handle. NotPermitted when *flags* could change an original."""
+        if stat.S_ISLNK(node.format):
+            raise OSError(errno.ELOOP, "a symbolic link is not opened itself")
+        if not flags & _CHANGES:
+            return self._keep(Handle(self._backing.open(node, os.O_RDONLY), node, None))
+        self._standing.require_writable(node)
+        opener = Opener.of(caller.task, caller.uid) if flags & os.O_ACCMODE else None
+        # Without O_APPEND: the kernel gives each write its offset, and pwrite would not heed it.
+        fd = self._backing.open(node, flags & os.O_ACCMODE)
+        handle = Handle(fd, node, opener)
+        self._keep(handle)
+        if flags & os.O_TRUNC:
+            self._drops.activity(node, caller.uid)
+            self._writes(handle)
+            os.truncate(b"/proc/self/fd/%d" % fd, 0)
+            if handle.opener is None:  # O_RDONLY | O_TRUNC: no writer will be closed
+                self._drops.truncated(node)
+        return fd
+
+    def _keep(self, handle: Handle) -> int:
+        self._handles[handle.fd] = handle
+        node = handle.node
+        if node.handles is None:
+            node.handles = set()
+        node.handles.add(handle.fd)
+        if handle.opener is not None:
+            self._drops.opened(node, handle.opener.uid)
+        return handle.fd
+
+    # --- bytes ----------------------------------------------------------------------------------
+
+    async def read(self, fh: int, offset: int, size: int) -> bytes | memoryview:
+        """Return *size* bytes from *offset*, fewer at the end of the file.
+
+        What is in the page cache is answered at once; only a read that waits for a disk goes to a thread.
+        """
+        try:
+            done = os.preadv(fh, [self._view[:size]], offset, os.RWF_NOWAIT)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EOPNOTSUPP):
+                raise
+            return await in_thread(os.pread, fh, size, offset)
+        if done == size or offset + done >= os.fstat(fh).st_size:
+            return self._view[:done]
+        return await in_thread(os.pread, fh, size, offset)
+
+    def write(self, fh: int, offset: int, data: bytes) -> int:
+        """Write all of *data* at *offset* and return its length."""
+        handle = self._handles[fh]
+        if not handle.wrote:
+            self._writes(handle)
+        view = memoryview(data)
+        try:
+            while view:
+                done = os.pwrite(fh, view, offset)
+                view, offset = view[done:], offset + done
+        except OSError as error:
+            handle.ended_badly = f"a write failed: {os.strerror(error.errno or errno.EIO).lower()}"
+            raise
+        return len(data)
+
+    def _writes(self, handle: Handle) -> None:
+        handle.wrote = True
+        if not self._drops.activity(handle.node).dirty:
+            self._drops.writing(handle.node, command(handle.opener) if handle.opener else "by O_TRUNC")
+
+    async def fsync(self, fh: int, data_only: bool) -> None:
+        """Wait until the bytes are on the disk."""
+        await in_thread(os.fdatasync if data_only else os.fsync, fh)
+
+    # --- closing --------------------------------------------------------------------------------
+
+    def flush(self, fh: int) -> None:
+        """One descriptor of the handle was closed: by a dup, a child, or a task that is being killed."""
+        handle = self._handles[fh]
+        activity = handle.node.activity
+        if handle.opener is not None and activity is not None and activity.dirty:
+            signal = killed_by(handle.opener)
+            if signal is not None:
+                handle.ended_badly = f"{command(handle.opener)} was ended by {signal} while it wrote"
+
+    def release(self, fh: int) -> None:
+        """The last descriptor of the handle was closed."""
+        handle = self._handles.pop(fh)
+        node = handle.node
+        try:
+            if handle.opener is not None:
+                self._drops.closed(node, handle.ended_badly)
+        finally:
+            assert node.handles is not None
+            node.handles.discard(fh)
+            os.close(fh)
+        if not node.names and not node.handles:
+            self._drops.removed(node)
+        self._backing.table.release(node)
+
+
+@dataclass(slots=True)
+class _Listing:
+    node: Node
+    names: list[bytes] | None
+
+
+class Directories:
+    """All open directories: each listing is of one moment, so that no name comes twice or is skipped."""
+
+    def __init__(self, standing: Standing) -> None:
+        self._backing = standing.backing
+        self._names: Names = standing.names
+        self._open: dict[int, _Listing] = {}
+        self._next = 0
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def open(self, node: Node) -> int:
+        """Return a handle to list directory *node*."""
+        self._next += 1
+        self._open[self._next] = _Listing(node, None)
+        node.users += 1
+        return self._next
+
+    def entries(self, fh: int, start: int) -> tuple[Node, list[bytes]]:
+        """Return the directory and its names, . and .. first; read anew when *start* is 0 (rewinddir)."""
+        listing = self._open[fh]
+        if listing.names is None or start == 0:
+            listing.names = [b".", b"..", *self._list(listing.node)]
+        return listing.node, listing.names
+
+    def _list(self, node: Node) -> list[bytes]:
+        try:
+            fd = self._backing.open(node, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            return []  # removed while open: an empty directory (POSIX)
+        try:
+            return [name for name in map(os.fsencode, os.listdir(fd)) if not self._names.hidden(node, name)]
+        finally:
+            os.close(fd)
+
+    async def fsync(self, fh: int) -> None:
+        """Wait until the names are on the disk."""
+        fd = self._backing.open(self._open[fh].node, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            await in_thread(os.fsync, fd)
+        finally:
+            os.close(fd)
+
+    def close(self, fh: int) -> None:
+        listing = self._open.pop(fh)
+        listing.node.users -= 1
+        self._backing.table.release(listing.node)
