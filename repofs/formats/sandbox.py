@@ -1,0 +1,114 @@
+"""A reader process: one after another it reads files that nobody has checked, with nothing to lose.
+
+Started by the importer as ``python -m repofs.formats.sandbox FD LIMITS`` with its end of a socket and the limits as
+JSON (`exchange`). It sees a file only through the descriptor that comes with a request: it is nobody, in no group,
+cannot write a file, cannot gain a privilege, and ends when the importer does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import resource
+import signal
+import socket
+import stat
+import sys
+
+import msgspec
+
+from repofs.errors import ReaderFailed
+from repofs.formats import exchange, registry
+from repofs.formats.exchange import Answer, Limits
+from repofs.model import Recognised
+
+NOBODY = 65534
+_OPEN_FILES = 64
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38  # linux/prctl.h
+
+
+def confine(limits: Limits) -> None:
+    """Give up every right and set the limits that hold for the whole process. Raises OSError.
+
+    Memory is counted as address space beyond what is mapped already: numpy and its like map hundreds of
+    megabytes that they never touch.
+    """
+    with open("/proc/self/statm", encoding="ascii") as statm:
+        mapped = int(statm.read().split()[0]) * resource.getpagesize()
+    memory = mapped + limits.memory_bytes
+    for what, most in (
+        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_NOFILE, _OPEN_FILES),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_FSIZE, 0),
+    ):
+        resource.setrlimit(what, (most, most))
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of user, which clears it
+
+
+def _prctl(option: int, value: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), f"prctl {option}")
+
+
+def allow_processor_time(seconds: int) -> None:
+    """Let the process run for *seconds* from now on; SIGXCPU ends it after that."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + 1 + seconds, hard))
+
+
+def serve(connection: socket.socket, limits: Limits) -> None:
+    """Answer requests until the other side closes its end."""
+    connection.sendall(exchange.pack(exchange.READY))
+    while True:
+        header, descriptors, _, _ = socket.recv_fds(connection, exchange.HEADER.size, 1, socket.MSG_WAITALL)
+        if not header:
+            return
+        body = connection.recv(exchange.body_bytes(header, exchange.REQUEST_BYTES), socket.MSG_WAITALL)
+        allow_processor_time(limits.cpu_seconds)
+        connection.sendall(_packed(_answer(descriptors[0], exchange.request(body).name), limits.answer_bytes))
+
+
+def _answer(descriptor: int, name: bytes) -> Answer:
+    readable_name = name.decode("utf-8", "replace")
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            return Answer(Recognised(note=f"no reader takes a directory: {registry.KEPT}"))
+        with open(descriptor, "rb") as file:
+            return Answer(registry.recognise(file, readable_name))
+    except ReaderFailed as error:
+        return Answer(error=error.message.encode("utf-8", "replace").decode())
+    except OSError as error:
+        return Answer(error=f"the file cannot be read: {error.strerror}")
+
+
+def _packed(answer: Answer, most: int) -> bytes:
+    packed = exchange.pack(answer)
+    if len(packed) - exchange.HEADER.size > most:
+        return exchange.pack(Answer(error=f"the reader found more than {most} bytes of metadata: {registry.KEPT}"))
+    return packed
+
+
+def main() -> None:
+    """Confine this process and serve. Readers are loaded first: afterwards nothing may be left to read."""
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    limits = msgspec.json.decode(sys.argv[2], type=Limits)
+    for number in (signal.SIGINT, signal.SIGTERM):  # for the importer, which finishes what is in hand
+        signal.signal(number, signal.SIG_IGN)
+    logging.disable()  # a hostile file must not fill the daemon's log with warnings
+    registry.readers()
+    confine(limits)
+    serve(connection, limits)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,251 @@
+"""Is a TIFF whole? Walks the chain of image file directories (IFDs) and holds every offset and length that they
+declare against the size of the file. Reads no pixel, and costs in proportion to the directories that are there.
+
+    [II or MM][42][offset of IFD 0]           TIFF 6.0: 2-byte counts, 4-byte offsets, entries of 12 bytes
+    [II or MM][43][8][0][offset of IFD 0]     BigTIFF: 8-byte counts and offsets, entries of 20 bytes
+    IFD: [number of entries][tag, type, count, value or its offset]…[offset of the next IFD, 0 at the end]
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+import numpy
+
+MAX_PAGES = 200_000
+MAX_CHILDREN = 256  # resolutions or other directories below one page
+MAX_TAG_BYTES = 256 << 20  # of tag values looked at, in all
+MAX_SIZE = 2**31 - 1  # of one axis, as in OMERO
+
+_TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_INTEGERS = {1: "u1", 3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
+
+_WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
+_STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP, _STRIP_BYTES, _PLANAR = 273, 277, 278, 279, 284
+_TILE_WIDTH, _TILE_LENGTH, _TILE_OFFSETS, _TILE_BYTES, _SUB_IFDS, _JPEG_OFFSET = 322, 323, 324, 325, 330, 513
+_WANTED = frozenset({
+    _WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP, _STRIP_BYTES,
+    _PLANAR, _TILE_WIDTH, _TILE_LENGTH, _TILE_OFFSETS, _TILE_BYTES, _SUB_IFDS, _JPEG_OFFSET,
+})  # fmt: skip
+
+_YCBCR = 6
+# The most bytes of pixels that one stored byte can stand for; other compressions have no such bound.
+_MOST_PER_BYTE = {1: 1, 5: 4096, 8: 1100, 32773: 128, 32946: 1100}  # none, LZW, deflate, PackBits, deflate
+
+
+class _Damaged(Exception):
+    """What is wrong with a directory, for a sentence: "its tag 273 lies beyond the end of the file"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One IFD of the main chain. Sizes are in pixels as declared, 0 where they are not."""
+
+    width: int
+    length: int
+    fault: str | None = None  # what is missing
+    pixels_whole: bool = True  # all its pixels are in the file, whatever else is missing
+
+
+@dataclass(slots=True)
+class Layout:
+    """What the walk found. *fault*, a sentence without a full stop, says why the chain is not whole."""
+
+    big_endian: bool
+    pages: list[Page] = field(default_factory=list)
+    fault: str | None = None
+
+    @property
+    def note(self) -> str | None:
+        """One sentence on all that is missing, or None when the file is whole."""
+        broken = [(number, page.fault) for number, page in enumerate(self.pages, 1) if page.fault]
+        parts = [self.fault] if self.fault else []
+        if broken:
+            number, fault = broken[0]
+            more = f" (and {len(broken) - 1} more of {len(self.pages)} pages are damaged)" if len(broken) > 1 else ""
+            parts.append(f"page {number}: {fault}{more}")
+        return "the file is not whole: " + "; ".join(parts) if parts else None
+
+
+def walk(file: BinaryIO) -> Layout | None:
+    """Return the layout of *file*, or None when it does not begin as a TIFF."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    head = file.read(16)
+    order = {b"II": "<", b"MM": ">"}.get(head[:2])
+    if order is None or len(head) < 8:
+        return None
+    version = struct.unpack(order + "H", head[2:4])[0]
+    if version not in (42, 43) or (version == 43 and len(head) < 16):
+        return None
+    big = version == 43
+    first = struct.unpack_from(order + ("Q" if big else "I"), head, 8 if big else 4)[0]
+    layout = Layout(big_endian=order == ">")
+    _Walk(file, size, order, big=big).chain(first, layout)
+    return layout
+
+
+_Tags = dict[int, tuple[int, int, bytes]]  # tag -> type, count, value field
+
+
+@dataclass(frozen=True, slots=True)
+class _Directory:
+    tags: _Tags  # the wanted ones
+    following: int  # offset of the next directory, 0 at the end
+    stray: int | None  # the first tag whose value is not in the file
+
+
+class _Walk:
+    """The file, its size and its way of writing numbers, for as long as the walk takes."""
+
+    def __init__(self, file: BinaryIO, size: int, order: str, *, big: bool) -> None:
+        self._file = file
+        self._size = size
+        self._order = order
+        self._inline_bytes = 8 if big else 4
+        self._count = struct.Struct(order + ("Q" if big else "H"))
+        self._entry = struct.Struct(order + ("HHQ8s" if big else "HHI4s"))
+        self._offset = struct.Struct(order + ("Q" if big else "I"))
+        self._tag_bytes_left = MAX_TAG_BYTES
+
+    def chain(self, offset: int, layout: Layout) -> None:
+        seen: set[int] = set()
+        while offset:
+            number = len(layout.pages) + 1
+            if offset in seen:
+                layout.fault = f"after page {number - 1} the chain of pages runs back to an earlier one"
+                return
+            if number > MAX_PAGES:
+                layout.fault = f"it has more than {MAX_PAGES} pages: the rest was not looked at"
+                return
+            seen.add(offset)
+            try:
+                directory = self._directory(offset)
+            except _Damaged as damage:
+                layout.fault = f"page {number} cannot be read: {damage}"
+                return
+            layout.pages.append(self._page(directory, children=True))
+            offset = directory.following
+        if not layout.pages:
+            layout.fault = "it has no page"
+
+    def _directory(self, offset: int) -> _Directory:
+        """Return the IFD at *offset*; _Damaged when a part of it is not in the file."""
+        entries = self._count.unpack(self._bytes(offset, self._count.size, "its directory"))[0]
+        offset += self._count.size
+        raw = self._bytes(offset, entries * self._entry.size, "its directory")
+        tags: _Tags = {}
+        stray = None
+        for tag, kind, count, value in self._entry.iter_unpack(raw):
+            nbytes = _TYPE_BYTES.get(kind, 0) * count
+            if nbytes > self._inline_bytes and self._offset.unpack(value)[0] + nbytes > self._size:
+                stray = stray or tag
+            if tag in _WANTED and tag not in tags:
+                tags[tag] = (kind, count, value)
+        # A file that ends with its last directory may lack the closing 0: libtiff reads it too.
+        end = offset + len(raw)
+        following = 0 if end == self._size else self._offset.unpack(self._bytes(end, self._offset.size, "its end"))[0]
+        return _Directory(tags, following, stray)
+
+    def _bytes(self, offset: int, count: int, what: str) -> bytes:
+        if offset + count > self._size:
+            raise _Damaged(f"{what} lies beyond the end of the file")
+        self._tag_bytes_left -= count
+        if self._tag_bytes_left < 0:
+            raise _Damaged(f"its directories are longer than {MAX_TAG_BYTES >> 20} MiB together")
+        self._file.seek(offset)
+        return self._file.read(count)
+
+    def _values(self, tags: _Tags, tag: int) -> numpy.ndarray | None:
+        """Return the numbers of *tag*, or None when it is absent or empty."""
+        if tag not in tags:
+            return None
+        kind, count, value = tags[tag]
+        if kind not in _INTEGERS:
+            raise _Damaged(f"its tag {tag} holds no whole numbers")
+        nbytes = _TYPE_BYTES[kind] * count
+        if nbytes > self._inline_bytes:
+            value = self._bytes(self._offset.unpack(value)[0], nbytes, f"its tag {tag}")
+        return numpy.frombuffer(value[:nbytes], self._order + _INTEGERS[kind]).astype("u8") if count else None
+
+    def _number(self, tags: _Tags, tag: int, default: int) -> int:
+        values = self._values(tags, tag)
+        return default if values is None else int(values[0])
+
+    def _page(self, directory: _Directory, *, children: bool) -> Page:
+        tags = directory.tags
+        width = length = 0
+        try:
+            width, length = self._number(tags, _WIDTH, 0), self._number(tags, _LENGTH, 0)
+            if not 0 < width <= MAX_SIZE or not 0 < length <= MAX_SIZE:
+                raise _Damaged(f"a size of {width} x {length} pixels is not possible")
+            self._check_data(tags, width, length)
+        except _Damaged as damage:
+            return Page(width, length, str(damage), pixels_whole=False)
+        fault = None if directory.stray is None else f"its tag {directory.stray} lies beyond the end of the file"
+        if children and fault is None:
+            fault = self._fault_of_children(tags)
+        return Page(width, length, fault)
+
+    def _fault_of_children(self, tags: _Tags) -> str | None:
+        """Return what is missing in the smaller resolutions that hang below a page (SubIFDs), one level deep."""
+        try:
+            values = self._values(tags, _SUB_IFDS)
+            offsets = [] if values is None else values.tolist()
+            if len(offsets) > MAX_CHILDREN:
+                return f"it has {len(offsets)} resolutions, {MAX_CHILDREN} are looked at"
+            for number, offset in enumerate(offsets, 1):
+                fault = self._page(self._directory(offset), children=False).fault
+                if fault:
+                    return f"in its resolution {number}: {fault}"
+        except _Damaged as damage:
+            return f"in its resolutions: {damage}"
+        return None
+
+    def _check_data(self, tags: _Tags, width: int, length: int) -> None:
+        tiled = _TILE_OFFSETS in tags or _TILE_WIDTH in tags
+        if _JPEG_OFFSET in tags and not tiled and _STRIP_OFFSETS not in tags:
+            return  # JPEG as of TIFF 6.0 section 22: one stream without a length that binds
+        samples = self._number(tags, _SAMPLES, 1)
+        planes = samples if self._number(tags, _PLANAR, 1) == 2 else 1
+        if tiled:
+            tile = max(1, self._number(tags, _TILE_WIDTH, width)), max(1, self._number(tags, _TILE_LENGTH, length))
+            expected = -(-width // tile[0]) * -(-length // tile[1]) * planes
+            pixels = tile[0] * tile[1] * expected // planes
+        else:
+            rows = min(length, max(1, self._number(tags, _ROWS_PER_STRIP, length)))
+            expected = -(-length // rows) * planes
+            pixels = width * length
+        what = "tiles" if tiled else "strips"
+        stored = self._stored_bytes(tags, what, expected)
+        if stored is not None and self._number(tags, _PHOTOMETRIC, 0) != _YCBCR:  # that one may store fewer samples
+            bits = self._number(tags, _BITS, 1) * samples
+            most = _MOST_PER_BYTE.get(self._number(tags, _COMPRESSION, 1))
+            if most is not None and stored * most < pixels * bits // 8:
+                raise _Damaged(f"its {stored} bytes are too few for {width} x {length} pixels of {bits} bits")
+
+    def _stored_bytes(self, tags: _Tags, what: str, expected: int) -> int | None:
+        """Return the bytes that all *what* ("strips") take together, None when that cannot be told."""
+        tiled = what == "tiles"
+        offsets = self._values(tags, _TILE_OFFSETS if tiled else _STRIP_OFFSETS)
+        counts = self._values(tags, _TILE_BYTES if tiled else _STRIP_BYTES)
+        if offsets is None:
+            raise _Damaged(f"it has no {what}")
+        if len(offsets) < expected:
+            raise _Damaged(f"it has {len(offsets)} of {expected} {what}")
+        if counts is None:
+            counts = numpy.ones(1, "u8")  # early writers left it out: at least the beginning must be there
+            offsets, lengths_known = offsets[:1], False
+        else:
+            offsets, counts, lengths_known = offsets[: len(counts)], counts[: len(offsets)], True
+        if len(offsets) < expected and lengths_known:
+            raise _Damaged(f"it has the lengths of {len(counts)} of {expected} {what}")
+        sparse = (offsets == 0) & (counts == 0) if tiled else numpy.zeros(len(offsets), bool)  # GDAL's empty tiles
+        size = numpy.uint64(self._size)
+        outside = ((offsets >= size) | (counts > size - numpy.minimum(offsets, size)) | (offsets == 0)) & ~sparse
+        if outside.any():
+            raise _Damaged(f"{int(outside.sum())} of {expected} {what} are not in the file")
+        return int(counts.sum()) if lengths_known and not sparse.any() else None

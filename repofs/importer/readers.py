@@ -1,0 +1,190 @@
+"""The pool of reader processes: warm ones, lent one a file; one that is late, dead or doubtful is replaced.
+
+The processes themselves, and what they may do, are `repofs.formats.sandbox`.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+from types import TracebackType
+
+import msgspec
+import trio
+
+from repofs import config
+from repofs.errors import ReaderFailed
+from repofs.formats import exchange
+from repofs.formats.exchange import Limits, Request
+from repofs.model import Recognised
+
+START_SECONDS = 60.0  # loading the readers takes 0.5 s on an idle machine
+END_SECONDS = 2.0
+FILES_PER_WORKER = 5000  # then a fresh one takes its place, and what its libraries leaked is gone
+
+
+class Worker:
+    """One reader process. *usable* is true only between whole exchanges: a file may have left it in any state."""
+
+    def __init__(self, limits: Limits) -> None:
+        """Start the process; it loads its readers while we go on. Call on a thread that lives as long as the
+        process shall: the kernel ends it with that thread (PR_SET_PDEATHSIG)."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "repofs.formats.sandbox", str(theirs.fileno()),
+                 msgspec.json.encode(limits).decode()],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=[theirs.fileno()],
+                cwd="/", env=_environment(),
+            )  # fmt: skip
+        self._socket = trio.socket.from_stdlib_socket(ours)
+        self._limits = limits
+        self._ready = False
+        self.usable = True
+        self.files = 0
+
+    async def read(self, fd: int, name: str, timeout_seconds: float) -> Recognised:
+        """Return what the process says of the open file *fd*. Raises ReaderFailed, and is then mostly not usable."""
+        self.usable = False
+        try:
+            await self._wait_ready()
+            with trio.fail_after(timeout_seconds):
+                answer = await self._exchange(fd, name)
+        except trio.TooSlowError:
+            raise ReaderFailed(f"the reader did not finish within {timeout_seconds:g} s") from None
+        except OSError as error:
+            if isinstance(error, ReaderFailed):
+                raise
+            raise ReaderFailed(await self._cause_of_death()) from error
+        self.usable = True
+        self.files += 1
+        if answer.recognised is None:
+            raise ReaderFailed(answer.error or "the reader gave no answer")
+        return answer.recognised
+
+    async def _wait_ready(self) -> None:
+        if self._ready:
+            return
+        try:
+            with trio.fail_after(START_SECONDS):
+                await self._answer()
+        except trio.TooSlowError:
+            raise ReaderFailed(f"the reader process did not start within {START_SECONDS:g} s") from None
+        self._ready = True
+
+    async def _exchange(self, fd: int, name: str) -> exchange.Answer:
+        # Opened anew, for reading only and with a position of its own: the process must not get *fd* itself.
+        own = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            message = exchange.pack(Request(os.fsencode(name)))
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, own.to_bytes(4, sys.byteorder))]
+            await self._socket.sendmsg([message], rights)  # short, on an idle socket: it goes whole
+        finally:
+            os.close(own)
+        return await self._answer()
+
+    async def _answer(self) -> exchange.Answer:
+        header = await self._receive(exchange.HEADER.size)
+        return exchange.answer(await self._receive(exchange.body_bytes(header, self._limits.answer_bytes)))
+
+    async def _receive(self, count: int) -> bytes:
+        received = bytearray()
+        while len(received) < count:
+            part = await self._socket.recv(count - len(received))
+            if not part:
+                raise ConnectionResetError("the reader process has ended")
+            received += part
+        return bytes(received)
+
+    async def _cause_of_death(self) -> str:
+        code = await self.wait_ended()
+        if code is None:
+            return "the reader process closed its socket"
+        if code >= 0:
+            return f"the reader process ended with exit code {code}"
+        if -code == signal.SIGXCPU:
+            return f"the reader used more than {self._limits.cpu_seconds} s of processor time"
+        name = signal.Signals(-code).name
+        return f"the reader process was ended by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+
+    def kill(self) -> None:
+        """End the process without waiting for it: one that hangs in a dead file system never ends."""
+        self._socket.close()
+        self.process.kill()
+        self.usable = False
+
+    async def wait_ended(self) -> int | None:
+        """Return the exit code (negative: a signal), or None when it has not ended within END_SECONDS."""
+        if self.process.poll() is None:
+            pidfd = os.pidfd_open(self.process.pid)
+            try:
+                with trio.move_on_after(END_SECONDS):
+                    await trio.lowlevel.wait_readable(pidfd)
+            finally:
+                os.close(pidfd)
+        return self.process.poll()
+
+
+class Readers:
+    """`recognise` for the importer. An async context manager: the processes live as long as it is open."""
+
+    def __init__(self, settings: config.Readers) -> None:
+        self._timeout_seconds = settings.timeout_seconds
+        self._limits = Limits(memory_bytes=settings.memory_bytes, cpu_seconds=math.ceil(settings.timeout_seconds))
+        self._count = settings.workers
+        self._workers: set[Worker] = set()
+        self._killed: list[Worker] = []  # not yet seen to have ended
+        self._return, self._lend = trio.open_memory_channel[Worker](self._count)
+
+    async def __aenter__(self) -> Readers:
+        for _ in range(self._count):
+            self._return.send_nowait(self._worker())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in list(self._workers):
+            self._end(worker)
+        with trio.CancelScope(shield=True):
+            for worker in self._killed:
+                await worker.wait_ended()
+
+    async def recognise(self, fd: int, name: str) -> Recognised:
+        """Return what the readers say of the open file *fd* named *name* (without directories).
+
+        Waits for a free process. Raises ReaderFailed with a sentence when the reader broke, took too long, too
+        much memory, or its process died; *fd* stays open and its position is not moved.
+        """
+        worker = await self._lend.receive()
+        if worker.process.poll() is not None:  # died while idle: no fault of this file
+            self._end(worker)
+            worker = self._worker()
+        try:
+            return await worker.read(fd, name, self._timeout_seconds)
+        finally:
+            if worker.usable and worker.files < FILES_PER_WORKER:
+                self._return.send_nowait(worker)
+            else:
+                self._end(worker)
+                self._return.send_nowait(self._worker())
+
+    def _worker(self) -> Worker:
+        worker = Worker(self._limits)
+        self._workers.add(worker)
+        return worker
+
+    def _end(self, worker: Worker) -> None:
+        self._workers.discard(worker)
+        worker.kill()
+        self._killed = [one for one in (*self._killed, worker) if one.process.poll() is None]
+
+
+def _environment() -> dict[str, str]:
+    """Return what the process needs of our environment, and no secret of it."""
+    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    return {**kept, "LC_ALL": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
