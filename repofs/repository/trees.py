@@ -1,0 +1,126 @@
+"""Directories by descriptor: no path gets long, no symlink is followed, one descriptor whatever the depth.
+
+Going up is by "..", so these are for trees that nobody else changes: what is staged or published.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import structlog
+
+from repofs.repository.durable import OPEN_DIRECTORY, Path
+
+_log = structlog.get_logger(__name__)
+
+
+@contextmanager
+def opened(path: Path, *, dir_fd: int | None = None) -> Iterator[int]:
+    """Lend a descriptor of the directory *path*."""
+    fd = os.open(path, OPEN_DIRECTORY, dir_fd=dir_fd)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+class Cursor:
+    """A place in a tree, moved down and up. *names* lead there from the top."""
+
+    def __init__(self, top: Path, *, dir_fd: int) -> None:
+        self.fd = os.open(top, OPEN_DIRECTORY, dir_fd=dir_fd)
+        self.names: list[bytes] = []
+
+    def down(self, name: bytes) -> None:
+        self._move(name)
+        self.names.append(name)
+
+    def up(self) -> None:
+        self._move(b"..")
+        self.names.pop()
+
+    def make_way(self, names: Sequence[bytes]) -> None:
+        """Go to the directory *names* below the top; directories that are missing are made, mode 0700."""
+        common = 0
+        while common < min(len(names), len(self.names)) and names[common] == self.names[common]:
+            common += 1
+        while len(self.names) > common:
+            self.up()
+        for name in names[common:]:
+            if not exists(name, dir_fd=self.fd):
+                os.mkdir(name, 0o700, dir_fd=self.fd)
+            self.down(name)
+
+    def _move(self, name: bytes) -> None:
+        fd = os.open(name, OPEN_DIRECTORY, dir_fd=self.fd)
+        os.close(self.fd)
+        self.fd = fd
+
+    def __enter__(self) -> Cursor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.fd)
+
+
+def exists(name: bytes, *, dir_fd: int) -> bool:
+    """Return whether *name* is there, be it a symlink that leads nowhere."""
+    try:
+        os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def bottom_up(top: Path, *, dir_fd: int) -> Iterator[int]:
+    """Yield a descriptor of each directory of the tree *top*, deepest first, *top* last."""
+    with Cursor(top, dir_fd=dir_fd) as cursor:
+        waiting = [_directories(cursor.fd)]
+        while True:
+            if waiting[-1]:
+                cursor.down(waiting[-1].pop())
+                waiting.append(_directories(cursor.fd))
+                continue
+            yield cursor.fd
+            waiting.pop()
+            if not waiting:
+                return
+            cursor.up()
+
+
+def _directories(fd: int) -> list[bytes]:
+    with os.scandir(fd) as entries:
+        return [os.fsencode(entry.name) for entry in entries if entry.is_dir(follow_symlinks=False)]
+
+
+def remove_links(top: Path, *, dir_fd: int) -> None:
+    """Remove the tree *top* but for the last name of any inode, which stays with a warning; no error when absent."""
+    try:
+        for fd in bottom_up(top, dir_fd=dir_fd):
+            with os.scandir(fd) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        remove_empty(entry.name, dir_fd=fd)
+                    elif entry.stat(follow_symlinks=False).st_nlink > 1:
+                        os.unlink(entry.name, dir_fd=fd)
+                    else:
+                        _log.warning("kept: the only name that these bytes have left", name=entry.name, top=top)
+        remove_empty(top, dir_fd=dir_fd)
+    except FileNotFoundError:
+        return
+
+
+def remove_empty(name: Path, *, dir_fd: int) -> bool:
+    """Remove the directory *name* if it is there and empty; return whether it is gone."""
+    try:
+        os.rmdir(name, dir_fd=dir_fd)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # POSIX allows both
+            raise
+        return False
+    return True
