@@ -1,0 +1,93 @@
+"""How far imports have come, as `user.repofs.status` of a file or directory tells."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from repofs.cli import attributes, location
+from repofs.cli.output import cell, human_bytes, print_columns
+from repofs.errors import NotFound
+from repofs.lifecycle import RESTING, State
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A file that is not imported and will not be by itself."""
+
+    path: Path  # as the caller reaches it
+    state: State
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """All files at and below some paths, by state."""
+
+    counts: dict[State, int]
+    sizes: dict[State, int]  # bytes
+    problems: tuple[Problem, ...]
+    more: int  # problems that the mount has not listed
+
+    @property
+    def under_way(self) -> int:
+        """How many files are still on their way."""
+        return sum(count for state, count in self.counts.items() if state not in RESTING)
+
+    @property
+    def all_imported(self) -> bool:
+        return all(state is State.IMPORTED for state in self.counts)
+
+
+def raw(path: Path) -> dict[str, Any]:
+    """Return what the mount says of *path*, as `repofs status --json` prints it. Raises OSError."""
+    location.mount_of(path)
+    told = attributes.read_json(path, "status")
+    if told is None:
+        raise NotFound(f"{path} has no status: it is not imported")
+    return {"path": os.fspath(path.absolute()), **told}
+
+
+def ask(paths: Iterable[Path]) -> Progress:
+    """Return how everything at and below *paths* stands, taken together. Raises OSError."""
+    counts: Counter[State] = Counter()
+    sizes: Counter[State] = Counter()
+    problems: list[Problem] = []
+    more = 0
+    for path in paths:
+        told, top = raw(path), location.mount_of(path).mountpoint
+        counts.update({State(state): count for state, count in told["counts"].items() if count})
+        sizes.update({State(state): size for state, size in told["bytes"].items()})
+        problems += [Problem(top / one["path"], State(one["state"]), one["error"]) for one in told["problems"]]
+        more += told["more"]
+    return Progress(dict(counts), dict(sizes), tuple(problems), more)
+
+
+def rows(progress: Progress) -> list[tuple[str, str, str]]:
+    """Return (state, files, bytes) of each state that occurs, imported first, as text."""
+    return [
+        (str(state), str(progress.counts[state]), human_bytes(progress.sizes.get(state, 0)))
+        for state in State
+        if state in progress.counts
+    ]
+
+
+def print_progress(progress: Progress) -> None:
+    """Print a table of states and, below it, each problem with its error."""
+    if not progress.counts:
+        print("no files")
+        return
+    print_columns(("STATE", "FILES", "SIZE"), rows(progress))
+    print_problems(progress)
+
+
+def print_problems(progress: Progress) -> None:
+    """Print a line for each problem."""
+    for problem in progress.problems:
+        print(f"{problem.state}: {cell(problem.path)}: {cell(problem.error)}")
+    if progress.more:
+        print(f"and {progress.more} more")

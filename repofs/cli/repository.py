@@ -1,0 +1,44 @@
+"""An opened repository, for the commands that work on the catalogue itself: without the daemon, or beside it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import typer
+
+from repofs.cli import location
+from repofs.errors import AccessDenied
+
+if TYPE_CHECKING:
+    from repofs.catalog.engine import Connection
+    from repofs.repository.layout import Layout
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    layout: Layout
+    connection: Connection  # one transaction: all of a command, or nothing of it
+
+
+@contextmanager
+def opened(context: typer.Context, *, read_only: bool = False) -> Iterator[Opened]:
+    """Open the repository that the command is about, in one transaction.
+
+    Raises NotARepository; AccessDenied for anybody but its owner and root: the catalogue names everybody's files.
+    """
+    from repofs.catalog.engine import open_engine
+    from repofs.repository.layout import Layout
+
+    layout = Layout.open(location.repository(context))
+    if not os.access(layout.catalogue, os.R_OK | os.W_OK):
+        raise AccessDenied(f"{layout.catalogue} is open to root and the owner of the repository only: use sudo")
+    engine = open_engine(layout.catalogue, read_only=read_only)
+    try:
+        with engine.begin() as connection:
+            yield Opened(layout, connection)
+    finally:
+        engine.dispose()

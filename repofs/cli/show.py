@@ -1,0 +1,54 @@
+"""repofs show: all that is known of an object of the catalogue, or of a file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from repofs.cli import attributes, location
+from repofs.cli.output import AsJson, print_facts, print_json
+from repofs.errors import InvalidValue, NotFound
+from repofs.model import ObjectRef
+
+
+def show(
+    context: typer.Context,
+    what: Annotated[str, typer.Argument(metavar="Fileset:N|Image:N|PATH", help="An object, or a file in the mount.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show a fileset, an image or a file."""
+    reference = reference_of(what)
+    facts = _of_path(Path(what)) if reference is None else describe(context, reference)
+    if as_json:
+        print_json(facts)
+    else:
+        print_facts(facts)
+
+
+def reference_of(text: str) -> ObjectRef | None:
+    """Return the object that *text* names; None for a path, and for an existing file that is called like an object."""
+    if os.path.lexists(text):
+        return None
+    try:
+        return ObjectRef.parse(text)
+    except InvalidValue:
+        return None
+
+
+def describe(context: typer.Context, reference: ObjectRef) -> dict[str, Any]:
+    """Return what the catalogue says of *reference*. Raises NotFound, also for what the caller may not see."""
+    mountpoint = location.mount(context).mountpoint
+    told: dict[str, Any] | None = attributes.read_json(mountpoint, str(reference))
+    if told is None:
+        raise NotFound(f"there is no {reference} that you may see")
+    return told
+
+
+def _of_path(path: Path) -> dict[str, Any]:
+    location.mount_of(path)
+    known: dict[str, Any] = {"path": os.fspath(path.absolute()), **attributes.facts(path)}
+    metadata = attributes.read_json(path, "metadata")
+    return known if metadata is None else {**known, "metadata": metadata}
