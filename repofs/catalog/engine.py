@@ -19,6 +19,7 @@ from repofs.errors import AlreadyExists, NotARepository, NotPermitted
 __all__ = ["Connection", "Engine", "create", "open_engine"]
 
 HEAD = "0001"  # the newest revision in migrations/versions; revisions are numbers of four digits
+MIGRATIONS = "repofs.catalog:migrations"
 BUSY_SECONDS = 30.0  # how long one writer waits for another
 
 
@@ -104,7 +105,7 @@ def _upgrade(engine: Engine) -> None:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", "repofs.catalog:migrations")
+    config.set_main_option("script_location", MIGRATIONS)
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

@@ -77,8 +77,8 @@ def upgrade() -> None:
         sa.Column("namespace", sa.Text(), nullable=True),
         sa.Column("value", sa.Text(), nullable=True),
         sa.Column("created", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(["group_id"], ["groups.id"], name="fk_annotations_group_id"),
         sa.ForeignKeyConstraint(["owner_id"], ["experimenters.id"], name="fk_annotations_owner_id"),
+        sa.ForeignKeyConstraint(["group_id"], ["groups.id"], name="fk_annotations_group_id"),
         sa.PrimaryKeyConstraint("id", name="pk_annotations"),
     )
     op.create_table(
@@ -88,8 +88,8 @@ def upgrade() -> None:
         sa.Column("group_id", Big, nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("created", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(["group_id"], ["groups.id"], name="fk_datasets_group_id"),
         sa.ForeignKeyConstraint(["owner_id"], ["experimenters.id"], name="fk_datasets_owner_id"),
+        sa.ForeignKeyConstraint(["group_id"], ["groups.id"], name="fk_datasets_group_id"),
         sa.PrimaryKeyConstraint("id", name="pk_datasets"),
     )
     op.create_index("ix_datasets_name", "datasets", ["owner_id", "name"], unique=False)
@@ -140,8 +140,8 @@ def upgrade() -> None:
         sa.Column("size", Big, nullable=False),
         sa.Column("mtime_ns", Big, nullable=False),
         sa.Column("checksum", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(["group_id"], ["groups.id"], name="fk_original_files_group_id"),
         sa.ForeignKeyConstraint(["owner_id"], ["experimenters.id"], name="fk_original_files_owner_id"),
+        sa.ForeignKeyConstraint(["group_id"], ["groups.id"], name="fk_original_files_group_id"),
         sa.PrimaryKeyConstraint("id", name="pk_original_files"),
     )
     op.create_index("ix_original_files_checksum", "original_files", ["checksum"], unique=False)
@@ -152,8 +152,8 @@ def upgrade() -> None:
         sa.Column("group_id", Big, nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("created", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(["group_id"], ["groups.id"], name="fk_projects_group_id"),
         sa.ForeignKeyConstraint(["owner_id"], ["experimenters.id"], name="fk_projects_owner_id"),
+        sa.ForeignKeyConstraint(["group_id"], ["groups.id"], name="fk_projects_group_id"),
         sa.PrimaryKeyConstraint("id", name="pk_projects"),
     )
     op.create_index("ix_projects_name", "projects", ["owner_id", "name"], unique=False)
@@ -183,9 +183,9 @@ def upgrade() -> None:
         sa.Column("format", sa.Text(), nullable=True),
         sa.Column("note", sa.Text(), nullable=True),
         sa.Column("original_metadata", sa.Text(), nullable=True),
-        sa.ForeignKeyConstraint(["group_id"], ["groups.id"], name="fk_filesets_group_id"),
         sa.ForeignKeyConstraint(["import_id"], ["imports.id"], name="fk_filesets_import_id"),
         sa.ForeignKeyConstraint(["owner_id"], ["experimenters.id"], name="fk_filesets_owner_id"),
+        sa.ForeignKeyConstraint(["group_id"], ["groups.id"], name="fk_filesets_group_id"),
         sa.PrimaryKeyConstraint("id", name="pk_filesets"),
         sa.UniqueConstraint("import_id", name="uq_filesets_import_id"),
     )
@@ -193,8 +193,8 @@ def upgrade() -> None:
         "project_dataset_links",
         sa.Column("project_id", Big, nullable=False),
         sa.Column("dataset_id", Big, nullable=False),
-        sa.ForeignKeyConstraint(["dataset_id"], ["datasets.id"], name="fk_project_dataset_links_dataset_id"),
         sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name="fk_project_dataset_links_project_id"),
+        sa.ForeignKeyConstraint(["dataset_id"], ["datasets.id"], name="fk_project_dataset_links_dataset_id"),
         sa.PrimaryKeyConstraint("project_id", "dataset_id", name="pk_project_dataset_links"),
         sqlite_with_rowid=False,
     )
