@@ -8,7 +8,7 @@ Forms that hold for all tables:
   project, dataset) are text.
 * A time is ISO 8601 text in UTC; a file's own time is an integer in nanoseconds since the epoch, the nearest that
   fits in 64 bits.
-* `sqlite3` shows names as they are, and LIKE works on them; to compare, write ``path = CAST('a/b.tif' AS BLOB)``.
+* `sqlite3` shows names as they are; to search them, write ``CAST(path AS TEXT) LIKE '%.tif'``.
 """
 
 from typing import Any

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from repofs.catalog import ids
+from repofs.catalog import ids, users
 from repofs.catalog.engine import Connection, Engine
 
 
@@ -36,6 +36,7 @@ def test_only_the_newest_can_be_given_back(conn: Connection) -> None:
 def test_two_writers_never_get_the_same(catalogue: Engine) -> None:
     def reserve(_: int) -> list[int]:
         with catalogue.begin() as conn:
+            users.groups(conn)  # reading first: a transaction that is not yet a writer's could not become one
             return list(ids.reserve(conn, "Import", 3))
 
     with ThreadPoolExecutor(4) as pool:
