@@ -87,23 +87,32 @@ def _rooms(layout: Layout, settings: config.Settings) -> Iterator[_Rooms]:
 
 
 async def _serve(rooms: _Rooms, ready: Callable[[], None]) -> None:
+    imports_ended = trio.Event()
     async with trio.open_nursery() as nursery:
-        await nursery.start(rooms.inbox.run)  # what a crash has left is mended before anybody looks
-        nursery.start_soon(_stop_at_signal, rooms.inbox, nursery.cancel_scope)
+        await nursery.start(_import, rooms.inbox, imports_ended)  # what a crash has left is mended before anybody looks
+        nursery.start_soon(_stop_at_signal, rooms.inbox, imports_ended)
         nursery.start_soon(rooms.survey.run)
         ready()
         log.info("mounted")
-        await mount.serve()  # ends when somebody unmounts
+        await mount.serve()  # ends when somebody unmounts, or at a signal
         rooms.inbox.stop()
+        await imports_ended.wait()
+        nursery.cancel_scope.cancel()
 
 
-async def _stop_at_signal(inbox: Inbox, serving: trio.CancelScope) -> None:
+async def _import(inbox: Inbox, ended: trio.Event, *, task_status: trio.TaskStatus[None]) -> None:
+    await inbox.run(task_status=task_status)
+    ended.set()
+
+
+async def _stop_at_signal(inbox: Inbox, imports_ended: trio.Event) -> None:
+    """At SIGTERM: finish what is in hand while the mount goes on to answer, then unmount."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for number in signals:
             log.info("stopping", signal=signal.Signals(number).name)
             inbox.stop()
+            await imports_ended.wait()
             mount.stop()
-            serving.cancel()
 
 
 @contextlib.contextmanager

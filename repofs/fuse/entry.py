@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import stat
 
 import pyfuse3
 
-from repofs.namespace.nodes import Node
+from repofs.namespace.nodes import ROOT_INODE, Node
+
+_ROOT_MODE = stat.S_IFDIR | 0o755  # the backing root is 0700, for the daemon alone; through the mount all pass it
 
 
 def entry_attributes(node: Node, status: os.stat_result, cache_seconds: float) -> pyfuse3.EntryAttributes:
@@ -16,7 +19,7 @@ def entry_attributes(node: Node, status: os.stat_result, cache_seconds: float) -
     entry.generation = node.generation
     entry.entry_timeout = cache_seconds
     entry.attr_timeout = cache_seconds
-    entry.st_mode = status.st_mode
+    entry.st_mode = status.st_mode if node.ino != ROOT_INODE else _ROOT_MODE
     entry.st_nlink = status.st_nlink
     entry.st_uid = status.st_uid
     entry.st_gid = status.st_gid

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import inspect
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -25,12 +26,7 @@ def guarded(operations: Door) -> Door:
     """Wrap all handlers of *operations*, a class decorator."""
     for name in vars(pyfuse3.Operations):
         handler = vars(operations).get(name)
-        if (
-            handler is not None
-            and not name.startswith("_")
-            and callable(handler)
-            and name not in ("init", "stacktrace")
-        ):
+        if inspect.iscoroutinefunction(handler):
             setattr(operations, name, _guard(name, handler))
     return operations
 
