@@ -52,3 +52,13 @@ def worst(states: dict[State, int]) -> State | None:
     """Return the state of most concern among those with a count, or None when there is none."""
     order = list(State)
     return max((s for s, n in states.items() if n), key=order.index, default=None)
+
+
+def diagram() -> str:
+    """Return the table as a Mermaid state diagram, as it stands in docs/design.md."""
+    steps = [f"    {current} --> {new}" for current, nexts in TRANSITIONS.items() for new in State if new in nexts]
+    return "\n".join(["```mermaid", "stateDiagram-v2", "    [*] --> writing", *steps, "```"])
+
+
+if __name__ == "__main__":
+    print(diagram())

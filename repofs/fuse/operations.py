@@ -169,7 +169,10 @@ class Operations(pyfuse3.Operations):
         # keep_cache: every write goes through this mount, so what the kernel has is what there is
         return pyfuse3.FileInfo(fh=self._handles.open(self._node(inode), flags, _caller(ctx)), keep_cache=True)
 
-    async def read(self, fh: pyfuse3.FileHandleT, off: int, size: int) -> bytes:
+    # pyfuse3 takes any buffer (PyObject_GetBuffer), whatever its stub says
+    async def read(  # type: ignore[override]
+        self, fh: pyfuse3.FileHandleT, off: int, size: int
+    ) -> bytes | memoryview:
         return await self._handles.read(fh, off, size)
 
     async def write(self, fh: pyfuse3.FileHandleT, off: int, buf: bytes) -> int:
