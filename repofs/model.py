@@ -86,6 +86,7 @@ class Policy:
     settle_seconds: float
     duplicates: Duplicates
     exclude: tuple[str, ...] = ()  # fnmatch patterns of names that are never imported by themselves
+    marker: str | None = None  # drops wait until a file of this name is closed beside them
 
 
 @dataclass(frozen=True, slots=True)

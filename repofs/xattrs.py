@@ -42,6 +42,9 @@ KINDS: dict[str, Kind] = {
 }
 
 
+_POLICY_KEYS = ("settle_seconds", "duplicates", "exclude", "marker")
+
+
 class ImportCommand(Enum):
     NOW = "now"
     RETRY = "retry"
@@ -90,13 +93,14 @@ def decode_policy(value: bytes, default: Policy) -> Policy:
         raise InvalidValue(f"policy: not JSON: {error}") from error
     if not isinstance(raw, dict):
         raise InvalidValue('policy: write a JSON object, for example {"settle_seconds": 60}')
-    unknown = set(raw) - {"settle_seconds", "duplicates", "exclude"}
+    unknown = set(raw) - set(_POLICY_KEYS)
     if unknown:
-        raise InvalidValue(f"policy: unknown {', '.join(sorted(unknown))}: allowed are settle_seconds, duplicates, exclude")
+        raise InvalidValue(f"policy: unknown {', '.join(sorted(unknown))}: allowed are {', '.join(_POLICY_KEYS)}")
     return Policy(
         settle_seconds=_settle(raw.get("settle_seconds", default.settle_seconds)),
         duplicates=_duplicates(raw.get("duplicates", default.duplicates)),
         exclude=_exclude(raw.get("exclude", list(default.exclude))),
+        marker=_marker(raw.get("marker", default.marker)),
     )
 
 
@@ -117,3 +121,11 @@ def _exclude(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(pattern, str) for pattern in value):
         raise InvalidValue('policy: exclude: write a list of patterns, for example ["*.log"]')
     return tuple(value)
+
+
+def _marker(value: object) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value or "/" in value or "\0" in value:
+        raise InvalidValue(f"policy: marker = {value!r}: the name of a file, for example done.txt, or null")
+    return value

@@ -100,13 +100,25 @@ class Drops:
             self.touched(node)
             return
         activity.dirty = False
-        if activity.ended_badly:
-            activity.note(f"incomplete: {activity.ended_badly}")
-            self._refuse(node, State.INCOMPLETE, f"{activity.ended_badly}: {AGAIN}")
-            activity.ended_badly = None
+        try:
+            if activity.ended_badly:
+                activity.note(f"incomplete: {activity.ended_badly}")
+                self._refuse(node, State.INCOMPLETE, f"{activity.ended_badly}: {AGAIN}")
+                activity.ended_badly = None
+                return
+            self._mark_closed(node)
+        except OSError as error:  # a full disk: without a mark the file is incomplete, as it should be
+            log.warning("a closed file cannot be marked", inode=node.ino, error=str(error))
             return
-        self._mark_closed(node)
         self._start(node)
+        self._end_directory(node)
+
+    def _end_directory(self, node: Node) -> None:
+        """What waited for *node*, a marker file, waits no longer."""
+        parent, name = node.names[0]
+        marker = self._standing.policy(node).marker
+        if marker is not None and os.fsencode(marker) == name:
+            self.look_again(parent)
 
     def truncated(self, node: Node) -> None:
         """truncate(2) on a path has changed the bytes; there is no close, so this was the last writer."""
@@ -148,8 +160,12 @@ class Drops:
     def directory_renamed(self, node: Node, was_unit: bool) -> None:
         """A directory that is or was one drop (or part of one) has a new name: its files are looked at again."""
         if was_unit or self._names.unit(node) is not None:
-            node.users += 1  # held until it has been scanned
-            self.rescans_in.send_nowait(node)
+            self.look_again(node)
+
+    def look_again(self, directory: Node) -> None:
+        """Have the drops at and below *directory* looked at by the survey."""
+        directory.users += 1  # held until it has been scanned
+        self.rescans_in.send_nowait(directory)
 
     def found(self, node: Node) -> None:
         """A scan has come across *node*: a drop whose clock does not run gets one."""
@@ -167,7 +183,7 @@ class Drops:
 
     def _start(self, node: Node) -> None:
         unit = self._names.unit(node)
-        if unit is None or self._standing.waits_for_name(unit):
+        if unit is None or self._standing.waits(unit):
             self._rest(node)
             return
         activity = self.activity(unit)

@@ -60,19 +60,29 @@ class Standing:
             return mark.state, mark.error
         if mark is None:
             return State.INCOMPLETE, f"its writer did not end well: {AGAIN}"
-        reason = self.waits_for_name(unit)
-        return (State.INCOMPLETE, reason) if reason else (State.SETTLING, None)
+        return self.waits(unit) or (State.SETTLING, None)
 
-    def waits_for_name(self, unit: Node) -> str | None:
-        """Return why a drop of this name does not settle, or None when it does."""
+    def waits(self, unit: Node) -> tuple[State, str] | None:
+        """Return (state, reason) of a drop whose clock does not run yet, or None when it does."""
         if unit.activity is not None and unit.activity.told:
             return None
-        name = unit.names[0][1]
+        name, policy = unit.names[0][1], self.policy(unit)
         if self.names.temporary(name):
-            return f"a temporary name: imported once it is renamed, {_TOLD}"
-        if self.names.excluded(name, self.policy(unit).exclude):
-            return f"excluded by its name: imported only once it is renamed, {_TOLD}"
+            return State.INCOMPLETE, f"a temporary name: imported once it is renamed, {_TOLD}"
+        if self.names.excluded(name, policy.exclude) or name == os.fsencode(policy.marker or ""):
+            return State.INCOMPLETE, f"excluded by its name: imported only once it is renamed, {_TOLD}"
+        if policy.marker is not None and not self._has_marker(unit, policy.marker):
+            return State.SETTLING, f"waits until a file {policy.marker} is closed beside it, {_TOLD}"
         return None
+
+    def _has_marker(self, unit: Node, marker: str) -> bool:
+        """Whether the file that ends a directory stands in the directory *unit*, or beside the file *unit*."""
+        directory = unit if unit.is_directory else unit.names[0][0]
+        try:
+            os.stat(marker, dir_fd=self.backing.directory(directory), follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return True
 
     def require_writable(self, node: Node) -> None:
         """Refuse to change the bytes of an original, or of a drop that is being imported, for anybody."""
