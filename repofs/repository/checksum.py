@@ -77,7 +77,7 @@ def checksum(fd: int, algorithm: str) -> str:
         raise InvalidValue(f"{algorithm!r} is no checksum algorithm: allowed are {', '.join(ALGORITHMS)}")
     hashing = _NEW[algorithm]()
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
-    buffer = memoryview(bytearray(_BUFFER_BYTES))
+    buffer = memoryview(bytearray(min(_BUFFER_BYTES, os.fstat(fd).st_size + 1)))  # + 1: a file that is empty may grow
     offset = 0
     while count := os.preadv(fd, [buffer], offset):
         hashing.update(buffer[:count])

@@ -1,22 +1,24 @@
 """Making an import directory so that at any moment it is either whole and in its place, or not there.
 
-    .staging/N/dir/      the files of import N, as hard links, under their names
-    .staging/N/log       its log
-    .staging/N/to        symlink: where it is being published, "alice_2/2026-11/22/21-15-03.123"
+    .staging/7/          the files of import 7, as hard links, under their names
+    .staging/7.log       its log; an attribute on it says where it is being published, "alice_2/2026-11/22/21-15-03.123"
 
-`stage` and `write_log` fill it, `publish` links the log to its place and renames `dir` beside it. Until `finish`
-the staging directory keeps the log and `to`: they are how `undo`, be it after a crash, tells what this import has
-put there (a published log that is the same inode) from what another did, and so never touches another's.
-After a crash: `finish` each of `staged` that the catalogue calls imported, `undo` all others.
+`stage` and `write_log` make these, `publish` links the log to its place and renames the directory beside it. The
+staged name of the log stays until `finish`: a published log that is the same inode is how `undo`, be it after a
+crash, tells what this import has put there from what another did. After a crash: `finish` each of `staged` that the
+catalogue calls imported, `undo` all others.
+
+Making inodes is what costs (ext4: 50 to 100 µs each), so there are no more than what stays.
 """
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import stat
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from repofs.errors import AlreadyExists, InvalidName
@@ -24,8 +26,11 @@ from repofs.model import ImportId
 from repofs.repository.durable import own, rename_no_replace, sync_filesystem
 from repofs.repository.layout import Layout
 from repofs.repository.trees import Cursor, bottom_up, exists, opened, remove_empty, remove_links
+from repofs.xattrs import PREFIX
 
-_DIR, _LOG, _TO, _PARENT = b"dir", b"log", b"to", b"parent"
+_PLACE = PREFIX + b"place"
+
+Flush = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +41,30 @@ class StagedFile:
     name: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class _Staging:
+    """The names of one import in the directory of descriptor *fd*."""
+
+    fd: int
+    directory: bytes
+    log: bytes
+    parent: bytes  # a directory above the import directory, being made
+
+
+@contextmanager
+def _staging(layout: Layout, import_id: ImportId) -> Iterator[_Staging]:
+    with opened(layout.staging) as fd:
+        yield _Staging(fd, b"%d" % import_id, b"%d.log" % import_id, b"%d.parent" % import_id)
+
+
 def stage(layout: Layout, import_id: ImportId, files: Iterable[StagedFile]) -> None:
     """Link *files* into a new staging directory; each descriptor may be closed when the next is asked for.
 
     Raises InvalidName for a name that leads elsewhere, OSError (FileNotFoundError when a file has no name left).
     """
-    directory = layout.staging / str(import_id)
-    directory.mkdir(mode=0o700)
-    with opened(directory) as staging:
-        os.mkdir(_DIR, 0o700, dir_fd=staging)
-        with Cursor(_DIR, dir_fd=staging) as cursor:
+    with _staging(layout, import_id) as staging:
+        os.mkdir(staging.directory, 0o700, dir_fd=staging.fd)
+        with Cursor(staging.directory, dir_fd=staging.fd) as cursor:
             for file in files:
                 *way, name = _components(file.name)
                 cursor.make_way(way)
@@ -54,8 +73,7 @@ def stage(layout: Layout, import_id: ImportId, files: Iterable[StagedFile]) -> N
 
 def write_log(layout: Layout, import_id: ImportId, text: str) -> None:
     """Write the log of a staged import; `publish` makes it durable. FileExistsError when it has one."""
-    path = layout.staging / str(import_id) / os.fsdecode(_LOG)
-    with path.open("xb") as file:
+    with (layout.staging / f"{import_id}.log").open("xb") as file:
         file.write(text.encode("utf-8", "surrogateescape"))
 
 
@@ -74,16 +92,19 @@ def publish(
     Raises AlreadyExists when *name_for* has no other name to offer, InvalidName for one that leads elsewhere, OSError.
     """
     flush = os.fsync if durable else _leave
-    with opened(layout.staging / str(import_id)) as staging, opened(_user(layout, user_directory)) as user:
+    with _staging(layout, import_id) as staging, opened(_user(layout, user_directory)) as user:
         owner = os.fstat(user)
-        _own_all(staging, owner, flush)
+        for fd in bottom_up(staging.directory, dir_fd=staging.fd):
+            own(fd, owner.st_uid, owner.st_gid, 0o755 & owner.st_mode)
+            flush(fd)
         taken = None
         for attempt in itertools.count():
             name = name_for(attempt)
             if name == taken:
                 raise AlreadyExists(f"{os.fsdecode(name)} is taken: the template needs %time% or %increment%")
-            _point(staging, user_directory + b"/" + name)
-            if _take(staging, user, _components(name), flush):
+            path = _components(name)
+            _note(staging, user_directory + b"/" + name, owner, flush)
+            if _take(staging, user, path, flush):
                 break
             taken = name
     return name
@@ -91,11 +112,8 @@ def publish(
 
 def finish(layout: Layout, import_id: ImportId) -> None:
     """Forget how to undo a published import: its row is committed. May run again at any time."""
-    directory = layout.staging / str(import_id)
-    if directory.exists():
-        with opened(directory) as staging:
-            _clear(staging)
-        directory.rmdir()
+    with _staging(layout, import_id) as staging:
+        _clear(staging)
 
 
 def undo(layout: Layout, import_id: ImportId) -> None:
@@ -103,24 +121,19 @@ def undo(layout: Layout, import_id: ImportId) -> None:
 
     The last name of an inode is never removed: it stays where it is, with a warning. May run again at any time.
     """
-    directory = layout.staging / str(import_id)
-    if not directory.exists():
-        return
-    with opened(directory) as staging:
-        if exists(_TO, dir_fd=staging):
-            user_directory, *path = os.readlink(_TO, dir_fd=staging).split(b"/")
+    with _staging(layout, import_id) as staging:
+        if place := _noted(layout, staging):
+            user_directory, *path = place.split(b"/")
             with suppress(FileNotFoundError), opened(_user(layout, user_directory)) as user:
                 _withdraw(staging, user, path)
-        remove_links(_DIR, dir_fd=staging)
-        if exists(_DIR, dir_fd=staging):
-            return  # it holds a last name
+        remove_links(staging.directory, dir_fd=staging.fd)
         _clear(staging)
-    directory.rmdir()
 
 
-def staged(layout: Layout) -> list[ImportId]:
-    """Return the imports that have a staging directory: between `stage` and `finish` or `undo`."""
-    return [ImportId(int(entry.name)) for entry in os.scandir(layout.staging)]
+def staged(layout: Layout) -> set[ImportId]:
+    """Return the imports between `stage` and `finish` or `undo`, and those of which a last name is kept."""
+    with os.scandir(layout.staging) as entries:
+        return {ImportId(int(entry.name.partition(".")[0])) for entry in entries}
 
 
 def sync(layout: Layout) -> None:
@@ -144,28 +157,33 @@ def _components(name: bytes) -> list[bytes]:
     return components
 
 
-def _own_all(staging: int, owner: os.stat_result, flush: Callable[[int], None]) -> None:
-    for fd in bottom_up(_DIR, dir_fd=staging):
-        own(fd, owner.st_uid, owner.st_gid, 0o755 & owner.st_mode)
-        flush(fd)
-    log = os.open(_LOG, os.O_RDONLY | os.O_CLOEXEC, dir_fd=staging)
+def _note(staging: _Staging, place: bytes, owner: os.stat_result, flush: Flush) -> None:
+    """Note on the log that *place* is about to be made: parents, log and directory.
+
+    Whatever was noted before came to nothing. The log's first fsync makes its name durable too.
+    """
+    log = os.open(staging.log, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=staging.fd)
     try:
+        os.fchmod(log, 0o600)  # an ordinary user sets attributes only where he may write
+        os.setxattr(log, _PLACE, place)
         own(log, owner.st_uid, owner.st_gid, 0o444 & owner.st_mode)
         flush(log)
     finally:
         os.close(log)
 
 
-def _point(staging: int, place: bytes) -> None:
-    """Note that *place* is about to be made: parents, log and directory. Whatever was noted before came to nothing."""
-    with suppress(FileNotFoundError):
-        os.unlink(_TO, dir_fd=staging)
-    os.symlink(place, _TO, dir_fd=staging)
+def _noted(layout: Layout, staging: _Staging) -> bytes | None:
+    """Return what `_note` noted last; None before its first time, or when the log is gone."""
+    try:
+        return os.getxattr(os.path.join(os.fsencode(layout.staging), staging.log), _PLACE)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENODATA):
+            raise
+        return None
 
 
-def _take(staging: int, user: int, path: list[bytes], flush: Callable[[int], None]) -> bool:
+def _take(staging: _Staging, user: int, path: list[bytes], flush: Flush) -> bool:
     """Publish as *path* below the directory *user* and return True, or return False when that is not free."""
-    flush(staging)
     while True:
         try:
             with Cursor(b".", dir_fd=user) as parent:
@@ -176,35 +194,36 @@ def _take(staging: int, user: int, path: list[bytes], flush: Callable[[int], Non
                 return _put(staging, parent.fd, path[-1], flush)
         except FileNotFoundError:
             # An undo found the parent empty and took it away just now. Anything else that is missing is an error.
-            if not (exists(_DIR, dir_fd=staging) and exists(_LOG, dir_fd=staging) and os.fstat(user).st_nlink):
+            staged = exists(staging.directory, dir_fd=staging.fd) and exists(staging.log, dir_fd=staging.fd)
+            if not staged or os.fstat(user).st_nlink == 0:
                 raise
 
 
-def _make_parent(staging: int, parent: int, name: bytes, owner: os.stat_result, flush: Callable[[int], None]) -> None:
+def _make_parent(staging: _Staging, parent: int, name: bytes, owner: os.stat_result, flush: Flush) -> None:
     """Make the directory *name* in *parent*, seen by nobody before it has its owner."""
-    os.mkdir(_PARENT, 0o700, dir_fd=staging)
+    os.mkdir(staging.parent, 0o700, dir_fd=staging.fd)
     try:
-        with opened(_PARENT, dir_fd=staging) as fd:
+        with opened(staging.parent, dir_fd=staging.fd) as fd:
             own(fd, owner.st_uid, owner.st_gid, stat.S_IMODE(owner.st_mode))
-        rename_no_replace(_PARENT, name, old_dir_fd=staging, new_dir_fd=parent)
+        rename_no_replace(staging.parent, name, old_dir_fd=staging.fd, new_dir_fd=parent)
     except FileExistsError:
-        os.rmdir(_PARENT, dir_fd=staging)  # another import was first
+        os.rmdir(staging.parent, dir_fd=staging.fd)  # another import was first
     except OSError:
-        os.rmdir(_PARENT, dir_fd=staging)
+        os.rmdir(staging.parent, dir_fd=staging.fd)
         raise
     flush(parent)
 
 
-def _put(staging: int, parent: int, name: bytes, flush: Callable[[int], None]) -> bool:
+def _put(staging: _Staging, parent: int, name: bytes, flush: Flush) -> bool:
     log = name + b".log"
     if exists(name, dir_fd=parent):
         return False
     try:
-        os.link(_LOG, log, src_dir_fd=staging, dst_dir_fd=parent, follow_symlinks=False)
+        os.link(staging.log, log, src_dir_fd=staging.fd, dst_dir_fd=parent, follow_symlinks=False)
     except FileExistsError:
         return False
     try:
-        rename_no_replace(_DIR, name, old_dir_fd=staging, new_dir_fd=parent)
+        rename_no_replace(staging.directory, name, old_dir_fd=staging.fd, new_dir_fd=parent)
     except FileExistsError:
         os.unlink(log, dir_fd=parent)
         return False
@@ -212,7 +231,7 @@ def _put(staging: int, parent: int, name: bytes, flush: Callable[[int], None]) -
     return True
 
 
-def _withdraw(staging: int, top: int, path: list[bytes]) -> None:
+def _withdraw(staging: _Staging, top: int, path: list[bytes]) -> None:
     """Remove what this import has put at *path* below the directory *top*, and the parents that are empty then.
 
     What is missing was never made or is removed already; where something else is in the way there is nothing of ours.
@@ -225,14 +244,13 @@ def _withdraw(staging: int, top: int, path: list[bytes]) -> None:
             remove_empty(name, dir_fd=top)
             return
         published = os.stat(name + b".log", dir_fd=top, follow_symlinks=False)
-        if os.path.samestat(published, os.stat(_LOG, dir_fd=staging)):
-            if not exists(_DIR, dir_fd=staging):
+        if os.path.samestat(published, os.stat(staging.log, dir_fd=staging.fd, follow_symlinks=False)):
+            if not exists(staging.directory, dir_fd=staging.fd):
                 remove_links(name, dir_fd=top)
             os.unlink(name + b".log", dir_fd=top)
 
 
-def _clear(staging: int) -> None:
-    for name in (_TO, _LOG):
-        with suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=staging)
-    remove_empty(_PARENT, dir_fd=staging)
+def _clear(staging: _Staging) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(staging.log, dir_fd=staging.fd)
+    remove_empty(staging.parent, dir_fd=staging.fd)
