@@ -34,7 +34,7 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """Found this, or *error* says in a sentence why not. Exactly one of the two. Ready for a file: neither."""
+    """Found this, or *error* says in a sentence why not: one of the two. Neither: ready for a file."""
 
     recognised: Recognised | None = None
     error: str | None = None

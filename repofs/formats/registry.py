@@ -42,9 +42,8 @@ def recognise(file: BinaryIO, name: str) -> Recognised:
     except MemoryError as error:
         raise ReaderFailed(f"the {reader.name} reader ran out of memory: {KEPT}") from error
     except Exception as error:
-        raise ReaderFailed(
-            f"the {reader.name} reader broke ({type(error).__name__}: {error!s:.200}): {KEPT}"
-        ) from error
+        what = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise ReaderFailed(f"the {reader.name} reader broke on it ({what}): {KEPT}") from error
 
 
 def _nobody(name: str) -> str:

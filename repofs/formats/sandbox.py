@@ -92,7 +92,10 @@ def _answer(descriptor: int, name: bytes) -> Answer:
 
 
 def _packed(answer: Answer, most: int) -> bytes:
-    packed = exchange.pack(answer)
+    try:
+        packed = exchange.pack(answer)
+    except UnicodeEncodeError:
+        return exchange.pack(Answer(error=f"the reader found text that is none: {registry.KEPT}"))
     if len(packed) - exchange.HEADER.size > most:
         return exchange.pack(Answer(error=f"the reader found more than {most} bytes of metadata: {registry.KEPT}"))
     return packed

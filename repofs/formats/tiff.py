@@ -7,7 +7,10 @@ open other files that it names. An image is given only when at least one of its 
 
 from __future__ import annotations
 
+import codecs
 import math
+import time
+import xml.etree.ElementTree  # noqa: F401
 from typing import BinaryIO
 
 import numpy
@@ -17,6 +20,14 @@ from repofs.formats import ome_tiff, ome_xml, tiff_layout
 from repofs.formats.original_metadata import OriginalMetadata, text
 from repofs.formats.tiff_layout import MAX_SIZE, Layout
 from repofs.model import Channel, ImageInfo, Recognised
+
+# tifffile needs these (and ElementTree, and what strptime imports) in the middle of a file, when a confined process may be unable to
+# read them: the interpreter may lie in a directory that only root can enter.
+time.strptime("2000", "%Y")
+for _encoding in ("utf-16", "utf-16-le", "utf-16-be", "cp1252"):
+    codecs.lookup(_encoding)
+
+NO_IMAGE = "no image can be read"
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PIXEL_TYPES = {
@@ -43,13 +54,23 @@ class TiffReader:
     def read(self, file: BinaryIO, name: str) -> Recognised:
         """Return the images of *file*, whole or in part; the note says what is missing."""
         layout = tiff_layout.walk(file)
-        if layout is None or not layout.pages:
-            fault = layout.note if layout is not None else "the file is not whole: it ends within its header"
-            return Recognised(format=self.name, note=f"{fault}; no image can be read")
+        if layout is None:
+            return _no_image("the file is not whole: it ends within its header")
+        if not any(page.pixels_whole for page in layout.pages):
+            return _no_image(layout.note)
         file.seek(0)
-        # Each of these three would look for other files beside this one.
-        with tifffile.TiffFile(file, name=name, is_ome=False, is_mmstack=False, is_ndtiff=False) as tiff:
-            return _recognised(tiff, layout, name)
+        try:
+            # Each of these three would look for other files beside this one.
+            with tifffile.TiffFile(file, name=name, is_ome=False, is_mmstack=False, is_ndtiff=False) as tiff:
+                return _recognised(tiff, layout, name)
+        except Exception:
+            if layout.note is None:
+                raise
+            return _no_image(layout.note)  # tifffile broke where the walk had seen the damage
+
+
+def _no_image(fault: str | None) -> Recognised:
+    return Recognised(format="TIFF", note=f"{fault}; {NO_IMAGE}")
 
 
 def _recognised(tiff: tifffile.TiffFile, layout: Layout, name: str) -> Recognised:
@@ -74,7 +95,7 @@ def _recognised(tiff: tifffile.TiffFile, layout: Layout, name: str) -> Recognise
     _collect(tiff, metadata)
     sentences = [fault for fault in faults if fault]
     if not images:
-        sentences.append("no image can be read")
+        sentences.append(NO_IMAGE)
     return Recognised(
         format="TIFF" if ome is None else "OME-TIFF",
         images=images,
@@ -94,8 +115,13 @@ def _images(tiff: tifffile.TiffFile, layout: Layout, name: str) -> tuple[tuple[I
     fault = None
     found: list[ImageInfo] = []
     all_series = [series for series in tiff.series if series.kind != "generic" or not _is_thumbnail(series, tiff)]
+    # tifffile's own header says the shape of a series; where it is not true, the series falls back to one page.
+    headers = [tuple(header["shape"]) for header in tiff.shaped_metadata or ()]
     for number, series in enumerate(all_series):
-        planes = math.prod(series.get_shape(False)) // max(1, math.prod(series.keyframe.shape))
+        shape = max(
+            series.get_shape(False), headers.pop(0) if series.kind == "shaped" and headers else (), key=math.prod
+        )
+        planes = math.prod(shape) // max(1, math.prod(series.keyframe.shape))
         there = _planes_there(series, planes, tiff, layout)
         if there < planes:
             fault = f"its header declares {planes} planes, {there} are there"

@@ -94,7 +94,7 @@ _Tags = dict[int, tuple[int, int, bytes]]  # tag -> type, count, value field
 @dataclass(frozen=True, slots=True)
 class _Directory:
     tags: _Tags  # the wanted ones
-    following: int  # offset of the next directory, 0 at the end
+    following: int | None  # offset of the next directory, 0 at the end; None when the file ends before it
     stray: int | None  # the first tag whose value is not in the file
 
 
@@ -128,6 +128,9 @@ class _Walk:
                 layout.fault = f"page {number} cannot be read: {damage}"
                 return
             layout.pages.append(self._page(directory, children=True))
+            if directory.following is None:
+                layout.fault = f"it ends where page {number} should say whether another follows"
+                return
             offset = directory.following
         if not layout.pages:
             layout.fault = "it has no page"
@@ -145,9 +148,10 @@ class _Walk:
                 stray = stray or tag
             if tag in _WANTED and tag not in tags:
                 tags[tag] = (kind, count, value)
-        # A file that ends with its last directory may lack the closing 0: libtiff reads it too.
         end = offset + len(raw)
-        following = 0 if end == self._size else self._offset.unpack(self._bytes(end, self._offset.size, "its end"))[0]
+        following = None
+        if end + self._offset.size <= self._size:
+            following = self._offset.unpack(self._bytes(end, self._offset.size, "its end"))[0]
         return _Directory(tags, following, stray)
 
     def _bytes(self, offset: int, count: int, what: str) -> bytes:

@@ -1,0 +1,204 @@
+"""The pool of reader processes: answers, and what a hang, a crash, a bomb or a flood of metadata costs."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy
+import pytest
+import tifffile
+import trio
+
+from repofs import config
+from repofs.errors import ReaderFailed
+from repofs.formats import registry
+from repofs.formats.exchange import Limits
+from repofs.importer import readers
+from repofs.importer.readers import Readers, Worker
+from repofs.model import Recognised
+
+pytestmark = pytest.mark.trio
+HELPERS = Path(__file__).parents[1] / "helpers"
+
+
+@pytest.fixture
+def wicked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let reader processes find the wicked reader as an installed third party's one."""
+    package = tmp_path / "site"
+    (package / "wicked-1.0.dist-info").mkdir(parents=True)
+    (package / "wicked-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: wicked\nVersion: 1.0\n")
+    entry_points = "[repofs.readers]\nwicked = wicked_reader:WickedReader\n"
+    (package / "wicked-1.0.dist-info" / "entry_points.txt").write_text(entry_points)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(package), str(HELPERS), os.environ.get("PYTHONPATH", "")]))
+
+
+def pool(*, workers: int = 1, timeout_seconds: float = 30.0, memory_bytes: int = 256 << 20) -> Readers:
+    return Readers(config.Readers(workers=workers, timeout_seconds=timeout_seconds, memory_bytes=memory_bytes))
+
+
+def made(path: Path, content: bytes) -> int:
+    """Return a descriptor of a new file that only its owner may read."""
+    path.write_bytes(content)
+    path.chmod(0o600)
+    return os.open(path, os.O_RDONLY)
+
+
+def tiff(z: int = 3) -> bytes:
+    file = io.BytesIO()
+    tifffile.imwrite(file, numpy.zeros((z, 16, 24), "u2"), photometric="minisblack", metadata=None)
+    return file.getvalue()
+
+
+async def deed(pool: Readers, tmp_path: Path, name: str) -> Recognised:
+    fd = made(tmp_path / f"{name}.wicked", f"WICKED {name}".encode())
+    try:
+        return await pool.recognise(fd, f"{name}.wicked")
+    finally:
+        os.close(fd)
+
+
+async def still_works(pool: Readers, tmp_path: Path) -> None:
+    fd = made(tmp_path / "good.tif", tiff())
+    assert (await pool.recognise(fd, "good.tif")).images[0].size_z == 3
+    os.close(fd)
+
+
+async def test_answers_are_the_registry_s(tmp_path: Path) -> None:
+    raw = tiff(5)
+    fd = made(tmp_path / "scan.tif", raw)
+    os.lseek(fd, 7, os.SEEK_SET)
+    async with pool() as some:
+        assert await some.recognise(fd, "scan.tif") == registry.recognise(io.BytesIO(raw), "scan.tif")
+        assert os.lseek(fd, 0, os.SEEK_CUR) == 7
+        empty = made(tmp_path / "empty", b"")
+        assert (await some.recognise(empty, "empty")).note == "the file is empty: kept as an original without an image"
+        directory = os.open(tmp_path, os.O_RDONLY)
+        assert "no reader takes a directory" in str((await some.recognise(directory, "a.zarr")).note)
+    for one in (fd, empty, directory):
+        os.close(one)
+
+
+async def test_names_are_bytes_in_the_tree(tmp_path: Path) -> None:
+    fd = made(tmp_path / "scan", tiff())
+    async with pool() as some:
+        found = await some.recognise(fd, os.fsdecode(b"caf\xe9.tif"))
+    os.close(fd)
+    assert found.images[0].name == "caf\N{REPLACEMENT CHARACTER}.tif"
+
+
+async def test_many_files_over_few_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "FILES_PER_WORKER", 10)
+    found: dict[int, int] = {}
+
+    async def one(some: Readers, z: int) -> None:
+        fd = made(tmp_path / f"{z}.tif", tiff(z))
+        found[z] = (await some.recognise(fd, f"{z}.tif")).images[0].size_z
+        os.close(fd)
+
+    async with pool(workers=2) as some, trio.open_nursery() as nursery:
+        for z in range(1, 41):
+            nursery.start_soon(one, some, z)
+    assert found == {z: z for z in range(1, 41)}
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("crash", "the reader process was ended by SIGSEGV"),
+        ("leave", "the reader process ended with exit code 3"),
+        ("bomb", "the WICKED reader ran out of memory: kept as an original without an image"),
+        ("fill", "the WICKED reader ran out of memory: kept as an original without an image"),
+        ("flood", "the reader found more than 4194304 bytes of metadata: kept as an original without an image"),
+        ("surrogate", "the reader found text that is none: kept as an original without an image"),
+        ("stumble", "the WICKED reader broke on it (ValueError: it has no legs): kept as an original without an image"),
+        ("boast", "the answer of the reader is too large (4294967295 bytes, 4194304 are allowed)"),
+    ],
+)
+async def test_a_wicked_file_costs_one_sentence(wicked: None, tmp_path: Path, name: str, sentence: str) -> None:
+    async with pool() as some:
+        with pytest.raises(ReaderFailed) as failed:
+            await deed(some, tmp_path, name)
+        assert failed.value.message == sentence
+        await still_works(some, tmp_path)
+
+
+async def test_an_answer_that_makes_no_sense(wicked: None, tmp_path: Path) -> None:
+    async with pool() as some:
+        with pytest.raises(ReaderFailed, match="the answer of the reader makes no sense"):
+            await deed(some, tmp_path, "lie")
+        await still_works(some, tmp_path)
+
+
+async def test_a_hang_ends_at_the_timeout(wicked: None, tmp_path: Path) -> None:
+    async with pool(timeout_seconds=0.5) as some:
+        await still_works(some, tmp_path)  # the process is up: what follows is the hang alone
+        before = time.monotonic()
+        with pytest.raises(ReaderFailed, match=r"did not finish within 0\.5 s"):
+            await deed(some, tmp_path, "hang")
+        assert time.monotonic() - before < 5
+
+
+async def test_processor_time_is_bounded_without_us(wicked: None, tmp_path: Path) -> None:
+    worker = Worker(Limits(memory_bytes=256 << 20, cpu_seconds=1))
+    fd = made(tmp_path / "spin", b"WICKED spin")
+    with pytest.raises(ReaderFailed, match="used more than 1 s of processor time"):
+        await worker.read(fd, "spin", timeout_seconds=60)
+    os.close(fd)
+    assert not worker.usable
+    worker.kill()
+
+
+async def test_a_process_that_died_while_idle_is_no_fault_of_the_next_file(tmp_path: Path) -> None:
+    async with pool() as some:
+        await still_works(some, tmp_path)
+        (worker,) = some._workers
+        worker.process.send_signal(signal.SIGKILL)
+        await worker.wait_ended()
+        await still_works(some, tmp_path)
+
+
+async def test_a_cancelled_call_leaves_no_half_answer(wicked: None, tmp_path: Path) -> None:
+    async with pool() as some:
+        with trio.move_on_after(0.2) as scope:
+            await deed(some, tmp_path, "hang")
+        assert scope.cancelled_caught
+        await still_works(some, tmp_path)
+
+
+async def test_closing_ends_every_process(wicked: None, tmp_path: Path) -> None:
+    async with pool(workers=3) as some:
+        await still_works(some, tmp_path)
+        processes = [worker.process for worker in some._workers]
+        open_before = len(os.listdir("/proc/self/fd"))
+    assert [process.returncode for process in processes] == [-signal.SIGKILL] * 3
+    assert len(os.listdir("/proc/self/fd")) == open_before - 3
+
+
+async def test_what_a_reader_process_may_do(wicked: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "token")
+    async with pool() as some:
+        told = (await deed(some, tmp_path, "confess")).original_metadata
+    assert told["no_new_privs"] == "1"
+    assert int(told["capabilities"], 16) == 0
+    assert told["shadow"] == "PermissionError"
+    assert told["write"] == "OSError"  # EFBIG
+    assert len(told["descriptors"].split()) == 6  # the three standard ones, the socket, the file, this listing
+    assert "SECRET" not in told["environment"]
+    assert told["directory"] == "/"
+    if os.geteuid() == 0:
+        assert told["ids"] == "(65534, 65534, 65534) (65534, 65534, 65534) []"
+
+
+async def test_termination_is_for_the_importer_to_decide(tmp_path: Path) -> None:
+    """systemd and a terminal send SIGTERM and SIGINT to every process: files in hand are finished all the same."""
+    async with pool() as some:
+        await still_works(some, tmp_path)
+        (worker,) = some._workers
+        worker.process.send_signal(signal.SIGTERM)
+        worker.process.send_signal(signal.SIGINT)
+        await still_works(some, tmp_path)
+        assert some._workers == {worker}
