@@ -25,7 +25,7 @@ from repofs.errors import AlreadyExists, InvalidName
 from repofs.model import ImportId
 from repofs.repository.durable import own, rename_no_replace, sync_filesystem
 from repofs.repository.layout import Layout
-from repofs.repository.trees import Cursor, bottom_up, exists, opened, remove_empty, remove_links
+from repofs.repository.trees import Cursor, bottom_up, exists, files_of, opened, remove_empty, remove_links
 from repofs.xattrs import PREFIX
 
 _PLACE = PREFIX + b"place"
@@ -128,6 +128,20 @@ def undo(layout: Layout, import_id: ImportId) -> None:
                 _withdraw(staging, user, path)
         remove_links(staging.directory, dir_fd=staging.fd)
         _clear(staging)
+
+
+def linked(layout: Layout, import_id: ImportId) -> Iterator[int]:
+    """Yield a descriptor of each file of a staged or published import, lent until the next; for use before `undo`."""
+    with _staging(layout, import_id) as staging:
+        if exists(staging.directory, dir_fd=staging.fd):
+            yield from files_of(staging.directory, dir_fd=staging.fd)
+        elif place := _noted(layout, staging):
+            *way, name = place.split(b"/")
+            with suppress(FileNotFoundError, NotADirectoryError), Cursor(layout.managed, dir_fd=staging.fd) as parent:
+                for component in way:
+                    parent.down(component)
+                if _is_ours(staging, parent.fd, name):
+                    yield from files_of(name, dir_fd=parent.fd)
 
 
 def staged(layout: Layout) -> set[ImportId]:
@@ -243,11 +257,16 @@ def _withdraw(staging: _Staging, top: int, path: list[bytes]) -> None:
                 _withdraw(staging, fd, rest)
             remove_empty(name, dir_fd=top)
             return
-        published = os.stat(name + b".log", dir_fd=top, follow_symlinks=False)
-        if os.path.samestat(published, os.stat(staging.log, dir_fd=staging.fd, follow_symlinks=False)):
+        if _is_ours(staging, top, name):
             if not exists(staging.directory, dir_fd=staging.fd):
                 remove_links(name, dir_fd=top)
             os.unlink(name + b".log", dir_fd=top)
+
+
+def _is_ours(staging: _Staging, parent: int, name: bytes) -> bool:
+    """Return whether the log of *name* is this import's; FileNotFoundError when it has none."""
+    published = os.stat(name + b".log", dir_fd=parent, follow_symlinks=False)
+    return os.path.samestat(published, os.stat(staging.log, dir_fd=staging.fd, follow_symlinks=False))
 
 
 def _clear(staging: _Staging) -> None:

@@ -96,6 +96,19 @@ def _directories(fd: int) -> list[bytes]:
         return [os.fsencode(entry.name) for entry in entries if entry.is_dir(follow_symlinks=False)]
 
 
+def files_of(top: Path, *, dir_fd: int) -> Iterator[int]:
+    """Yield a descriptor of each regular file in the tree *top*, lent until the next."""
+    for directory in bottom_up(top, dir_fd=dir_fd):
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                if entry.is_file(follow_symlinks=False):
+                    fd = os.open(entry.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+                    try:
+                        yield fd
+                    finally:
+                        os.close(fd)
+
+
 def remove_links(top: Path, *, dir_fd: int) -> None:
     """Remove the tree *top* but for the last name of any inode, which stays with a warning; no error when absent."""
     try:

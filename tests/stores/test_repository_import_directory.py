@@ -16,7 +16,7 @@ from repofs.errors import AlreadyExists, InvalidName
 from repofs.model import ImportId
 from repofs.repository import import_directory, trees
 from repofs.repository.durable import rename_no_replace
-from repofs.repository.import_directory import StagedFile, finish, publish, stage, staged, sync, undo, write_log
+from repofs.repository.import_directory import StagedFile, finish, linked, publish, stage, staged, sync, undo, write_log
 from repofs.repository.layout import Layout
 
 ALICE = b"alice_2"
@@ -171,6 +171,25 @@ def test_names_may_be_longer_than_any_path(layout: Layout) -> None:
     undo(layout, N)
     assert tree(layout) == before
     assert scan.stat().st_nlink == 1
+
+
+def test_the_files_of_an_import_are_found_wherever_they_are(layout: Layout) -> None:
+    scan, plate = drop(layout, "scan.tif"), drop(layout, "plate.tif")
+    other, elsewhere = ImportId(1), drop(layout, "other.tif")
+    stage_paths(layout, other, {b"other.tif": elsewhere})
+    publish(layout, other, ALICE, at)
+    assert list(linked(layout, N)) == []
+
+    def found() -> list[int]:
+        return sorted(os.fstat(fd).st_ino for fd in linked(layout, N))
+
+    expected = sorted(path.stat().st_ino for path in (scan, plate))
+    stage_paths(layout, N, {b"a/scan.tif": scan, b"plate.tif": plate})
+    assert found() == expected
+    publish(layout, N, ALICE, at)
+    assert found() == expected
+    undo(layout, N)
+    assert found() == []
 
 
 def test_many_threads_never_share_a_name(layout: Layout) -> None:
@@ -347,7 +366,9 @@ def test_descriptors_are_given_back(layout: Layout) -> None:
     scan = drop(layout, "scan.tif")
     before = len(os.listdir("/proc/self/fd"))
     stage_paths(layout, N, {b"a/b/c": scan})
+    list(linked(layout, N))
     publish(layout, N, ALICE, at)
+    next(linked(layout, N))
     undo(layout, N)
     list(trees.bottom_up(layout.managed, dir_fd=-1))
     assert len(os.listdir("/proc/self/fd")) == before
