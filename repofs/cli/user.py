@@ -47,23 +47,35 @@ def add(
 def list_(context: typer.Context, as_json: AsJson = False) -> None:
     """List the experimenters."""
     from repofs.catalog import users
+    from repofs.cli import user_directories
     from repofs.cli.repository import opened
+    from repofs.config import load
 
     with opened(context, read_only=True) as repository:
-        names = {group.id: group.name for group in users.groups(repository.connection)}
+        groups = {group.id: group for group in users.groups(repository.connection)}
+        settings = load(repository.layout.root)
         people = [
-            {"id": p.id, "user": p.user_name, "uid": p.uid, "group": names[p.group_id], "removed": p.removed}
-            for p in users.experimenters(repository.connection, removed=True)
+            {
+                "id": person.id,
+                "user": person.user_name,
+                "uid": person.uid,
+                "group": groups[person.group_id].name,
+                "directory": user_directories.name_of(settings, person, groups[person.group_id]),
+                "removed": person.removed,
+            }
+            for person in users.experimenters(repository.connection, removed=True)
         ]
     if as_json:
         print_json(people)
     else:
-        print_columns(("ID", "USER", "UID", "GROUP", "REMOVED"), [tuple(person.values()) for person in people])
+        print_columns(
+            ("ID", "USER", "UID", "GROUP", "DIRECTORY", "REMOVED"), [tuple(person.values()) for person in people]
+        )
 
 
 @app.command()
 def remove(context: typer.Context, name: Name) -> None:
-    """Take the right to drop files from an experimenter; what she has imported stays."""
+    """Remove an experimenter; what she has imported stays."""
     from repofs.catalog import users
     from repofs.cli.repository import opened
 

@@ -1,0 +1,209 @@
+"""init, user, group, config, originals: the commands that work on the repository itself."""
+
+from __future__ import annotations
+
+import grp
+import json
+import os
+import stat
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from repofs import config
+from repofs.catalog.engine import open_engine
+from repofs.cli.exit_codes import ExitCode
+from tests.helpers.catalogue import Import, imported, lab
+from tests.helpers.command_line import repofs
+
+ME = os.getuid()
+root_only = pytest.mark.skipif(ME != 0, reason="gives files to other users, which only root can")
+
+
+def _mode(repository: Path, directory: str) -> int:
+    return stat.S_IMODE((repository / "ManagedRepository" / directory).stat().st_mode)
+
+
+# --- init and config -----------------------------------------------------------------------------
+
+
+def test_init_writes_settings_that_say_the_defaults(repository: Path) -> None:
+    text = (repository / "settings.toml").read_text()
+    assert config.load(repository) == config.Settings()
+    uncommented = "\n".join(
+        line.removeprefix("# ") if " = " in line and line.startswith("# ") and line.split()[1].islower() else line
+        for line in text.splitlines()
+    )
+    shown = {f"{section}.{key}" for section, keys in tomllib.loads(uncommented).items() for key in keys}
+    assert shown == set(config.known_keys())
+    assert config.Settings.model_validate(tomllib.loads(uncommented)) == config.Settings()
+
+
+def test_init_refuses_what_is_not_empty(repository: Path) -> None:
+    answer = repofs("init", repository)
+    assert answer.code == ExitCode.EXISTS
+    assert "not empty" in answer.err
+
+
+def test_init_below_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert repofs("init", tmp_path / "file" / "repository").code == ExitCode.INVALID
+
+
+def test_config_says_where_each_value_comes_from(repository: Path) -> None:
+    (repository / "settings.toml").write_text("[drops]\nsettle_seconds = 9\n")
+    told = {one["key"]: one for one in repofs("-C", repository, "config", "--json").json}
+    assert set(told) == set(config.known_keys())
+    assert told["drops.settle_seconds"] == {"key": "drops.settle_seconds", "value": 9.0, "from": "settings.toml"}
+    assert told["drops.exclude"] == {"key": "drops.exclude", "value": [], "from": "default"}
+    assert "drops.settle_seconds" in repofs("-C", repository, "config").out
+
+
+@pytest.mark.parametrize("text", ["[drops]\nsettle = 9\n", "[drops]\nsettle_seconds = 0\n", "[drops\n"])
+def test_config_refuses_wrong_settings(repository: Path, text: str) -> None:
+    (repository / "settings.toml").write_text(text)
+    assert repofs("-C", repository, "config").code == ExitCode.INVALID
+
+
+# --- user ----------------------------------------------------------------------------------------
+
+
+def test_the_first_user_gets_a_private_default_group(repository: Path) -> None:
+    answer = repofs("-C", repository, "user", "add", "alice", "--uid", str(ME))
+    assert answer.code == 0, answer.err
+    assert "Experimenter:2 of default, with the directory alice_2" in answer.out
+    assert _mode(repository, "alice_2") == 0o700
+    [group] = repofs("-C", repository, "group", "list", "--json").json
+    expected = grp.getgrnam("users").gr_gid if ME == 0 else os.getegid()
+    assert group == {
+        "id": 3, "group": "default", "gid": expected, "permissions": "private", "members": ["alice"], "owners": [],
+    }  # fmt: skip
+
+
+@root_only
+def test_users_are_listed(repository: Path) -> None:
+    repofs("-C", repository, "user", "add", "root")
+    repofs("-C", repository, "user", "add", "bob", "--uid", "4002")
+    repofs("-C", repository, "user", "remove", "bob")
+    first, second = repofs("-C", repository, "user", "list", "--json").json
+    assert first == {
+        "id": 2, "user": "root", "uid": 0, "group": "default", "directory": "root_2", "removed": None,
+    }  # fmt: skip
+    assert second["user"] == "bob" and second["removed"].startswith("20")
+    table = repofs("-C", repository, "user", "list").out.splitlines()
+    assert table[0].split() == ["ID", "USER", "UID", "GROUP", "DIRECTORY", "REMOVED"]
+    assert table[1].split() == ["2", "root", "0", "default", "root_2", "-"]
+    assert (repository / "ManagedRepository" / "bob_3").is_dir()
+
+
+def test_unknown_account(repository: Path) -> None:
+    answer = repofs("-C", repository, "user", "add", "no-such-account")
+    assert answer.code == ExitCode.NOT_FOUND
+    assert "--uid" in answer.err
+
+
+def test_a_user_who_is_there_already(repository: Path) -> None:
+    repofs("-C", repository, "user", "add", "alice", "--uid", str(ME))
+    assert repofs("-C", repository, "user", "add", "alice", "--uid", "4009").code == ExitCode.EXISTS
+    assert repofs("-C", repository, "user", "add", "alba", "--uid", str(ME)).code == ExitCode.EXISTS
+
+
+def test_an_unknown_group_or_user(repository: Path) -> None:
+    assert repofs("-C", repository, "user", "add", "a", "--uid", str(ME), "--group", "x").code == ExitCode.NOT_FOUND
+    assert repofs("-C", repository, "user", "remove", "a").code == ExitCode.NOT_FOUND
+    assert repofs("-C", repository, "group", "set-permissions", "x", "private").code == ExitCode.NOT_FOUND
+    assert repofs("-C", repository, "group", "add-member", "x", "a").code == ExitCode.NOT_FOUND
+    assert repofs("-C", repository, "group", "remove-member", "x", "a").code == ExitCode.NOT_FOUND
+    assert repofs("-C", repository, "group", "add", "no-such-group").code == ExitCode.NOT_FOUND
+
+
+def test_several_groups_need_a_choice(repository: Path) -> None:
+    for gid, name in enumerate(("lab", "guests"), start=os.getegid()):
+        assert repofs("-C", repository, "group", "add", name, "--gid", str(gid)).code == 0
+    answer = repofs("-C", repository, "user", "add", "alice", "--uid", str(ME))
+    assert answer.code == ExitCode.INVALID
+    assert "--group lab or guests" in answer.err
+    assert repofs("-C", repository, "user", "add", "alice", "--uid", str(ME), "--group", "lab").code == 0
+
+
+def test_a_user_whose_directory_cannot_be_made_is_none(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (repository / "settings.toml").write_text('[repository]\ntemplate = "nothing"\n')
+    assert repofs("-C", repository, "user", "add", "alice", "--uid", str(ME)).code == ExitCode.INVALID
+    (repository / "settings.toml").unlink()
+    assert repofs("-C", repository, "user", "list", "--json").json == []
+
+
+# --- group ---------------------------------------------------------------------------------------
+
+
+@root_only
+def test_permissions_reach_the_directories_of_the_members(repository: Path) -> None:
+    repofs("-C", repository, "group", "add", "lab", "--gid", "4100", "--permissions", "read-only")
+    repofs("-C", repository, "group", "add", "other", "--gid", "4101")
+    repofs("-C", repository, "user", "add", "alice", "--uid", "4001", "--group", "lab")
+    repofs("-C", repository, "user", "add", "bob", "--uid", "4002", "--group", "other")
+    status = (repository / "ManagedRepository" / "alice_2").stat()
+    assert (status.st_uid, status.st_gid) == (4001, 4100)
+    assert _mode(repository, "alice_2") == 0o750
+    assert repofs("-C", repository, "group", "set-permissions", "lab", "read-write").code == 0
+    assert (_mode(repository, "alice_2"), _mode(repository, "bob_3")) == (0o770, 0o700)
+
+
+@root_only
+def test_members_and_owners(repository: Path) -> None:
+    repofs("-C", repository, "group", "add", "lab", "--gid", "4100")
+    repofs("-C", repository, "group", "add", "guests", "--gid", "4101")
+    repofs("-C", repository, "user", "add", "alice", "--uid", "4001", "--group", "lab")
+    assert repofs("-C", repository, "group", "add-member", "guests", "alice").code == 0
+    assert repofs("-C", repository, "group", "add-member", "guests", "alice").code == ExitCode.EXISTS
+    assert repofs("-C", repository, "group", "add-member", "lab", "alice", "--owner").code == 0
+    assert "alice*" in repofs("-C", repository, "group", "list").out
+    assert repofs("-C", repository, "group", "remove-member", "guests", "alice").code == 0
+    assert repofs("-C", repository, "group", "remove-member", "lab", "alice").code == ExitCode.INVALID
+    lab_, guests = repofs("-C", repository, "group", "list", "--json").json
+    assert (lab_["members"], lab_["owners"], guests["members"]) == (["alice"], ["alice"], [])
+
+
+def test_a_group_that_is_there_already(repository: Path) -> None:
+    repofs("-C", repository, "group", "add", "lab", "--gid", "4100")
+    assert repofs("-C", repository, "group", "add", "lab", "--gid", "4101").code == ExitCode.EXISTS
+
+
+@root_only
+def test_the_catalogue_is_its_owners(repository: Path) -> None:
+    """A child does it: the test's own ids stay as they are."""
+    child = os.fork()
+    if child == 0:
+        os.setuid(4001)
+        os._exit(repofs("-C", repository, "originals").code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) in (ExitCode.REFUSED, ExitCode.NO_REPOSITORY)
+
+
+# --- originals -----------------------------------------------------------------------------------
+
+
+def test_originals_are_a_line_each(repository: Path) -> None:
+    assert repofs("-C", repository, "originals", "--json").out == ""
+    engine = open_engine(repository / "catalogue.sqlite")
+    with engine.begin() as connection:
+        alice = lab(connection).alice
+        imported(connection, Import(alice, [b"a.tif"]), Import(alice, [b"caf\xe9 \x1b[2J.tif"]))
+    engine.dispose()
+    answer = repofs("-C", repository, "originals", "--json")
+    first, second = [json.loads(line) for line in answer.out.splitlines()]
+    assert first == {
+        "path": "alice_2/a.tif",
+        "import_path": "alice_2/2026-11/22/12-00-00.001/a.tif",
+        "state": "imported",
+        "size": 10,
+        "checksum": "SHA1-160:00",
+        "fileset": "Fileset:1",
+        "images": ["Image:1"],
+        "original": "OriginalFile:1",
+    }
+    assert os.fsencode(second["path"]) == b"alice_2/caf\xe9 \x1b[2J.tif"
+    assert answer.out.isascii()
+    lines = repofs("-C", repository, "originals").out.splitlines()
+    assert lines[0].split() == ["OriginalFile:1", "Fileset:1", "imported", "10", "SHA1-160:00", "alice_2/a.tif"]
+    assert "\x1b" not in lines[1]
