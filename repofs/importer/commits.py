@@ -1,0 +1,106 @@
+"""Group commit: what many imports want done at the same moment is done once, for all of them.
+
+While one group is on its way to the disk the next gathers, so that a lone import waits for nobody and a thousand
+share a commit. A group that fails is done again one by one: only the culprits fail, never their neighbours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar, cast
+
+import trio
+
+from repofs.catalog.engine import Connection, Engine
+from repofs.threads import in_thread
+
+GROUP = 256  # items at most: bounds a transaction, and how long other writers of the catalogue wait for it
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+Act = Callable[[Connection, Sequence[Item]], Sequence[Result | Exception]]
+"""Does something for many items in one transaction; returns a result for each, or the exception that it deserves."""
+
+
+class _Slot(Generic[Item, Result]):
+    """One item on its way, and whoever waits for it."""
+
+    def __init__(self, item: Item) -> None:
+        self.item = item
+        self.done = trio.Event()
+        self.result: Result | Exception | None = None
+
+
+class Groups(Generic[Item, Result]):
+    """Gathers single items into groups and has *work* do each in a thread, one group at a time.
+
+    *work* returns a result, or an exception, for each item; an exception that it raises is everybody's, unless it
+    comes again for an item alone.
+    """
+
+    def __init__(self, work: Callable[[Sequence[Item]], Sequence[Result | Exception]]) -> None:
+        self._work = work
+        self._in, self._out = trio.open_memory_channel[_Slot[Item, Result]](math.inf)  # the inbox bounds it
+
+    async def do(self, item: Item) -> Result:
+        """Have *item* done with others and return its result; raises what was raised for it.
+
+        Once begun it is done, even if the waiter is cancelled.
+        """
+        slot: _Slot[Item, Result] = _Slot(item)
+        self._in.send_nowait(slot)
+        await slot.done.wait()
+        if isinstance(slot.result, Exception):
+            raise slot.result
+        return cast(Result, slot.result)
+
+    async def run(self) -> None:
+        """Do group after group until cancelled."""
+        async for slot in self._out:
+            group = [slot]
+            while len(group) < GROUP and self._out.statistics().current_buffer_used:
+                group.append(self._out.receive_nowait())
+            results = await in_thread(self._all, [one.item for one in group])
+            for one, result in zip(group, results, strict=True):
+                one.result = result
+                one.done.set()
+
+    def _all(self, items: Sequence[Item]) -> Sequence[Result | Exception]:
+        try:
+            return self._work(items)
+        except Exception as error:  # noqa: BLE001 -- raised again where the item is waited for
+            if len(items) == 1:
+                return [error]
+            return [result for item in items for result in self._all([item])]
+
+
+class Commits:
+    """The one writer of the catalogue in this process."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._groups: Groups[tuple[Act[Any, Any], Any], Any] = Groups(self._transaction)
+
+    async def run(self) -> None:
+        """Commit until cancelled."""
+        await self._groups.run()
+
+    async def write(self, act: Act[Item, Result], item: Item) -> Result:
+        """Return what *act* gives for *item*, committed; raises what it raises for it."""
+        result: Result = await self._groups.do((act, item))
+        return result
+
+    def _transaction(self, items: Sequence[tuple[Act[Any, Any], Any]]) -> Sequence[Any]:
+        by_act: dict[Act[Any, Any], list[int]] = defaultdict(list)
+        for position, (act, _) in enumerate(items):
+            by_act[act].append(position)
+        results: list[Any] = [None] * len(items)
+        with self._engine.begin() as conn:
+            for act, positions in by_act.items():
+                answers = act(conn, [items[position][1] for position in positions])
+                for position, answer in zip(positions, answers, strict=True):
+                    results[position] = answer
+        return results

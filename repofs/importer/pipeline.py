@@ -1,0 +1,336 @@
+"""The steps of one import, from a sealed drop to its Outcome.
+
+    intent row ─ bytes hashed, no writer left ─ recognised ─ duplicate? ─ ids reserved ─ linked, logged, published,
+    marked ─ synced ─ final rows: the commit point
+
+A step that fails is answered by `_give_up`: whatever was made is taken back, and the file says what is wrong with it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+import trio
+
+from repofs.catalog.containers import Target, target_of
+from repofs.catalog.filesets import FinishedFile, FinishedImport
+from repofs.catalog.forms import now
+from repofs.config import Settings
+from repofs.errors import ChangedWhileReading, ReaderFailed, RepofsError
+from repofs.importer import files, transactions
+from repofs.importer.commits import Commits, Groups
+from repofs.importer.files import Examined
+from repofs.importer.import_log import ImportLog
+from repofs.importer.names import Names
+from repofs.importer.placement import Placement
+from repofs.importer.transactions import Begun, Ending, Ids, Intent, Owners, Wanted
+from repofs.importer.turns import Turns
+from repofs.lifecycle import State
+from repofs.model import Drop, Duplicates, FilesetId, ImageId, ImportId, OriginalFileId, Outcome, Recognised, Transfer
+from repofs.repository.layout import Layout
+from repofs.repository.template import Template
+from repofs.threads import in_thread
+
+log = structlog.get_logger(__name__)
+
+Interrupted = dict[tuple[int, int], int]
+"""How often the importer died with the drop of that device and inode in hand."""
+
+
+class Duplicate(RepofsError):
+    """The owner has imported these bytes before, and the policy refuses them."""
+
+    code = errno.EEXIST
+
+
+class Recogniser(Protocol):
+    """readers.Readers, as the pipeline sees it."""
+
+    async def recognise(self, fd: int, name: str) -> Recognised: ...
+
+
+@dataclass(slots=True)
+class _Job:
+    """One import on its way."""
+
+    drop: Drop
+    fd: int
+    log: ImportLog
+    begun: Begun | None = None
+    placed: bool = False  # something may have been made in the tree
+    finished: FinishedImport | None = None  # its final rows were sent to the catalogue
+
+
+class Pipeline:
+    """Imports any number of drops at a time."""
+
+    def __init__(
+        self, layout: Layout, settings: Settings, commits: Commits, readers: Recogniser, interrupted: Interrupted
+    ) -> None:
+        self._settings = settings
+        self._commits = commits
+        self._readers = readers
+        self._interrupted = interrupted
+        self._placement = Placement(layout)
+        template = Template(settings.repository.template)
+        self._owners = Owners(template, settings.repository.institution)
+        self._names = Names(layout, template, self._owners)
+        self._hashing = Turns(settings.imports.parallel)
+        self._syncing = Groups(self._sync)
+        self._clearing = Groups(self._clear)
+        self._in_hand: set[tuple[int, int, str]] = set()  # (owner, size, checksum), where duplicates are refused
+
+    async def run(self) -> None:
+        """Serve the imports until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._syncing.run)
+            nursery.start_soon(self._clearing.run)
+
+    async def take(self, drop: Drop, fd: int) -> Outcome:
+        """Import *drop* and return what became of it; *fd* is closed then.
+
+        Raises only when the catalogue does not tell whether the drop is imported: recovery has to find out.
+        """
+        job = _Job(drop, fd, ImportLog(drop.events))
+        try:
+            return await self._try(job)
+        except trio.Cancelled:
+            await self._give_up(job, State.SETTLING, "the daemon was stopped")
+            raise
+        finally:
+            os.close(fd)
+
+    async def _try(self, job: _Job) -> Outcome:
+        try:
+            return await self._import(job)
+        except ChangedWhileReading as error:
+            return await self._give_up(job, State.SETTLING, str(error))
+        except Duplicate as error:
+            return await self._give_up(job, State.DUPLICATE, str(error))
+        except OSError as error:
+            return await self._give_up(job, State.FAILED, _sentence(error))
+        except Exception as error:
+            log.exception("an import failed unexpectedly", path=job.drop.path)
+            sentence = f"the importer failed ({type(error).__name__}): the daemon's log says where; then retry"
+            return await self._give_up(job, State.FAILED, sentence)
+
+    # --- forward ---------------------------------------------------------------------------------
+
+    async def _import(self, job: _Job) -> Outcome:
+        if not await self._has_new_files(job):
+            return Outcome(job.drop.token, State.IMPORTED)
+        begun = await self._begin(job)
+        target = await self._target(job, begun)
+        examined = await self._examine(job)
+        recognised = await self._recognise(job)
+        if job.drop.policy.duplicates is Duplicates.IMPORT:
+            return await self._complete(job, begun, target, examined, recognised)
+        key = (begun.owner.id, sum(file.size for file in examined), examined[0].checksum)
+        if key in self._in_hand:
+            raise ChangedWhileReading("the same bytes are being imported at this moment: this drop waits for that")
+        self._in_hand.add(key)
+        try:
+            await self._require_new_bytes(begun, examined)
+            return await self._complete(job, begun, target, examined, recognised)
+        finally:
+            self._in_hand.remove(key)
+
+    async def _has_new_files(self, job: _Job) -> bool:
+        """Whether a file of the drop is no original yet."""
+        if job.drop.is_directory:
+            return await in_thread(files.any_new, job.drop, job.fd, self._placement.marks)
+        return files.any_new(job.drop, job.fd, self._placement.marks)  # one system call: not worth a thread
+
+    async def _begin(self, job: _Job) -> Begun:
+        drop, status = job.drop, os.fstat(job.fd)
+        deaths = self._interrupted.pop((status.st_dev, status.st_ino), 0)
+        intent = Intent(drop.user_directory, drop.path, status, drop.actor_uid, deaths + 1, now())
+        with trio.CancelScope(shield=True):  # a row that we do not know of would look like a death
+            begun = job.begun = await self._commits.write(self._owners.begin, intent)
+        job.log.note(f"import {begun.id} for {begun.owner.user_name} in group {begun.group.name}, attempt {deaths + 1}")
+        if deaths >= self._settings.imports.attempts:
+            raise RepofsError(f"the importer died {deaths} times with this file: see the daemon's log, then retry")
+        return begun
+
+    async def _target(self, job: _Job, begun: Begun) -> Target | None:
+        target = target_of(job.drop.path, job.drop.target)
+        if target is not None and job.drop.target is not None:
+            await self._commits.write(transactions.check_targets, (target, begun.owner.id))
+        return target
+
+    async def _examine(self, job: _Job) -> list[Examined]:
+        algorithm = self._settings.imports.checksum_algorithm
+        async with self._hashing.turn(job.drop.user_directory):
+            with job.log.step("read whole; nobody has it open for writing"):
+                examined = await in_thread(
+                    files.examine, job.drop, job.fd, self._placement.marks, algorithm, abandon_on_cancel=True
+                )
+        for file in examined:
+            job.log.note(f"{file.name.decode(errors='backslashreplace')}: {file.size} bytes, {file.checksum}")
+        return examined
+
+    async def _recognise(self, job: _Job) -> Recognised:
+        if job.drop.is_directory:
+            return Recognised(note="no reader takes a directory yet: its files are kept as originals without an image")
+        try:
+            with job.log.step("looked at by the readers"):
+                recognised = await self._readers.recognise(job.fd, os.fsdecode(os.path.basename(job.drop.path)))
+        except ReaderFailed as error:
+            recognised = Recognised(note=str(error))
+        job.log.note(f"format {recognised.format or 'unknown'}, images: {len(recognised.images)}")
+        if recognised.note:
+            job.log.note(recognised.note)
+        return recognised
+
+    async def _require_new_bytes(self, begun: Begun, examined: list[Examined]) -> None:
+        """Raise Duplicate when the owner has the bytes of every file already."""
+        known = None
+        for file in examined:
+            query = (begun.owner.id, file.size, file.checksum)
+            known = await self._commits.write(transactions.find_duplicates, query)
+            if known is None:
+                return
+        raise Duplicate(f"its owner has these bytes already, in {known}: remove it, or allow duplicates and retry")
+
+    async def _complete(
+        self, job: _Job, begun: Begun, target: Target | None, examined: list[Examined], recognised: Recognised
+    ) -> Outcome:
+        """Reserve, place, sync and commit. Not to be cancelled: it is short, and either whole or taken back."""
+        with trio.CancelScope(shield=True):
+            wanted = Wanted(len(examined), len(recognised.images))
+            ids = await self._commits.write(transactions.reserve, wanted)
+            job.log.note(", ".join(_names_of(ids)))
+            name_for = self._names.of(begun, job.drop, tuple(os.fsdecode(file.path) for file in examined))
+
+            def final_rows(directory: bytes) -> FinishedImport:
+                return _finished(job.drop, begun, target, examined, recognised, ids, directory)
+
+            job.placed = True
+            finished = await in_thread(self._place, job, begun, name_for, final_rows)
+            await self._syncing.do(begun.id)
+            job.finished = finished
+            await self._commits.write(transactions.record, finished)
+            await self._forget(begun)
+        return _imported(job.drop, finished)
+
+    def _place(
+        self,
+        job: _Job,
+        begun: Begun,
+        name_for: Callable[[int], bytes],
+        final_rows: Callable[[bytes], FinishedImport],
+    ) -> FinishedImport:
+        directory = self._placement.put(job.drop, job.fd, begun.id, job.log.text(), name_for)
+        finished = final_rows(directory)
+        self._placement.mark(job.drop, job.fd, finished)
+        return finished
+
+    async def _forget(self, begun: Begun) -> None:
+        """Clear away what taking back would need; recovery does it if this fails."""
+        try:
+            await self._clearing.do(begun.id)
+        except OSError as error:
+            log.warning("staging is cleared at the next start", importing=begun.id, error=str(error))
+
+    def _sync(self, waiting: Sequence[ImportId]) -> Sequence[None]:
+        self._placement.sync()
+        return [None] * len(waiting)
+
+    def _clear(self, committed: Sequence[ImportId]) -> Sequence[None]:
+        for importing in committed:
+            self._placement.finish(importing)
+        return [None] * len(committed)
+
+    # --- back ------------------------------------------------------------------------------------
+
+    async def _give_up(self, job: _Job, state: State, error: str) -> Outcome:
+        """Take back what was made and say on the file why. Returns the outcome: *state*, or imported, when the final
+        rows were committed after all, or settling, when not even that much can be written now."""
+        job.log.note(f"{state}: {error}")
+        with trio.CancelScope(shield=True):
+            if job.begun and not await self._ended(job, job.begun, state, error):
+                assert job.finished is not None  # nobody else takes an import out of its state
+                await self._forget(job.begun)
+                return _imported(job.drop, job.finished)
+            try:
+                await in_thread(self._undo, job, state, error)
+            except OSError as worse:
+                log.error("a drop cannot be told why", path=job.drop.path, reason=error, error=str(worse))
+                return Outcome(job.drop.token, State.SETTLING, error)
+        return Outcome(job.drop.token, state, error)
+
+    async def _ended(self, job: _Job, begun: Begun, state: State, error: str) -> bool:
+        """Say in the catalogue how the import ended; False when it is imported already."""
+        try:
+            return await self._commits.write(transactions.end, Ending(begun.id, state, error))
+        except Exception:
+            if job.finished is not None:
+                raise  # imported or not: only the catalogue could tell
+            log.exception("the row of a failed import is left to recovery", importing=begun.id)
+            return True
+
+    def _undo(self, job: _Job, state: State, error: str) -> None:
+        if job.begun and job.placed:
+            self._placement.take_back(job.drop, job.fd, job.begun.id)
+        if state is not State.SETTLING:
+            name = str(job.begun.id) if job.begun else f"inode-{os.fstat(job.fd).st_ino}"
+            self._placement.refuse(job.drop, job.fd, state, error, job.log.lines(), name)
+
+
+def _finished(
+    drop: Drop,
+    begun: Begun,
+    target: Target | None,
+    examined: list[Examined],
+    recognised: Recognised,
+    ids: Ids,
+    directory: bytes,
+) -> FinishedImport:
+    entries = (
+        FinishedFile(OriginalFileId(number), file.path, file.name, file.size, file.mtime_ns, file.checksum)
+        for number, file in zip(ids.originals, examined, strict=True)
+    )
+    return FinishedImport(
+        import_id=begun.id,
+        fileset_id=FilesetId(ids.fileset),
+        owner=begun.owner.id,
+        group_id=begun.group.id,
+        user_directory=drop.user_directory,
+        import_directory=directory,
+        transfer=Transfer.UPLOAD,
+        imported=now(),
+        target=target,
+        format=recognised.format,
+        entries=tuple(entries),
+        images=tuple(zip(map(ImageId, ids.images), recognised.images, strict=True)),
+        original_metadata=recognised.original_metadata,
+        note=recognised.note,
+    )
+
+
+def _imported(drop: Drop, finished: FinishedImport) -> Outcome:
+    directory = finished.import_directory
+    return Outcome(drop.token, State.IMPORTED, fileset=finished.fileset_id, import_directory=directory)
+
+
+def _names_of(ids: Ids) -> list[str]:
+    """Return the ids as people write them, a row of them by its ends."""
+    names = [f"Fileset:{ids.fileset}"]
+    for kind, row in (("OriginalFile", ids.originals), ("Image", ids.images)):
+        if row:
+            names.append(f"{kind}:{row[0]}" if len(row) == 1 else f"{kind}:{row[0]} to {row[-1]}")
+    return names
+
+
+def _sentence(error: OSError) -> str:
+    """Return what went wrong and what to do."""
+    if isinstance(error, RepofsError):
+        return str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk of the repository is full: make room, then retry"
+    return f"the importer met an error of the system ({error.strerror}): have the disk looked at, then retry"

@@ -1,0 +1,75 @@
+"""What an import makes in the tree, and how it is taken back. Blocking; run in threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+from repofs.catalog.filesets import FinishedImport
+from repofs.importer import files
+from repofs.lifecycle import State
+from repofs.model import Drop, ImportId, Original
+from repofs.repository import import_directory
+from repofs.repository.failure_logs import FailureLogs
+from repofs.repository.import_directory import StagedFile
+from repofs.repository.layout import Layout, load_key
+from repofs.repository.marks import Marks
+
+
+class Placement:
+    def __init__(self, layout: Layout) -> None:
+        self.marks = Marks(load_key(layout))
+        self._layout = layout
+        self._failure_logs = FailureLogs(layout)
+
+    def put(self, drop: Drop, fd: int, importing: ImportId, log: str, name_for: Callable[[int], bytes]) -> bytes:
+        """Link the new files of *drop* into an import directory, its log beside it; return its name.
+
+        It is durable after `sync`.
+        """
+        staged = (StagedFile(file, name) for name, file in files.new_ones(drop, fd, self.marks))
+        import_directory.stage(self._layout, importing, staged)
+        import_directory.write_log(self._layout, importing, log)
+        return import_directory.publish(self._layout, importing, drop.user_directory, name_for, durable=False)
+
+    def mark(self, drop: Drop, fd: int, finished: FinishedImport) -> None:
+        """Write on each file of the import what original it is."""
+        entries = {entry.name: entry for entry in finished.entries}
+        images = tuple(int(image) for image, _ in finished.images)
+        for name, file in files.opened(drop, fd):
+            if name in entries:
+                mark = Original(
+                    original=entries[name].original_id,
+                    fileset=finished.fileset_id,
+                    images=images,
+                    checksum=entries[name].checksum,
+                    transfer=finished.transfer,
+                    imported=finished.imported,
+                    user_directory=os.fsdecode(finished.user_directory),
+                    import_directory=os.fsdecode(finished.import_directory),
+                    name=os.fsdecode(name),
+                    importing=finished.import_id,
+                    note=finished.note,
+                )
+                self.marks.write(file, mark)
+
+    def sync(self) -> None:
+        """Make all that was put and marked durable."""
+        import_directory.sync(self._layout)
+
+    def finish(self, importing: ImportId) -> None:
+        """Forget how to take back an import: it is committed."""
+        import_directory.finish(self._layout, importing)
+
+    def take_back(self, drop: Drop, fd: int, importing: ImportId) -> None:
+        """Undo `put` and `mark`, however far they got: the files are drops again."""
+        for _, file in files.opened(drop, fd):
+            if files.is_original_of(self.marks.read(file), importing):
+                files.mark_closed(file, self.marks)
+        import_directory.undo(self._layout, importing)
+
+    def refuse(self, drop: Drop, fd: int, state: State, error: str, lines: Sequence[str], name: str) -> None:
+        """Keep the log under *name* and leave *state* and *error* on the files of the drop."""
+        owner = os.stat(os.path.join(os.fsencode(self._layout.managed), drop.user_directory))
+        log = self._failure_logs.write(drop.user_directory, name, lines, owner.st_uid, owner.st_gid)
+        files.refuse(drop, fd, self.marks, state, error, log)

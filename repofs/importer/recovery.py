@@ -1,0 +1,67 @@
+"""What an importer that died has left half done is undone or finished, before anything new is begun.
+
+The commit point is the final row of an import: with it, what is in the tree stays; without it, nothing does, and
+the files are drops again. The work is as much as was in flight, whatever the size of the repository. Recovery may
+itself die, and run again.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from repofs.catalog import imports
+from repofs.catalog.engine import Engine
+from repofs.errors import NotFound
+from repofs.importer import files
+from repofs.importer.pipeline import Interrupted
+from repofs.lifecycle import State
+from repofs.model import ImportId
+from repofs.repository import import_directory
+from repofs.repository.layout import Layout, load_key
+from repofs.repository.marks import Marks
+
+log = structlog.get_logger(__name__)
+
+
+def recover(layout: Layout, engine: Engine) -> Interrupted:
+    """Put tree and catalogue right; return how often each drop was interrupted.
+
+    What cannot be put right because of the disk is logged and left for the next time.
+    """
+    for importing in import_directory.staged(layout):
+        try:
+            _settle(layout, engine, importing)
+        except OSError as error:
+            log.error("an import cannot be taken back now", importing=importing, error=str(error))
+    return _release(engine)
+
+
+def _settle(layout: Layout, engine: Engine, importing: ImportId) -> None:
+    """Finish or undo what the import has in the tree."""
+    if _state(engine, importing) is State.IMPORTED:
+        import_directory.finish(layout, importing)
+        return
+    marks = Marks(load_key(layout))
+    for fd in import_directory.linked(layout, importing):
+        if files.is_original_of(marks.read(fd), importing):
+            files.mark_closed(fd, marks)
+    import_directory.undo(layout, importing)
+
+
+def _state(engine: Engine, importing: ImportId) -> State | None:
+    with engine.begin() as conn:
+        try:
+            return imports.get(conn, importing).state
+        except NotFound:
+            return None
+
+
+def _release(engine: Engine) -> Interrupted:
+    """Give up the unfinished rows; their drops come again by themselves, with a row of their own."""
+    with engine.begin() as conn:
+        rows = imports.unfinished(conn)
+        for row in rows:
+            imports.advance(conn, row.id, State.IMPORTING, State.SETTLING, error="the importer was interrupted")
+    if rows:
+        log.warning("imports were interrupted and will be tried again", imports=[row.id for row in rows])
+    return {(row.intent.device, row.intent.inode): row.intent.attempts for row in rows}

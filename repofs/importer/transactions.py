@@ -1,0 +1,160 @@
+"""What the pipeline asks of the catalogue, each for many imports in one transaction (`commits.Act`)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from repofs.catalog import containers, filesets, ids, imports, users
+from repofs.catalog.containers import Target
+from repofs.catalog.engine import Connection
+from repofs.catalog.filesets import FinishedImport
+from repofs.catalog.imports import NewImport
+from repofs.catalog.users import Experimenter, Group
+from repofs.errors import NotFound
+from repofs.lifecycle import State
+from repofs.model import ExperimenterId, ImportId, ObjectRef, Transfer
+from repofs.repository.template import Template, Terms
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A drop that is about to be imported."""
+
+    user_directory: bytes
+    path: bytes
+    status: os.stat_result
+    actor_uid: int
+    attempts: int
+    started: str  # ISO 8601, UTC
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """An import that the catalogue knows, and whose it is."""
+
+    id: ImportId
+    owner: Experimenter
+    group: Group
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How many ids an import needs, besides one for its fileset."""
+
+    originals: int
+    images: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ids:
+    fileset: int
+    originals: range
+    images: range
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """An import that is not to become imported."""
+
+    id: ImportId
+    state: State
+    error: str
+
+
+class Owners:
+    """Whose a user directory is: the experimenter for whom the template makes its name."""
+
+    def __init__(self, template: Template, institution: str) -> None:
+        self._template = template
+        self._institution = institution
+
+    def read(self, conn: Connection) -> dict[bytes, tuple[Experimenter, Group]]:
+        """Return the active experimenters and their groups, as of now, by user directory."""
+        groups = {group.id: group for group in users.groups(conn)}
+        pairs = [(person, groups[person.group_id]) for person in users.experimenters(conn)]
+        return {os.fsencode(self._template.user_directory(self.terms(*pair))): pair for pair in pairs}
+
+    def terms(self, person: Experimenter, group: Group) -> Terms:
+        """Return the terms that hold for all imports of *person*; `dataclasses.replace` adds those of one."""
+        return Terms(
+            user=person.user_name,
+            user_id=person.id,
+            group=group.name,
+            group_id=group.id,
+            perms=group.level.omero,
+            institution=self._institution,
+            session="",
+            session_id=0,
+            thread="importer",
+            now=datetime.now(),
+            client_paths=(),
+            exists=lambda _: False,
+        )
+
+    def begin(self, conn: Connection, items: Sequence[Intent]) -> Sequence[Begun | Exception]:
+        """Write the intent rows; NotFound for a drop in nobody's directory."""
+        known = self.read(conn)
+        owned = [(one, *known[one.user_directory]) for one in items if one.user_directory in known]
+        new = imports.begin(conn, [_new(one, person.id) for one, person, _ in owned])
+        begun = iter(Begun(number, person, group) for number, (_, person, group) in zip(new, owned, strict=True))
+        return [next(begun) if one.user_directory in known else _nobodys(one) for one in items]
+
+
+def _new(one: Intent, owner: ExperimenterId) -> NewImport:
+    return NewImport(
+        owner=owner,
+        user_directory=one.user_directory,
+        path=one.path,
+        device=one.status.st_dev,
+        inode=one.status.st_ino,
+        size=one.status.st_size,
+        mtime_ns=one.status.st_mtime_ns,
+        transfer=Transfer.UPLOAD,
+        actor_uid=one.actor_uid,
+        attempts=one.attempts,
+        started=one.started,
+    )
+
+
+def _nobodys(one: Intent) -> NotFound:
+    name = one.user_directory.decode(errors="backslashreplace")
+    return NotFound(f"{name} is the directory of no experimenter: add one with repofs user add, then retry")
+
+
+def check_targets(conn: Connection, items: Sequence[tuple[Target, ExperimenterId]]) -> Sequence[None]:
+    """Refuse (NotFound, AccessDenied) targets that are not there or not the owner's to add to."""
+    for target, owner in items:
+        containers.check_target(conn, target, owner)
+    return [None] * len(items)
+
+
+def find_duplicates(conn: Connection, items: Sequence[tuple[ExperimenterId, int, str]]) -> Sequence[ObjectRef | None]:
+    """Return for each (owner, size, checksum) the fileset that has these bytes, or None."""
+    return [filesets.find_duplicate(conn, *item) for item in items]
+
+
+def reserve(conn: Connection, items: Sequence[Wanted]) -> Sequence[Ids]:
+    """Reserve the ids of many imports, each its own in a row."""
+    fileset = iter(ids.reserve(conn, "Fileset", len(items)))
+    original = ids.reserve(conn, "OriginalFile", sum(one.originals for one in items)).start
+    image = ids.reserve(conn, "Image", sum(one.images for one in items)).start
+    reserved = []
+    for one in items:
+        originals, images = range(original, original + one.originals), range(image, image + one.images)
+        original, image = originals.stop, images.stop
+        reserved.append(Ids(next(fileset), originals, images))
+    return reserved
+
+
+def record(conn: Connection, items: Sequence[FinishedImport]) -> Sequence[None]:
+    """Write the final rows. Their commit is the moment of import."""
+    filesets.record(conn, items)
+    return [None] * len(items)
+
+
+def end(conn: Connection, items: Sequence[Ending]) -> Sequence[bool]:
+    """Take imports from importing to another state; False for one that is not importing any more."""
+    return [imports.advance(conn, one.id, State.IMPORTING, one.state, error=one.error) for one in items]

@@ -1,0 +1,106 @@
+"""The importer process: recovers, then imports what the mount hands over and answers its questions.
+
+It ends when the mount says so, or is gone. It dies, with a traceback in the log, when it cannot go on in truth;
+the mount then starts another, which recovers.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from contextlib import suppress
+from pathlib import Path
+
+import trio
+
+from repofs import config, logs
+from repofs.catalog.engine import Engine, open_engine
+from repofs.catalog.objects import describe
+from repofs.errors import InvalidValue, NotFound, RepofsError
+from repofs.importer.commits import Commits
+from repofs.importer.pipeline import Pipeline
+from repofs.importer.readers import Readers
+from repofs.importer.recovery import recover
+from repofs.importer.wire import Answer, Ask, Channel, Done, Handed, Hangup, Message, NotReady, Ready, Stop
+from repofs.lifecycle import State
+from repofs.model import Drop, ObjectRef, Outcome
+from repofs.repository.layout import Layout
+from repofs.threads import in_thread
+
+FINISH_SECONDS = 6.0  # at a stop, for what is in hand; what needs longer is taken back
+
+
+async def serve(directory: Path, channel: Channel) -> None:
+    """Be the importer of the repository in *directory* until the other end of *channel* says stop, or hangs up."""
+    try:
+        layout = Layout.open(directory)
+        settings = config.load(layout.root)
+        logs.configure(settings.log.level)
+        engine = await in_thread(open_engine, layout.catalogue)
+        catalogue = await in_thread(functools.partial(open_engine, layout.catalogue, read_only=True))
+        interrupted = await in_thread(recover, layout, engine)
+    except RepofsError as error:
+        await channel.send(NotReady(str(error)))
+        return
+    commits = Commits(engine)
+    async with Readers(settings.readers) as readers:
+        pipeline = Pipeline(layout, settings, commits, readers, interrupted)
+        async with trio.open_nursery() as services:
+            services.start_soon(commits.run)
+            services.start_soon(pipeline.run)
+            await _Desk(channel, pipeline, catalogue).run()
+            services.cancel_scope.cancel()
+
+
+class _Desk:
+    """Takes messages in, and has each seen to."""
+
+    def __init__(self, channel: Channel, pipeline: Pipeline, catalogue: Engine) -> None:
+        self._channel = channel
+        self._pipeline = pipeline
+        self._catalogue = catalogue
+
+    async def run(self) -> None:
+        """Return when all that is in hand is done after a Stop, or at once when the mount has gone."""
+        async with trio.open_nursery() as nursery:
+            try:
+                await self._channel.send(Ready())
+                while True:
+                    message, descriptors = await self._channel.receive()
+                    if isinstance(message, Stop):
+                        break
+                    self._see_to(message, descriptors, nursery)
+                nursery.cancel_scope.deadline = trio.current_time() + FINISH_SECONDS
+            except Hangup:
+                nursery.cancel_scope.cancel()
+
+    def _see_to(self, message: Message, descriptors: list[int], nursery: trio.Nursery) -> None:
+        match message, descriptors:
+            case Handed(drop), [fd]:
+                nursery.start_soon(self._import, drop, fd)
+            case Handed(drop), []:  # this process has too many files open
+                again = Outcome(drop.token, State.SETTLING, "the importer has too many files open")
+                nursery.start_soon(self._answer, Done(again))
+            case Ask(), []:
+                nursery.start_soon(self._describe, message)
+            case _:
+                raise AssertionError(f"the mount does not send {message} with {len(descriptors)} descriptors")
+
+    async def _import(self, drop: Drop, fd: int) -> None:
+        await self._answer(Done(await self._pipeline.take(drop, fd)))
+
+    async def _describe(self, ask: Ask) -> None:
+        try:
+            facts = await in_thread(self._facts, ObjectRef.parse(ask.what))
+        except (NotFound, InvalidValue) as error:
+            await self._answer(Answer(ask.id, None, str(error)))
+        else:
+            await self._answer(Answer(ask.id, json.dumps(facts)))
+
+    def _facts(self, what: ObjectRef) -> dict[str, object]:
+        with self._catalogue.begin() as conn:
+            return describe(conn, what)
+
+    async def _answer(self, message: Message) -> None:
+        with suppress(Hangup):  # the receiving side sees it too, and ends all
+            await self._channel.send(message)
