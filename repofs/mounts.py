@@ -19,6 +19,7 @@ from repofs.errors import AccessDenied, Busy, NotFound, RepofsError
 
 FILE_SYSTEM_TYPE = "fuse.repofs"
 MOUNTINFO = Path("/proc/self/mountinfo")
+DEAD = (errno.ENOTCONN, errno.ECONNABORTED)  # what a mount without a daemon answers; the second while it is dying
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8  # umount(2)
 
 
@@ -86,7 +87,7 @@ def is_dead(mountpoint: Path) -> bool:
     try:
         os.stat(mountpoint)
     except OSError as error:
-        return error.errno == errno.ENOTCONN
+        return error.errno in DEAD
     return False
 
 

@@ -53,8 +53,8 @@ fill_venv() {
     [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return
     [ -x "$1/bin/python" ] || "$(find_python)" -m venv "$1" || fail "no virtual environment could be made in $1"
     say "installing Python packages into $1"
-    "$1/bin/pip" --disable-pip-version-check install --quiet --use-pep517 --require-hashes -r "$2" >&2 &&
-        "$1/bin/pip" --disable-pip-version-check install --quiet --no-deps --editable . >&2 ||
+    "$1/bin/pip" --disable-pip-version-check install -qq --use-pep517 --require-hashes -r "$2" >&2 &&
+        "$1/bin/pip" --disable-pip-version-check install -qq --no-deps --editable . >&2 ||
         fail "pip could not install the packages of $2: the lines above tell why"
     printf '%s\n' "$wanted" >"$stamp"
 }

@@ -10,6 +10,7 @@ import sys
 from enum import IntEnum
 
 from repofs.errors import NotARepository, RepofsError
+from repofs.mounts import DEAD
 
 
 class ExitCode(IntEnum):
@@ -37,7 +38,7 @@ _BY_ERRNO = {
     errno.ENOTDIR: ExitCode.INVALID,
     errno.EBUSY: ExitCode.BUSY,
     errno.ECONNREFUSED: ExitCode.NO_DAEMON,
-    errno.ENOTCONN: ExitCode.NO_DAEMON,
+    **dict.fromkeys(DEAD, ExitCode.NO_DAEMON),
 }
 
 
@@ -68,7 +69,7 @@ def sentence(error: OSError) -> str:
     """Return *error* in words. What the kernel refused is told with the path that it refused."""
     if isinstance(error, RepofsError):
         return error.message
-    if error.errno == errno.ENOTCONN:
+    if error.errno in DEAD:
         return f"{error.filename}: the daemon of this mount has gone: repofs mount brings it back"
     words = error.strerror or str(error)
     return words if error.filename is None else f"{error.filename}: {words}"
