@@ -118,11 +118,11 @@ async def _stop_at_signal(inbox: Inbox, imports_ended: trio.Event) -> None:
 @contextlib.contextmanager
 def _only_daemon(layout: Layout, mountpoint: Path) -> Iterator[None]:
     """Hold the lock of the repository; Busy when another daemon does. The kernel lets go of it with the process."""
-    with open(layout.lock, "a+", encoding="utf-8") as lock:
+    fd = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "r+", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            lock.seek(0)
             pid, _, where = lock.read().partition("\n")
             raise Busy(f"{layout.root} is in use: process {pid} has mounted it on {where.strip()}") from None
         lock.truncate(0)
