@@ -54,6 +54,7 @@ def begin(
             "-C",
             envvar="REPOFS_REPOSITORY",
             metavar="DIR",
+            readable=False,  # users may enter a repository directory, not list it
             help="The repository; else that of the mount that the current directory lies in.",
         ),
     ] = None,

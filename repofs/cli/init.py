@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 
-def init(directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty directory.")]) -> None:
+def init(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", readable=False, help="A new or empty directory.")],
+) -> None:
     """Make a repository."""
     from importlib.resources import files
 

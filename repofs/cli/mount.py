@@ -15,8 +15,8 @@ from repofs.cli.exit_codes import ExitCode, sentence
 
 
 def mount(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The repository.")],
-    mountpoint: Annotated[Path, typer.Argument(metavar="MOUNTPOINT", help="An empty directory.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", readable=False, help="The repository.")],
+    mountpoint: Annotated[Path, typer.Argument(metavar="MOUNTPOINT", readable=False, help="An empty directory.")],
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay; log to standard error.")] = False,
     options: Annotated[
         list[str] | None, typer.Option("-o", metavar="OPTION[,OPTION…]", help="Options of mount, as of fuse(8).")

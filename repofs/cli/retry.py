@@ -13,7 +13,9 @@ from repofs.cli.output import AsJson, cell, print_json
 
 
 def retry(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files and directories in the mount.")],
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH", readable=False, help="Files and directories in the mount.")
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Import failed files again; of a directory, all below it."""

@@ -23,7 +23,8 @@ _WATCH_SECONDS = 0.5  # between two looks
 def status(
     context: typer.Context,
     paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="PATH", help="In the mount; else where you are, or all of it.")
+        list[Path] | None,
+        typer.Argument(metavar="PATH", readable=False, help="In the mount; else where you are, or all of it."),
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Follow until Ctrl-C.")] = False,
     as_json: AsJson = False,

@@ -12,7 +12,9 @@ from repofs.errors import NotFound
 
 
 def umount(
-    mountpoint: Annotated[Path, typer.Argument(metavar="MOUNTPOINT", help="Where the repository is mounted.")],
+    mountpoint: Annotated[
+        Path, typer.Argument(metavar="MOUNTPOINT", readable=False, help="Where the repository is mounted.")
+    ],
 ) -> None:
     """Unmount a repository; returns when its daemon has ended."""
     from repofs.cli import lock_holder

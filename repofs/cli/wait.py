@@ -18,7 +18,9 @@ _SHARE = 10  # a look at a large directory takes a while: look for a tenth of th
 
 
 def wait(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files and directories in the mount.")],
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH", readable=False, help="Files and directories in the mount.")
+    ],
     timeout: Annotated[
         float | None, typer.Option(metavar="SECONDS", min=0, help="Give up after so long, with exit code 124.")
     ] = None,

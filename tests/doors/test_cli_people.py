@@ -171,13 +171,27 @@ def test_a_group_that_is_there_already(repository: Path) -> None:
 
 
 @root_only
-def test_the_catalogue_is_its_owners(repository: Path) -> None:
-    """A child does it: the test's own ids stay as they are."""
+def test_other_users_read_the_settings_and_not_the_catalogue(tmp_path: Path) -> None:
+    """As a child that gives up root; the directories above the repository let it pass."""
+    for directory in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        directory.chmod(0o711)
+    repository = tmp_path / "repository"
+    repofs("init", repository)
+    assert _as_user(4001, "-C", repository, "config") == ExitCode.DONE
+    assert _as_user(4001, "-C", repository, "originals") == ExitCode.REFUSED
+    assert _as_user(4001, "-C", repository, "user", "list") == ExitCode.REFUSED
+    assert _as_user(4001, "-C", repository, "user", "add", "eve", "--uid", "4001") == ExitCode.REFUSED
+
+
+def _as_user(uid: int, *words: str | Path) -> int:
     child = os.fork()
     if child == 0:
-        os.setuid(4001)
-        os._exit(repofs("-C", repository, "originals").code)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) in (ExitCode.REFUSED, ExitCode.NO_REPOSITORY)
+        os.chdir("/")
+        os.setgroups([])
+        os.setgid(uid)
+        os.setuid(uid)
+        os._exit(repofs(*words).code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 # --- originals -----------------------------------------------------------------------------------
