@@ -68,15 +68,15 @@ class Kept:
         self._backing: Backing = standing.backing
 
     async def get(self, node: Node, name: bytes, caller: Caller) -> bytes:
-        return os.getxattr(self._backing.target(node), name, follow_symlinks=False)
+        return self._backing.attribute(node, name)
 
     async def set(self, node: Node, name: bytes, value: bytes, caller: Caller) -> None:
         self._require_own(node)
-        os.setxattr(self._backing.target(node), name, value, follow_symlinks=False)
+        self._backing.set_attribute(node, name, value)
 
     def remove(self, node: Node, name: bytes) -> None:
         self._require_own(node)
-        os.removexattr(self._backing.target(node), name, follow_symlinks=False)
+        self._backing.remove_attribute(node, name)
 
     def _require_own(self, node: Node) -> None:
         kept = node.is_directory and node.area in (Area.ROOT, Area.IMPORTS, Area.OWN)
@@ -106,8 +106,11 @@ class XattrTable:
         """Return the names that listxattr shows of *node*."""
         if not (node.is_file or node.is_directory):
             return []
-        kept = [os.fsencode(name) for name in os.listxattr(self._backing.target(node), follow_symlinks=False)]
-        shown = [name for name in kept if name.startswith(b"user.") and not name.startswith(xattrs.PREFIX)]
+        shown = [
+            name
+            for name in self._backing.attributes(node)
+            if name.startswith(b"user.") and not name.startswith(xattrs.PREFIX)
+        ]
         return shown + self._facts.listed(node)
 
 

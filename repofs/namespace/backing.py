@@ -105,6 +105,24 @@ class Backing:
             return next(iter(node.handles))
         return b"/proc/self/fd/%d/%s" % self.where(node)
 
+    def attribute(self, node: Node, name: bytes) -> bytes:
+        """Return an extended attribute of *node*; ENODATA when it has none of that *name*."""
+        target = self.target(node)
+        return os.getxattr(target, name, follow_symlinks=isinstance(target, int))
+
+    def attributes(self, node: Node) -> list[bytes]:
+        """Return the names of the extended attributes of *node*."""
+        target = self.target(node)
+        return [os.fsencode(name) for name in os.listxattr(target, follow_symlinks=isinstance(target, int))]
+
+    def set_attribute(self, node: Node, name: bytes, value: bytes) -> None:
+        target = self.target(node)
+        os.setxattr(target, name, value, follow_symlinks=isinstance(target, int))
+
+    def remove_attribute(self, node: Node, name: bytes) -> None:
+        target = self.target(node)
+        os.removexattr(target, name, follow_symlinks=isinstance(target, int))
+
     def open(self, node: Node, flags: int) -> int:
         """Open *node* itself, never what a symbolic link of its name leads to."""
         if node is self.table.root:

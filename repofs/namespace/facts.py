@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
@@ -147,10 +146,10 @@ class Facts:
             xattrs.decode_policy(value, self._standing.policy(node))
         else:
             xattrs.decode_target(value)
-        os.setxattr(self._backing.target(node), xattrs.PREFIX + name.encode(), value, follow_symlinks=False)
+        self._backing.set_attribute(node, xattrs.PREFIX + name.encode(), value)
 
     def remove(self, node: Node, name: str) -> None:
         """Take a setting away; facts and commands have nothing to take away."""
         if KINDS.get(name) is not Kind.SETTING or not node.is_directory:
             raise OSError(errno.ENODATA, "no such attribute")
-        os.removexattr(self._backing.target(node), xattrs.PREFIX + name.encode(), follow_symlinks=False)
+        self._backing.remove_attribute(node, xattrs.PREFIX + name.encode())

@@ -149,7 +149,7 @@ class Standing:
     def setting(self, directory: Node, name: bytes) -> bytes | None:
         """Return a ``user.repofs.*`` setting as it stands on *directory*, or None."""
         try:
-            return os.getxattr(self.backing.target(directory), xattrs.PREFIX + name, follow_symlinks=False)
+            return self.backing.attribute(directory, xattrs.PREFIX + name)
         except OSError as error:
             if error.errno in _NO_ATTRIBUTE:
                 return None
