@@ -79,7 +79,7 @@ def _rooms(layout: Layout, settings: config.Settings) -> Iterator[_Rooms]:
     tree = Tree(standing, drops)
     facts = Facts(standing, drops, survey, inbox.ask)
     handles = Handles(standing, drops, tree)
-    operations = Operations(standing, tree, handles, Directories(standing), facts, settings.mount.cache_seconds)
+    operations = Operations(standing, tree, handles, Directories(standing, drops), facts, settings.mount.cache_seconds)
     try:
         yield _Rooms(operations, inbox, survey)
     finally:

@@ -181,6 +181,15 @@ class Drops:
             node.activity = None
             node.removed = True
 
+    def let_go(self, node: Node, fd: int) -> None:
+        """Close *fd*, an open handle of *node*: with the last one of a removed file nothing is left of it."""
+        assert node.handles is not None
+        node.handles.discard(fd)
+        os.close(fd)
+        if not node.names and not node.handles:
+            self.removed(node)
+        self._backing.table.release(node)
+
     def _start(self, node: Node) -> None:
         unit = self._names.unit(node)
         if unit is None or self._standing.waits(unit):

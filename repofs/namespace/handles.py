@@ -103,9 +103,7 @@ class Handles:
     def _keep(self, handle: Handle) -> int:
         self._handles[handle.fd] = handle
         node = handle.node
-        if node.handles is None:
-            node.handles = set()
-        node.handles.add(handle.fd)
+        node.hold(handle.fd)
         if handle.opener is not None:
             self._drops.opened(node, handle.opener.uid)
         return handle.fd
@@ -170,12 +168,7 @@ class Handles:
             if handle.opener is not None:
                 self._drops.closed(node, handle.ended_badly)
         finally:
-            assert node.handles is not None
-            node.handles.discard(fh)
-            os.close(fh)
-        if not node.names and not node.handles:
-            self._drops.removed(node)
-        self._backing.table.release(node)
+            self._drops.let_go(node, fh)
 
 
 @dataclass(slots=True)
@@ -187,48 +180,33 @@ class _Listing:
 class Directories:
     """All open directories: each listing is of one moment, so that no name comes twice or is skipped."""
 
-    def __init__(self, standing: Standing) -> None:
+    def __init__(self, standing: Standing, drops: Drops) -> None:
         self._backing = standing.backing
+        self._drops = drops
         self._names: Names = standing.names
         self._open: dict[int, _Listing] = {}
-        self._next = 0
 
     def __len__(self) -> int:
         return len(self._open)
 
     def open(self, node: Node) -> int:
-        """Return a handle to list directory *node*."""
-        self._next += 1
-        self._open[self._next] = _Listing(node, None)
-        node.users += 1
-        return self._next
+        """Return a handle to list directory *node*: a backing descriptor, good also when it is removed meanwhile."""
+        fd = self._backing.open(node, os.O_RDONLY | os.O_DIRECTORY)
+        self._open[fd] = _Listing(node, None)
+        node.hold(fd)
+        return fd
 
     def entries(self, fh: int, start: int) -> tuple[Node, list[bytes]]:
         """Return the directory and its names, . and .. first; read anew when *start* is 0 (rewinddir)."""
         listing = self._open[fh]
         if listing.names is None or start == 0:
-            listing.names = [b".", b"..", *self._list(listing.node)]
+            names = map(os.fsencode, os.listdir(fh))  # none of a directory that has been removed
+            listing.names = [b".", b"..", *(name for name in names if not self._names.hidden(listing.node, name))]
         return listing.node, listing.names
-
-    def _list(self, node: Node) -> list[bytes]:
-        try:
-            fd = self._backing.open(node, os.O_RDONLY | os.O_DIRECTORY)
-        except FileNotFoundError:
-            return []  # removed while open: an empty directory (POSIX)
-        try:
-            return [name for name in map(os.fsencode, os.listdir(fd)) if not self._names.hidden(node, name)]
-        finally:
-            os.close(fd)
 
     async def fsync(self, fh: int) -> None:
         """Wait until the names are on the disk."""
-        fd = self._backing.open(self._open[fh].node, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            await in_thread(os.fsync, fd)
-        finally:
-            os.close(fd)
+        await in_thread(os.fsync, fh)
 
     def close(self, fh: int) -> None:
-        listing = self._open.pop(fh)
-        listing.node.users -= 1
-        self._backing.table.release(listing.node)
+        self._drops.let_go(self._open.pop(fh).node, fh)

@@ -60,7 +60,7 @@ class Node:
         self.users = 0  # child nodes that reach their names through this directory
         self.names: list[tuple[Node, bytes]] = []
         self.area = Area.DROPS  # of directories only
-        self.handles: set[int] | None = None  # descriptors of open files
+        self.handles: set[int] | None = None  # descriptors of open files and directories
         self.activity: Activity | None = None  # set while something of a drop's life is known
         self.mark: Mark | _Unknown | None = UNKNOWN  # as on the backing inode, once it was read
         self.removed = False  # no name and no handle is left: the backing inode number may be given again
@@ -72,6 +72,12 @@ class Node:
     @property
     def is_file(self) -> bool:
         return self.format == stat.S_IFREG
+
+    def hold(self, fd: int) -> None:
+        """Remember *fd* as an open handle: the way to this inode even when its names are gone."""
+        if self.handles is None:
+            self.handles = set()
+        self.handles.add(fd)
 
     @property
     def referenced(self) -> bool:
