@@ -1,0 +1,63 @@
+"""Mounts for tests: one a module, a directory in it for each test, and nothing left behind after any."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import mounting
+from tests.helpers.mounting import Drive
+from tests.helpers.people import ALICE
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(autouse=True, scope="package")
+def _mounting_is_possible() -> None:
+    if not Path("/dev/fuse").exists():
+        pytest.skip("/dev/fuse is missing: load the kernel module with modprobe fuse")
+    if os.geteuid() != 0:
+        pytest.skip("only root can act as several users: run the tests as root")
+
+
+@pytest.fixture(scope="module")
+def module_drive(request: pytest.FixtureRequest) -> Iterator[Drive]:
+    """One mount for all tests of a module, with its SETTINGS where it has some."""
+    with mounting.mounted(getattr(request.module, "SETTINGS", mounting.QUICK)) as drive:
+        yield drive
+
+
+@pytest.fixture
+def drive(module_drive: Drive) -> Iterator[Drive]:
+    """The mount of the module; what must be so after each test is checked."""
+    module_drive.allowed = []
+    yield module_drive
+    module_drive.check()
+
+
+@pytest.fixture
+def own_drive() -> Iterator[Drive]:
+    """A mount for one test, which may kill its daemon."""
+    with mounting.mounted() as drive:
+        yield drive
+
+
+@pytest.fixture
+def folder(drive: Drive, request: pytest.FixtureRequest) -> Path:
+    """A new directory of Alice's in the mount, for one test."""
+    name = re.sub(r"[^A-Za-z0-9_-]+", "_", request.node.name)[:60]
+    folder = drive.home(ALICE) / f"{name}-{next(_numbers)}"
+    ALICE.do(os.mkdir, folder)
+    return folder
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    left = mounting.left_behind()
+    if left:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        print("\nleft behind by the tests: " + ", ".join(left))
