@@ -16,6 +16,7 @@ import trio
 from repofs.catalog.engine import Connection, Engine
 from repofs.threads import in_thread
 
+LINGER_SECONDS = 0.005  # that the first of a group waits for others: a commit costs as much
 GROUP = 256  # items at most: bounds a transaction, and how long other writers of the catalogue wait for it
 
 Item = TypeVar("Item")
@@ -61,6 +62,7 @@ class Groups(Generic[Item, Result]):
         """Do group after group until cancelled."""
         async for slot in self._out:
             group = [slot]
+            await trio.sleep(LINGER_SECONDS)
             while len(group) < GROUP and self._out.statistics().current_buffer_used:
                 group.append(self._out.receive_nowait())
             results = await in_thread(self._all, [one.item for one in group])

@@ -1,0 +1,139 @@
+"""Messages and descriptors between mount and importer."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from repofs.importer.wire import (
+    INLINE_BYTES,
+    Answer,
+    Ask,
+    Channel,
+    Done,
+    Handed,
+    Hangup,
+    Message,
+    NotReady,
+    Ready,
+    Stop,
+)
+from repofs.lifecycle import State
+from repofs.model import Drop, Duplicates, Event, Outcome, Policy
+
+pytestmark = pytest.mark.trio
+
+DROP = Drop(
+    token=7,
+    user_directory=b"alice_2",
+    path=b"ProjectX/\xff\xfe.tif",
+    is_directory=False,
+    target="Dataset:name:Y",
+    policy=Policy(3.0, Duplicates.REFUSE, ("*.log",)),
+    events=(Event(1, "created"),),
+    actor_uid=1000,
+)
+
+
+@contextmanager
+def channels() -> Iterator[tuple[Channel, Channel]]:
+    ours, theirs = (Channel(sock) for sock in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+    try:
+        yield ours, theirs
+    finally:
+        ours.close()
+        theirs.close()
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Handed(DROP),
+        Done(Outcome(7, State.IMPORTED, fileset=17, import_directory=b"2026-11/\xff")),
+        Ask(1, "Fileset:17"),
+        Answer(1, None, "there is no Fileset:17"),
+        Ready(),
+        NotReady("the disk is full"),
+        Stop(),
+    ],
+)
+async def test_messages_arrive_as_they_were_sent(message: Message) -> None:
+    with channels() as (ours, theirs):
+        await ours.send(message)
+        assert await theirs.receive() == (message, [])
+
+
+async def test_a_descriptor_travels_and_the_sender_keeps_its_own(tmp_path: Path) -> None:
+    (tmp_path / "scan.tif").write_bytes(b"pixels")
+    fd = os.open(tmp_path / "scan.tif", os.O_RDONLY)
+    with channels() as (ours, theirs):
+        await ours.send(Handed(DROP), [fd])
+        os.close(fd)
+        message, [received] = await theirs.receive()
+    assert message == Handed(DROP)
+    assert os.read(received, 100) == b"pixels"
+    assert not os.get_inheritable(received)
+    os.close(received)
+
+
+async def test_messages_too_long_for_a_packet(tmp_path: Path) -> None:
+    text = "x" * (4 * INLINE_BYTES)
+    fd = os.open(tmp_path, os.O_RDONLY)
+    open_before = len(os.listdir("/proc/self/fd"))
+    with channels() as (ours, theirs):
+        for descriptors in ([], [fd]):
+            await ours.send(Answer(1, text), descriptors)
+            message, received = await theirs.receive()
+            assert message == Answer(1, text)
+            assert len(received) == len(descriptors)
+            for one in received:
+                os.close(one)
+    assert len(os.listdir("/proc/self/fd")) == open_before
+    os.close(fd)
+
+
+async def test_messages_about_as_long_as_a_packet() -> None:
+    with channels() as (ours, theirs):
+        for length in range(INLINE_BYTES - 60, INLINE_BYTES + 1):
+            answer = Answer(1, "x" * length)
+            await ours.send(answer)
+            assert await theirs.receive() == (answer, [])
+
+
+async def test_many_senders_wait_for_a_slow_receiver() -> None:
+    count = 2000
+    with channels() as (ours, theirs):
+        async with trio.open_nursery() as nursery:
+            for number in range(count):
+                nursery.start_soon(ours.send, Ask(number, "Image:1" * 100))
+            seen = [(await theirs.receive())[0] for _ in range(count)]
+    assert {message.id for message in seen if isinstance(message, Ask)} == set(range(count))
+
+
+async def test_hangup_is_seen_on_both_ways() -> None:
+    with channels() as (ours, theirs):
+        theirs.close()
+        with pytest.raises(Hangup):
+            await ours.receive()
+        with pytest.raises(Hangup):
+            await ours.send(Stop())
+
+
+async def test_a_process_without_descriptors_gets_the_message(tmp_path: Path) -> None:
+    fd = os.open(tmp_path, os.O_RDONLY)
+    with channels() as (ours, theirs):
+        await ours.send(Handed(DROP), [fd])
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (fd + 1, most[1]))
+        try:
+            assert await theirs.receive() == (Handed(DROP), [])
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, most)
+    os.close(fd)
