@@ -186,7 +186,7 @@ class Drops:
         assert node.handles is not None
         node.handles.discard(fd)
         os.close(fd)
-        if not node.names and not node.handles:
+        if not node.names and not node.handles and node is not self._backing.table.root:  # which never had a name
             self.removed(node)
         self._backing.table.release(node)
 
