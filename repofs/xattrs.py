@@ -89,7 +89,7 @@ def decode_policy(value: bytes, default: Policy) -> Policy:
 
     try:
         raw = json.loads(_text(value), object_pairs_hook=unique)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise InvalidValue(f"policy: not JSON: {error}") from error
     if not isinstance(raw, dict):
         raise InvalidValue('policy: write a JSON object, for example {"settle_seconds": 60}')
