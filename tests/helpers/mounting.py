@@ -56,6 +56,9 @@ class Drive:
         self.repository = place / "repository"
         self.mountpoint = place / "mnt"
         self.mountpoint.mkdir()
+        self.outside = place / "outside"
+        self.outside.mkdir()
+        self.outside.chmod(0o777)
         self.log = place / "daemon.log"
         self.allowed: list[str] = []  # regular expressions of lines that a test expects in the log
         self._read = 0  # bytes of the log that were looked at
@@ -82,7 +85,13 @@ class Drive:
         """Start the daemon; returns when the mount answers. AssertionError with its log when it does not."""
         heard, told = os.pipe()
         with self.log.open("ab") as log:
-            arguments = ["mount", "--foreground", f"--ready-descriptor={told}", self.repository, self.mountpoint]
+            arguments = [
+                "mount",
+                "--foreground",
+                f"--ready-descriptor={told}",
+                str(self.repository),
+                str(self.mountpoint),
+            ]
             self.daemon = subprocess.Popen(
                 [*command, *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[told]
             )

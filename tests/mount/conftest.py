@@ -56,6 +56,12 @@ def folder(drive: Drive, request: pytest.FixtureRequest) -> Path:
     return folder
 
 
+@pytest.fixture
+def outside(drive: Drive) -> Path:
+    """A directory beside the mount, on the same disk, where everybody may write."""
+    return drive.outside
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     left = mounting.left_behind()
     if left:
