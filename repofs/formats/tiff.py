@@ -11,7 +11,7 @@ import codecs
 import math
 import time
 import xml.etree.ElementTree  # noqa: F401
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy
 import tifffile
@@ -21,8 +21,8 @@ from repofs.formats.original_metadata import OriginalMetadata, text
 from repofs.formats.tiff_layout import MAX_SIZE, Layout
 from repofs.model import Channel, ImageInfo, Recognised
 
-# tifffile needs these (and ElementTree, and what strptime imports) in the middle of a file, when a confined process may be unable to
-# read them: the interpreter may lie in a directory that only root can enter.
+# tifffile needs these (and ElementTree, and what strptime imports) in the middle of a file, when a confined process
+# may be unable to read them: the interpreter may lie in a directory that only root can enter.
 time.strptime("2000", "%Y")
 for _encoding in ("utf-16", "utf-16-le", "utf-16-be", "cp1252"):
     codecs.lookup(_encoding)
@@ -59,9 +59,10 @@ class TiffReader:
         if not any(page.pixels_whole for page in layout.pages):
             return _no_image(layout.note)
         file.seek(0)
+        source = file if layout.fault is None else cast(BinaryIO, tiff_layout.ClosedChain(file, layout))
         try:
             # Each of these three would look for other files beside this one.
-            with tifffile.TiffFile(file, name=name, is_ome=False, is_mmstack=False, is_ndtiff=False) as tiff:
+            with tifffile.TiffFile(source, name=name, is_ome=False, is_mmstack=False, is_ndtiff=False) as tiff:
                 return _recognised(tiff, layout, name)
         except Exception:
             if layout.note is None:

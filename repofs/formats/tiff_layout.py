@@ -8,12 +8,16 @@ declare against the size of the file. Reads no pixel, and costs in proportion to
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 MAX_PAGES = 200_000
 MAX_CHILDREN = 256  # resolutions or other directories below one page
@@ -34,6 +38,45 @@ _WANTED = frozenset({
 _YCBCR = 6
 # The most bytes of pixels that one stored byte can stand for; other compressions have no such bound.
 _MOST_PER_BYTE = {1: 1, 5: 4096, 8: 1100, 32773: 128, 32946: 1100}  # none, LZW, deflate, PackBits, deflate
+
+
+class ClosedChain(io.RawIOBase):
+    """A view of a TIFF in which the last page of *layout* is the last one.
+
+    For readers that would follow a broken chain: tifffile goes round in a circle 2^32 times.
+    """
+
+    def __init__(self, file: BinaryIO, layout: Layout) -> None:
+        self._file = file
+        self._start, self._length = layout.end
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        """Fill *buffer* from the position on and return how many bytes that were."""
+        view = memoryview(buffer).cast("B")
+        position = self._file.tell()
+        data = self._file.read(len(view))
+        view[: len(data)] = data
+        first = max(self._start, position) - position
+        last = min(self._start + self._length, position + len(data)) - position
+        if first < last:
+            view[first:last] = bytes(last - first)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to *offset* and return the position."""
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._file.tell()
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
 
 
 class _Damaged(Exception):
@@ -57,6 +100,7 @@ class Layout:
     big_endian: bool
     pages: list[Page] = field(default_factory=list)
     fault: str | None = None
+    end: tuple[int, int] = (0, 0)  # where the last page says which one follows: position and length in bytes
 
     @property
     def note(self) -> str | None:
@@ -94,7 +138,8 @@ _Tags = dict[int, tuple[int, int, bytes]]  # tag -> type, count, value field
 @dataclass(frozen=True, slots=True)
 class _Directory:
     tags: _Tags  # the wanted ones
-    following: int | None  # offset of the next directory, 0 at the end; None when the file ends before it
+    following: int  # offset of the next directory, 0 at the end
+    following_at: int  # where that stands in the file
     stray: int | None  # the first tag whose value is not in the file
 
 
@@ -128,10 +173,8 @@ class _Walk:
                 layout.fault = f"page {number} cannot be read: {damage}"
                 return
             layout.pages.append(self._page(directory, children=True))
-            if directory.following is None:
-                layout.fault = f"it ends where page {number} should say whether another follows"
-                return
             offset = directory.following
+            layout.end = directory.following_at, self._offset.size
         if not layout.pages:
             layout.fault = "it has no page"
 
@@ -149,10 +192,8 @@ class _Walk:
             if tag in _WANTED and tag not in tags:
                 tags[tag] = (kind, count, value)
         end = offset + len(raw)
-        following = None
-        if end + self._offset.size <= self._size:
-            following = self._offset.unpack(self._bytes(end, self._offset.size, "its end"))[0]
-        return _Directory(tags, following, stray)
+        following = self._offset.unpack(self._bytes(end, self._offset.size, "the end of its directory"))[0]
+        return _Directory(tags, following, end, stray)
 
     def _bytes(self, offset: int, count: int, what: str) -> bytes:
         if offset + count > self._size:
