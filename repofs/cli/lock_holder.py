@@ -13,10 +13,10 @@ END_SECONDS = 30.0  # a daemon finishes what is in hand within 10
 
 
 def find(lock: Path) -> int | None:
-    """Return a pidfd of the process that holds *lock*; None when nobody does. Raises OSError."""
+    """Return a pidfd of the process that holds *lock*; None when nobody does, or the daemon is somebody else's."""
     try:
         descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)

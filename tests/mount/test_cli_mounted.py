@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from repofs import mounts
-from repofs.cli import app, attributes, progress
+from repofs.cli import app, attributes, lock_holder, progress
 from repofs.cli.exit_codes import ExitCode
 from repofs.repository.layout import Layout
 from tests.helpers import mounting, processes
@@ -24,7 +24,13 @@ from tests.helpers.people import ALICE, BOB, ROOT, Person
 from tests.helpers.waiting import until
 
 NOBODY = Person("nobody", 65534, 65534)  # an account of every machine: fusermount3 asks for the name
-IMPORTED_BEFORE = (app, attributes, progress, Layout)  # late imports, which a child without root's rights may not find
+IMPORTED_BEFORE = (
+    app,
+    attributes,
+    lock_holder,
+    progress,
+    Layout,
+)  # late imports, which a child without root's rights may not find
 
 
 @pytest.fixture
@@ -175,6 +181,12 @@ def test_a_user_mounts_for_herself(place: Path) -> None:
     told("umount", own / "mnt", person=NOBODY)
     refused = ask("mount", own / "repository", own / "mnt", "-o", "allow_other", person=NOBODY)
     assert (refused.code, "user_allow_other" in refused.err) == (ExitCode.REFUSED, True)
+
+
+def test_only_who_has_mounted_may_unmount(drive: Drive) -> None:
+    answer = ask("umount", drive.mountpoint, person=ALICE)
+    assert (answer.code, "cannot be unmounted by you" in answer.err) == (ExitCode.REFUSED, True)
+    assert mounts.at(drive.mountpoint) is not None
 
 
 # --- people, beside a running mount --------------------------------------------------------------
