@@ -46,12 +46,9 @@ def main() -> None:
     wrong = [outcome for outcome in source.outcomes if outcome.state is not State.IMPORTED]
     for outcome in wrong[:10]:
         print(outcome)
-    print(
-        f"{arguments.files - len(wrong)} files of {FILE_BYTES} bytes in {seconds:.2f} s: {arguments.files / seconds:.0f} imports/s"
-    )
-    print(
-        f"processor time per import: importer {_cpu_us(children, arguments.files):.0f} µs, mount side {_cpu_us(own, arguments.files):.0f} µs"
-    )
+    count = arguments.files
+    print(f"{count - len(wrong)} of {count} files imported in {seconds:.2f} s: {count / seconds:.0f} imports/s")
+    print(f"processor time an import: importer {_cpu_us(children, count):.0f} µs, mount {_cpu_us(own, count):.0f} µs")
 
 
 def _arguments() -> argparse.Namespace:

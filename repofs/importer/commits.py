@@ -6,8 +6,7 @@ share a commit. A group that fails is done again one by one: only the culprits f
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar, cast
 
@@ -34,6 +33,12 @@ class _Slot(Generic[Item, Result]):
         self.done = trio.Event()
         self.result: Result | Exception | None = None
 
+    def settle(self, result: Result | Exception) -> None:
+        """Let the waiter go on, if it has not already."""
+        if not self.done.is_set():
+            self.result = result
+            self.done.set()
+
 
 class Groups(Generic[Item, Result]):
     """Gathers single items into groups and has *work* do each in a thread, one group at a time.
@@ -44,15 +49,20 @@ class Groups(Generic[Item, Result]):
 
     def __init__(self, work: Callable[[Sequence[Item]], Sequence[Result | Exception]]) -> None:
         self._work = work
-        self._in, self._out = trio.open_memory_channel[_Slot[Item, Result]](math.inf)  # the inbox bounds it
+        self._waiting: deque[_Slot[Item, Result]] = deque()  # as many as the inbox hands over at a time, no more
+        self._arrived = trio.Event()
+        self._ended = False
 
     async def do(self, item: Item) -> Result:
         """Have *item* done with others and return its result; raises what was raised for it.
 
-        Once begun it is done, even if the waiter is cancelled.
+        Once begun it is done, even if the waiter is cancelled. Raises BrokenResourceError when `run` has ended.
         """
+        if self._ended:
+            raise trio.BrokenResourceError
         slot: _Slot[Item, Result] = _Slot(item)
-        self._in.send_nowait(slot)
+        self._waiting.append(slot)
+        self._arrived.set()
         await slot.done.wait()
         if isinstance(slot.result, Exception):
             raise slot.result
@@ -60,15 +70,21 @@ class Groups(Generic[Item, Result]):
 
     async def run(self) -> None:
         """Do group after group until cancelled."""
-        async for slot in self._out:
-            group = [slot]
-            await trio.sleep(LINGER_SECONDS)
-            while len(group) < GROUP and self._out.statistics().current_buffer_used:
-                group.append(self._out.receive_nowait())
-            results = await in_thread(self._all, [one.item for one in group])
-            for one, result in zip(group, results, strict=True):
-                one.result = result
-                one.done.set()
+        group: list[_Slot[Item, Result]] = []
+        try:
+            while True:
+                await self._arrived.wait()
+                await trio.sleep(LINGER_SECONDS)
+                group = [self._waiting.popleft() for _ in range(min(GROUP, len(self._waiting)))]
+                if not self._waiting:
+                    self._arrived = trio.Event()
+                results = await in_thread(self._all, [slot.item for slot in group])
+                for slot, result in zip(group, results, strict=True):
+                    slot.settle(result)
+        finally:
+            self._ended = True
+            for slot in (*group, *self._waiting):
+                slot.settle(trio.BrokenResourceError())
 
     def _all(self, items: Sequence[Item]) -> Sequence[Result | Exception]:
         try:

@@ -10,6 +10,7 @@ again at its start what was closed and not imported. No SQL, no hashing, no pars
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Callable
@@ -170,8 +171,9 @@ class Inbox:
                     raise
                 log.error("the importer process cannot start", error=str(error))
                 pause = _longer(pause)
-            if not self._stopping:
-                await self._sleep(pause)
+            with trio.move_on_after(pause):
+                while not self._stopping:
+                    await self._sleep(math.inf)
 
     async def _live(self, channel: Channel, pause: float) -> float:
         """Work with one process to its end; return the pause that its successor needs."""

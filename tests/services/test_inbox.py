@@ -56,28 +56,34 @@ class FakeProcess:
     channel: Channel
     tokens: list[int] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
+    life: trio.CancelScope = field(default_factory=trio.CancelScope)
 
     async def receive(self) -> None:
         try:
-            while True:
-                message, descriptors = await self.channel.receive()
-                for fd in descriptors:
-                    os.close(fd)
-                self.messages.append(message)
-                if isinstance(message, Handed):
-                    self.tokens.append(message.drop.token)
-                if isinstance(message, Stop):
-                    self.die()
-                    return
-        except (Hangup, trio.ClosedResourceError):
+            with self.life:
+                while True:
+                    await self._take_in()
+        except Hangup:
             return
+        finally:
+            self.channel.close()
+
+    async def _take_in(self) -> None:
+        message, descriptors = await self.channel.receive()
+        for fd in descriptors:
+            os.close(fd)
+        self.messages.append(message)
+        if isinstance(message, Handed):
+            self.tokens.append(message.drop.token)
+        if isinstance(message, Stop):
+            self.die()
 
     async def done(self, token: int, state: State = State.IMPORTED) -> None:
         await self.channel.send(Done(Outcome(token, state)))
         await trio.testing.wait_all_tasks_blocked()
 
     def die(self) -> None:
-        self.channel.close()
+        self.life.cancel()
 
 
 class Lives:
@@ -264,11 +270,11 @@ async def test_a_process_that_keeps_dying_is_started_more_and_more_seldom(autoju
             if len(world.lives.all) > len(starts):
                 starts.append(trio.current_time())
                 world.lives.last.die()
+            world.inbox.dropped(1, ALICE, SETTLE_SECONDS)
             await world.after(0.05)
     pauses = [after - before for before, after in itertools.pairwise(starts)]
     assert pauses[0] < 1
-    assert pauses[-1] >= inbox_module.PAUSE_SECONDS[1]
-    assert pauses == sorted(pauses)
+    assert min(pauses[-5:]) >= inbox_module.PAUSE_SECONDS[1]
 
 
 async def test_the_first_start_that_fails_is_the_daemons(autojump_clock: trio.abc.Clock) -> None:

@@ -1,0 +1,140 @@
+"""A repository with two experimenters, drops in it, and what a whole import or no import looks like."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from repofs.catalog import imports, objects, users
+from repofs.catalog.engine import Engine, create, open_engine
+from repofs.lifecycle import State
+from repofs.model import Closed, Drop, Duplicates, Event, Mark, Original, PermissionLevel, Policy, Recognised, Refused
+from repofs.repository.layout import Layout, load_key
+from repofs.repository.marks import Marks
+
+
+class FakeReaders:
+    """Says what it is told to, by name."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Recognised | Exception] = {}
+
+    async def recognise(self, fd: int, name: str) -> Recognised:
+        answer = self.answers.get(name, Recognised(note="no reader knows this file"))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@dataclass
+class Repository:
+    layout: Layout
+    engine: Engine
+    marks: Marks
+    users: list[bytes] = field(default_factory=list)
+
+    @classmethod
+    def make(cls, root: Path) -> Repository:
+        layout = Layout.create(root, "")
+        create(layout.catalogue)
+        engine = open_engine(layout.catalogue)
+        with engine.begin() as conn:
+            group = users.add_group(conn, "lab", os.getgid(), PermissionLevel.READ_ONLY)
+            people = [users.add_experimenter(conn, name, 5000 + n, group.id) for n, name in enumerate(("alice", "bob"))]
+        made = cls(layout, engine, Marks(load_key(layout)))
+        for person in people:
+            name = f"{person.user_name}_{person.id}"
+            layout.make_user_directory(name, os.getuid(), os.getgid(), 0o750)
+            made.users.append(name.encode())
+        return made
+
+    @property
+    def alice(self) -> bytes:
+        return self.users[0]
+
+    @property
+    def bob(self) -> bytes:
+        return self.users[1]
+
+    def path(self, user: bytes, below: bytes) -> Path:
+        return self.layout.managed / os.fsdecode(user) / os.fsdecode(below)
+
+    def write(self, user: bytes, below: bytes, content: bytes = b"pixels") -> Path:
+        """Make a file that was closed well."""
+        path = self.path(user, below)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        self.marks.write(str(path), Closed(len(content), path.stat().st_mtime_ns))
+        return path
+
+    def drop(
+        self,
+        user: bytes,
+        below: bytes,
+        *,
+        target: str | None = None,
+        duplicates: Duplicates = Duplicates.IMPORT,
+    ) -> tuple[Drop, int]:
+        """Return what the mount would hand over for the file or directory."""
+        path = self.path(user, below)
+        events = (Event(1_000_000_000, "created by uid 5000, cp"),)
+        policy = Policy(3.0, duplicates)
+        drop = Drop(path.stat().st_ino, user, below, path.is_dir(), target, policy, events, 5000)
+        return drop, os.open(path, os.O_RDONLY)
+
+    def mark(self, path: Path) -> Mark | None:
+        return self.marks.read(str(path))
+
+    def originals(self) -> list[dict[str, object]]:
+        with self.engine.begin() as conn:
+            return list(objects.originals(conn))
+
+    def row(self, number: int) -> imports.ImportRow:
+        with self.engine.begin() as conn:
+            return imports.get(conn, imports.ImportId(number))
+
+    def unfinished(self) -> list[imports.ImportRow]:
+        with self.engine.begin() as conn:
+            return imports.unfinished(conn)
+
+    def import_directories(self) -> Iterator[Path]:
+        """Yield everything in the user directories that lies in or beside an import directory: dirs, logs, parents."""
+        for user in self.users:
+            for year in (self.layout.managed / os.fsdecode(user)).glob("20??-??"):
+                yield year
+                yield from year.rglob("*")
+
+    # --- what must be true -----------------------------------------------------------------------
+
+    def check_whole(self, path: Path, content: bytes = b"pixels") -> Original:
+        """The file at *path* is an original: marked, catalogued once, at its place, its log beside it, nothing left."""
+        mark = self.mark(path)
+        assert isinstance(mark, Original)
+        assert path.read_bytes() == content
+        directory = self.layout.managed / mark.user_directory / mark.import_directory
+        assert (directory / mark.name).samefile(path)
+        assert directory.with_name(directory.name + ".log").read_text()
+        [known] = [one for one in self.originals() if one["original"] == f"OriginalFile:{mark.original}"]
+        assert known["checksum"] == mark.checksum
+        assert self.row(mark.importing).state is State.IMPORTED
+        self.check_clean()
+        return mark
+
+    def check_untouched(self, path: Path, content: bytes = b"pixels") -> Mark | None:
+        """The file is where it was and the only thing there; return its mark."""
+        assert path.read_bytes() == content
+        assert path.stat().st_nlink == 1
+        assert list(self.import_directories()) == []
+        assert self.originals() == []
+        self.check_clean()
+        mark = self.mark(path)
+        if isinstance(mark, (Closed, Refused)):
+            assert (mark.size, mark.mtime_ns) == (path.stat().st_size, path.stat().st_mtime_ns)
+        return mark
+
+    def check_clean(self) -> None:
+        """Nothing is left in staging, nothing under way."""
+        assert os.listdir(self.layout.staging) == []
+        assert self.unfinished() == []
