@@ -28,6 +28,7 @@ from repofs.fuse.operations import Operations
 from repofs.importer.inbox import Inbox
 from repofs.importer.link import importer_process
 from repofs.namespace.backing import Backing
+from repofs.namespace.claims import Claims
 from repofs.namespace.drops import Drops
 from repofs.namespace.facts import Facts
 from repofs.namespace.handles import Directories, Handles
@@ -74,8 +75,9 @@ def _rooms(layout: Layout, settings: config.Settings) -> Iterator[_Rooms]:
     standing = Standing(backing, names, Marks(load_key(layout)), settings.drops)
     drops = Drops(standing, FailureLogs(layout))
     survey = Survey(standing, drops)
-    inbox = Inbox(drops, functools.partial(importer_process, layout.root))
-    drops.clocks, drops.kernel = inbox, mount.KernelCache()
+    claims = Claims(standing, drops, mount.KernelCache())
+    inbox = Inbox(claims, functools.partial(importer_process, layout.root))
+    drops.clocks = inbox
     tree = Tree(standing, drops)
     facts = Facts(standing, drops, survey, inbox.ask)
     handles = Handles(standing, drops, tree)

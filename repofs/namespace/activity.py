@@ -7,21 +7,22 @@ import time
 from dataclasses import dataclass, field
 
 from repofs.model import Event
+from repofs.xattrs import ImportCommand
 
 _MOST_EVENTS = 1000  # an appending instrument reopens its file for days
 
 
 @dataclass(slots=True)
 class Activity:
-    """One drop's life so far. A directory that is one drop counts the writers of all files below it."""
+    """One drop's life so far; writers and bytes are those of a file, word and clock those of what it is imported as."""
 
     actor_uid: int  # who wrote last
     writers: int = 0  # open handles that may write
     dirty: bool = False  # written since the last positive mark
     ended_badly: str | None = None  # why the bytes may not be whole: a killed writer, a full disk
-    sealed: bool = False  # the importer has it: nobody may change it
-    told: bool = False  # import=now: neither its name nor the clock matters
+    word: ImportCommand | None = None  # import=now: neither its name nor the clock matters; cancel: it waits
     settling: bool = False  # the inbox has its clock
+    retimed: bool = False  # its times were set during its import
     events: list[Event] = field(default_factory=list)
 
     def note(self, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Drops: from the first create to the hand-over to the importer, and back.
+"""Drops: from the first create to a clock that runs, and what their owner says of them.
 
 Closed is a positive mark: set on the backing inode when the last writer has ended well, taken away before the next
 first write. So a daemon that was killed leaves files that say themselves whether they are whole.
@@ -6,20 +6,23 @@ first write. So a daemon that was killed leaves files that say themselves whethe
 
 from __future__ import annotations
 
+import functools
 import math
 import os
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, TypeVar, cast
 
 import structlog
 import trio
 
 from repofs.errors import Busy, InvalidValue
 from repofs.lifecycle import State
-from repofs.model import Closed, Drop, Mark, Original, Outcome, Refused
+from repofs.model import Closed, Mark, Original, Refused
 from repofs.namespace.activity import Activity
-from repofs.namespace.nodes import UNKNOWN, Node
-from repofs.namespace.standing import AGAIN, Standing
+from repofs.namespace.names import Alone
+from repofs.namespace.nodes import Node
+from repofs.namespace.standing import AGAIN, CANCELLED, Standing
 from repofs.repository.failure_logs import FailureLogs
 from repofs.xattrs import ImportCommand
 
@@ -34,10 +37,23 @@ class Clocks(Protocol):
     def gone(self, token: int) -> None: ...
 
 
-class Kernel(Protocol):
-    """The kernel's cache, which must hear of what the importer has changed."""
+Method = TypeVar("Method", bound=Callable[..., None])
 
-    def changed(self, ino: int) -> None: ...
+
+def after_the_fact(tell: Method) -> Method:
+    """Of a method that is told what has been done already: what fails in it is logged, and no answer to that deed.
+
+    A file whose mark cannot be written (the disk is full) is incomplete without one, as it should be.
+    """
+
+    @functools.wraps(tell)
+    def told(drops: Drops, node: Node, *args: object) -> None:
+        try:
+            tell(drops, node, *args)
+        except OSError as error:
+            log.warning("a drop cannot be followed", after=tell.__name__, inode=node.ino, error=str(error))
+
+    return cast(Method, told)
 
 
 class Drops:
@@ -49,7 +65,7 @@ class Drops:
         self._names = standing.names
         self._failure_logs = failure_logs
         self.clocks: Clocks
-        self.kernel: Kernel
+        self.surveyed = False  # whether the scan at the start is done; until then a moved directory could escape it
         self.rescans_in, self.rescans = trio.open_memory_channel[Node](math.inf)
 
     def activity(self, node: Node, uid: int | None = None) -> Activity:
@@ -68,6 +84,7 @@ class Drops:
         activity.dirty = True
         activity.note(f"created by uid {uid}, {by}")
         node.mark = None
+        self._unsettle(node)
 
     def opened(self, node: Node, uid: int) -> None:
         """One more open handle may write."""
@@ -83,10 +100,17 @@ class Drops:
             self._standing.marks.clear(self._backing.target(node))
             node.mark = None
         activity.dirty = True
-        activity.told = False
         activity.note(f"written again by uid {activity.actor_uid}, {by}")
-        self._stop(self._names.unit(node))
+        self._unsettle(node)
 
+    def _unsettle(self, node: Node) -> None:
+        """The bytes change: the clock stops, and what was said of the old ones is spent."""
+        unit = self._names.unit(node)
+        if unit is not None and unit.activity is not None:
+            unit.activity.word = None
+            self._stop(unit)
+
+    @after_the_fact
     def closed(self, node: Node, ended_badly: str | None) -> None:
         """One handle that may write is gone; the last one leaves a drop, or an incomplete file."""
         activity = self.activity(node)
@@ -100,16 +124,12 @@ class Drops:
             self.touched(node)
             return
         activity.dirty = False
-        try:
-            if activity.ended_badly:
-                activity.note(f"incomplete: {activity.ended_badly}")
-                self._refuse(node, State.INCOMPLETE, f"{activity.ended_badly}: {AGAIN}")
-                activity.ended_badly = None
-                return
-            self._mark_closed(node)
-        except OSError as error:  # a full disk: without a mark the file is incomplete, as it should be
-            log.warning("a closed file cannot be marked", inode=node.ino, error=str(error))
+        reason, activity.ended_badly = activity.ended_badly, None
+        if reason:
+            activity.note(f"incomplete: {reason}")
+            self._refuse(node, State.INCOMPLETE, f"{reason}: {AGAIN}")
             return
+        self._mark_closed(node)
         self._start(node)
         self._end_directory(node)
 
@@ -120,14 +140,16 @@ class Drops:
         if marker is not None and os.fsencode(marker) == name:
             self.look_again(parent)
 
+    @after_the_fact
     def truncated(self, node: Node) -> None:
         """truncate(2) on a path has changed the bytes; there is no close, so this was the last writer."""
         activity = self.activity(node)
-        if activity.writers == 0:
+        if activity.writers == 0 and node.names:
             self._last_closed(node, activity)
 
     # --- the clock ------------------------------------------------------------------------------
 
+    @after_the_fact
     def touched(self, node: Node) -> None:
         """The file or its attributes were touched, not its bytes: the clock of a drop starts again."""
         if isinstance(self._standing.mark(node), Closed):
@@ -135,13 +157,21 @@ class Drops:
         else:
             self._rest(node)
 
+    @after_the_fact
     def times_set(self, node: Node, mark: Mark | None) -> None:
         """The times of *node* were set, and *mark* held before: it goes on to hold."""
-        if isinstance(mark, (Closed, Refused)):
+        sealed = self._standing.seal(node)
+        if sealed is not None:  # the importer writes the marks now
+            self.activity(sealed).retimed = True
+        elif isinstance(mark, (Closed, Refused)):
             self._mark(node, replace(mark, mtime_ns=self._backing.status(node).st_mtime_ns))
 
+    @after_the_fact
     def renamed(self, node: Node) -> None:
         """The file has a new name: what waited for it goes on, an incomplete file is a drop by its owner's word."""
+        if self._standing.seal(node) is not None:
+            self.activity(node).note(_renamed(node))
+            return
         mark = self._standing.mark(node)
         unit = self._names.unit(node)
         if unit is not node:
@@ -150,16 +180,21 @@ class Drops:
             self._rest(node)
             return
         activity = self.activity(node)
-        activity.note(f"renamed to {node.names[0][1].decode(errors='replace')}")
+        activity.note(_renamed(node))
         if activity.writers or (isinstance(mark, Refused) and mark.state is not State.INCOMPLETE):
             return
         if not isinstance(mark, Closed):
             self._mark_closed(node)
         self._start(node)
 
-    def directory_renamed(self, node: Node, was_unit: bool) -> None:
-        """A directory that is or was one drop (or part of one) has a new name: its files are looked at again."""
-        if was_unit or self._names.unit(node) is not None:
+    def directory_renamed(self, node: Node, rule: Node | Alone | None) -> None:
+        """A directory has a new name, and *rule* held for its files before: if need be they are looked at again."""
+        now = self._names.rule(node)
+        if node.activity is not None and self._standing.seal(node) is None:
+            self._stop(node)
+            node.activity.word = None
+            self._rest(node)
+        if now is not rule or now is node or not self.surveyed:
             self.look_again(node)
 
     def look_again(self, directory: Node) -> None:
@@ -167,12 +202,21 @@ class Drops:
         directory.users += 1  # held until it has been scanned
         self.rescans_in.send_nowait(directory)
 
+    @after_the_fact
     def found(self, node: Node) -> None:
         """A scan has come across *node*: a drop whose clock does not run gets one."""
-        busy = node.activity is not None and (node.activity.settling or node.activity.sealed or node.activity.writers)
-        if not busy and isinstance(self._standing.mark(node), Closed):
-            self.activity(node).note("found closed and not yet imported, by a scan")
-            self._start(node)
+        if self._standing.seal(node) is not None:
+            return
+        unit = self._names.unit(node)
+        if unit is not node:
+            self._stop(node)
+        busy = node.activity is not None and node.activity.writers
+        if unit is None or busy or self._standing.waits(unit) or not isinstance(self._standing.mark(node), Closed):
+            return
+        activity = self.activity(unit)
+        if not activity.settling:
+            activity.note("found closed and not yet imported, by a scan")
+            self.restart(unit)
 
     def removed(self, node: Node) -> None:
         """The last name of *node* is gone."""
@@ -193,13 +237,18 @@ class Drops:
     def _start(self, node: Node) -> None:
         unit = self._names.unit(node)
         if unit is None or self._standing.waits(unit):
-            self._rest(node)
-            return
+            self._stop(unit or node)
+        elif self._standing.seal(unit) is None:  # else its outcome comes back here
+            self.restart(unit)
+        self._rest(node)
+
+    def restart(self, unit: Node) -> None:
+        """Start the clock of *unit*, or start it anew."""
         activity = self.activity(unit)
-        if activity.writers or activity.sealed:
-            return  # its last close, or its outcome, comes back here
+        if activity.writers:
+            return  # its last close comes back here
         activity.settling = True
-        delay = 0.0 if activity.told else self._standing.settle_seconds(unit)
+        delay = 0.0 if activity.word is ImportCommand.NOW else self._standing.settle_seconds(unit)
         user = self._standing.user_directory(unit).names[0][1]
         self.clocks.dropped(unit.ino, user, delay)
 
@@ -209,89 +258,13 @@ class Drops:
             self.clocks.gone(unit.ino)
 
     def _rest(self, node: Node) -> None:
-        """Let go of what is kept in memory when nothing goes on; a log that was begun is kept for its import."""
+        """Let go of what is kept in memory when nothing goes on; the log of a drop that waits is kept for its import."""
         activity = node.activity
-        if activity is not None and not (activity.writers or activity.settling or activity.sealed or activity.events):
+        if activity is None or activity.writers or activity.settling or node.ino in self._standing.sealed:
+            return
+        if not activity.events or self._names.unit(node) is not node:
             node.activity = None
             self._backing.table.release(node)
-
-    # --- the importer ---------------------------------------------------------------------------
-
-    def claim(self, token: int) -> tuple[Drop, int] | None:
-        """Seal a quiet drop and return it with a descriptor; None when it is no drop any more.
-
-        The caller owns the descriptor. From here to its outcome nobody may change the bytes.
-        """
-        unit = self._backing.table.get(token)
-        if unit is None or unit.activity is None or not unit.names or not unit.activity.settling:
-            return None
-        activity = unit.activity
-        if self._names.unit(unit) is not unit or self._written(unit):
-            activity.settling = False
-            return None
-        if unit.is_file and not isinstance(self._standing.mark(unit), Closed):
-            activity.settling = False
-            return None
-        fd = self._backing.open(unit, os.O_RDONLY | os.O_NOATIME if os.geteuid() == 0 else os.O_RDONLY)
-        activity.note("quiet: handed to the importer")
-        activity.settling = False
-        activity.sealed = True
-        self._standing.sealed_directories += unit.is_directory
-        return self._drop(unit, activity), fd
-
-    def _written(self, unit: Node) -> bool:
-        """Whether somebody has a file of *unit* open for writing."""
-        return any(node.activity is not None and node.activity.writers for node in self._below(unit))
-
-    def _drop(self, unit: Node, activity: Activity) -> Drop:
-        user = self._standing.user_directory(unit)
-        return Drop(
-            token=unit.ino,
-            user_directory=user.names[0][1],
-            path=self._backing.path_below(user, unit),
-            is_directory=unit.is_directory,
-            target=self._standing.target(unit),
-            policy=self._standing.policy(unit),
-            events=tuple(activity.events),
-            actor_uid=activity.actor_uid,
-        )
-
-    def outcome(self, outcome: Outcome) -> None:
-        """The importer is done with a drop: what it wrote on the inodes holds from here on."""
-        unit = self._backing.table.get(outcome.token)
-        if unit is None or unit.activity is None or not unit.activity.sealed:
-            return
-        unit.activity.sealed = False
-        self._standing.sealed_directories -= unit.is_directory
-        for node in self._below(unit):
-            node.mark = UNKNOWN
-            self.kernel.changed(node.ino)
-            if node is not unit:
-                node.activity = None
-                self._backing.table.release(node)
-        if not unit.names:
-            self.removed(unit)
-        elif outcome.state is State.SETTLING:
-            unit.activity.settling = True  # the inbox starts its clock again by itself
-        else:
-            self._import_directory_made(unit, outcome.import_directory)
-            unit.activity = None
-            self._backing.table.release(unit)
-
-    def _import_directory_made(self, unit: Node, import_directory: bytes | None) -> None:
-        """The directories down to a new import directory have other times and link counts by now."""
-        user = self._standing.user_directory(unit)
-        here = self._backing.directory(user)
-        path = import_directory or b""
-        while path:
-            path = path.rpartition(b"/")[0]
-            status = os.stat(path or b".", dir_fd=here, follow_symlinks=False)
-            self.kernel.changed(self._backing.table.shown_inode(status.st_ino))
-
-    def _below(self, unit: Node) -> list[Node]:
-        if unit.is_file:
-            return [unit]
-        return [node for node in self._backing.table if self._names.unit(node) is unit]
 
     # --- commands -------------------------------------------------------------------------------
 
@@ -301,9 +274,9 @@ class Drops:
         if unit is None:
             raise InvalidValue("nothing here is imported: it is a table, a link or the repository's own")
         mark = self._standing.mark(node)
-        if isinstance(mark, Original) or (unit.activity is not None and unit.activity.sealed):
+        if isinstance(mark, Original) or self._standing.seal(node) is not None:
             return
-        if self._written(unit):
+        if self.written(unit):
             raise Busy("it is still open for writing: it will be imported when it is closed")
         refused = isinstance(mark, Refused) and mark.state is not State.INCOMPLETE
         if command is ImportCommand.CANCEL:
@@ -313,7 +286,7 @@ class Drops:
 
     def _now(self, node: Node, unit: Node, uid: int) -> None:
         activity = self.activity(unit, uid)
-        activity.told = True
+        activity.word = ImportCommand.NOW
         activity.note(f"told to import now by uid {uid}")
         if unit.is_file and not isinstance(self._standing.mark(unit), Closed):
             self._mark_closed(unit)
@@ -322,10 +295,19 @@ class Drops:
     def _cancel(self, unit: Node, uid: int) -> None:
         self._stop(unit)
         activity = self.activity(unit)
-        activity.told = False
         activity.note(f"cancelled by uid {uid}")
         if unit.is_file:
-            self._refuse(unit, State.INCOMPLETE, "its import was cancelled: set user.repofs.import=now to go on")
+            activity.word = None
+            self._refuse(unit, State.INCOMPLETE, CANCELLED)
+        else:
+            activity.word = ImportCommand.CANCEL
+
+    def written(self, unit: Node) -> bool:
+        """Whether somebody has a file of *unit* open for writing, or the importer has one of them already."""
+        if unit.is_file:
+            return unit.activity is not None and unit.activity.writers > 0
+        below = unit.below()
+        return any(n.ino in self._standing.sealed or (n.activity and n.activity.writers) for n in below)
 
     # --- marks ----------------------------------------------------------------------------------
 
@@ -345,3 +327,7 @@ class Drops:
         user = self._standing.user_directory(node).names[0][1]
         where = self._failure_logs.write(user, f"inode-{node.ino}", map(str, events), status.st_uid, status.st_gid)
         self._mark(node, Refused(status.st_size, status.st_mtime_ns, state, error, where))
+
+
+def _renamed(node: Node) -> str:
+    return f"renamed to {node.names[0][1].decode(errors='replace')}"

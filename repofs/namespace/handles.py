@@ -27,7 +27,6 @@ class Handle:
     fd: int
     node: Node
     opener: Opener | None  # of a handle that may write
-    wrote: bool = False
     ended_badly: str | None = None
 
 
@@ -71,14 +70,14 @@ class Handles:
         if not stat.S_ISREG(mode):
             raise NotPermitted("only files, directories and symbolic links can be made here")
         node, status, fh = self.create(parent, name, mode, os.O_WRONLY | os.O_EXCL, caller)
+        node.users += 1  # the answer refers to it
         self.release(fh)
+        node.users -= 1
         return node, status
 
     def setattr(self, node: Node, change: Change, fh: int | None, caller: Caller) -> os.stat_result:
-        """Change attributes of *node*; a truncation through handle *fh* is a write of that handle."""
-        if fh is not None and change.size is not None:
-            self._handles[fh].wrote = True
-        return self._tree.setattr(node, change, caller)
+        """Change attributes of *node*, its size through handle *fh* if there is one."""
+        return self._tree.setattr(node, change, caller, fh)
 
     def open(self, node: Node, flags: int, caller: Caller) -> int:
         """Open a file and return its handle. NotPermitted when *flags* could change an original."""
@@ -90,14 +89,13 @@ class Handles:
         opener = Opener.of(caller.task, caller.uid) if flags & os.O_ACCMODE else None
         # Without O_APPEND: the kernel gives each write its offset, and pwrite would not heed it.
         fd = self._backing.open(node, flags & os.O_ACCMODE)
-        handle = Handle(fd, node, opener)
-        self._keep(handle)
+        self._keep(Handle(fd, node, opener))
         if flags & os.O_TRUNC:
-            self._drops.activity(node, caller.uid)
-            self._writes(handle)
-            os.truncate(b"/proc/self/fd/%d" % fd, 0)
-            if handle.opener is None:  # O_RDONLY | O_TRUNC: no writer will be closed
-                self._drops.truncated(node)
+            try:
+                self._tree.setattr(node, Change(size=0), caller, fd if opener else None)
+            except OSError:
+                self.release(fd)  # the caller gets no handle
+                raise
         return fd
 
     def _keep(self, handle: Handle) -> int:
@@ -128,8 +126,9 @@ class Handles:
     def write(self, fh: int, offset: int, data: bytes) -> int:
         """Write all of *data* at *offset* and return its length."""
         handle = self._handles[fh]
-        if not handle.wrote:
-            self._writes(handle)
+        activity = self._drops.activity(handle.node)
+        if not activity.dirty:
+            self._drops.writing(handle.node, command(handle.opener) if handle.opener else "without an opener")
         view = memoryview(data)
         try:
             while view:
@@ -139,11 +138,6 @@ class Handles:
             handle.ended_badly = f"a write failed: {os.strerror(error.errno or errno.EIO).lower()}"
             raise
         return len(data)
-
-    def _writes(self, handle: Handle) -> None:
-        handle.wrote = True
-        if not self._drops.activity(handle.node).dirty:
-            self._drops.writing(handle.node, command(handle.opener) if handle.opener else "by O_TRUNC")
 
     async def fsync(self, fh: int, data_only: bool) -> None:
         """Wait until the bytes are on the disk."""

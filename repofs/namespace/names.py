@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fnmatch
 import functools
+import os
 import re
+from enum import Enum
 
 from repofs.config import Drops
 from repofs.errors import InvalidName, NotPermitted
@@ -17,6 +19,13 @@ OWN = b".repofs"
 _TABLE_PARTS = frozenset(
     {b"__schema", b"__fragments", b"__commits", b"__meta", b"__fragment_meta", b"__labels", b"__group"}
 )
+
+
+class Alone(Enum):
+    ALONE = 0
+
+
+ALONE = Alone.ALONE
 
 
 class Names:
@@ -58,15 +67,24 @@ class Names:
 
     def temporary(self, name: bytes) -> bool:
         """Whether a copying program or an editor will rename *name* when it is done."""
-        return self._temporary.fullmatch(name) is not None
+        return self._temporary.fullmatch(os.fsdecode(name)) is not None
 
     def excluded(self, name: bytes, patterns: tuple[str, ...]) -> bool:
         """Whether *name* is never imported by itself, by the settings or a directory's *patterns*."""
-        return self._excluded.fullmatch(name) is not None or _any_of(patterns).fullmatch(name) is not None
+        text = os.fsdecode(name)
+        return self._excluded.fullmatch(text) is not None or _any_of(patterns).fullmatch(text) is not None
 
     def unit(self, node: Node) -> Node | None:
-        """Return what *node* is imported as: itself, the outermost directory format around it, or None in a table."""
-        found = node if node.is_file else None
+        """Return what *node* is imported as: itself, the outermost directory format around it, or None.
+
+        None is for what is never imported: directories, tables and what lies in them, what has no name any more.
+        """
+        unit = self.rule(node)
+        return unit if isinstance(unit, Node) else None
+
+    def rule(self, node: Node) -> Node | Alone | None:
+        """Return the unit of *node*, ALONE for a directory whose files are imported one by one, or None."""
+        found: Node | Alone = node if node.is_file else ALONE
         here = node
         while here.names:
             parent, name = here.names[0]
@@ -81,13 +99,13 @@ class Names:
             if parent.area in (Area.ROOT, Area.IMPORTS, Area.OWN):
                 return None
             if parent.area is Area.USER:
-                break
+                return found
             here = parent
-        return found
+        return None
 
 
 @functools.lru_cache(maxsize=256)
-def _any_of(patterns: tuple[str, ...]) -> re.Pattern[bytes]:
+def _any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
     """Return what matches when one of the fnmatch *patterns* does, without regard to case; never for none."""
     joined = "|".join(fnmatch.translate(pattern) for pattern in patterns) or "(?!)"
-    return re.compile(joined.encode(), re.IGNORECASE | re.DOTALL)
+    return re.compile(joined, re.IGNORECASE | re.DOTALL)

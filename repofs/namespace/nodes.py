@@ -41,6 +41,7 @@ class Node:
     __slots__ = (
         "activity",
         "area",
+        "children",
         "format",
         "generation",
         "handles",
@@ -57,8 +58,9 @@ class Node:
         self.format = format  # S_IFMT bits of the mode
         self.generation = generation
         self.lookups = 0  # the kernel's references: given by LOOKUP, CREATE…, taken back by FORGET
-        self.users = 0  # child nodes that reach their names through this directory
+        self.users = 0  # walks and requests that hold it for a while
         self.names: list[tuple[Node, bytes]] = []
+        self.children: dict[bytes, Node] = _NO_CHILDREN  # the other way: node.children[name] has (node, name) in names
         self.area = Area.DROPS  # of directories only
         self.handles: set[int] | None = None  # descriptors of open files and directories
         self.activity: Activity | None = None  # set while something of a drop's life is known
@@ -81,7 +83,18 @@ class Node:
 
     @property
     def referenced(self) -> bool:
-        return bool(self.lookups or self.users or self.handles or self.activity)
+        return bool(self.lookups or self.users or self.children or self.handles or self.activity)
+
+    def below(self) -> Iterator[Node]:
+        """Yield this node and all that are known to lie below it."""
+        pending = [self]
+        while pending:
+            node = pending.pop()
+            yield node
+            pending += node.children.values()
+
+
+_NO_CHILDREN: dict[bytes, Node] = {}  # of all that has none; never changed
 
 
 class InodeTable:
@@ -95,9 +108,6 @@ class InodeTable:
         self.root.lookups = 1
         self.root.area = Area.ROOT
         self._nodes: dict[int, Node] = {ROOT_INODE: self.root}
-
-    def __iter__(self) -> Iterator[Node]:
-        return iter(self._nodes.values())
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -125,18 +135,31 @@ class InodeTable:
             old, node = node, Node(ino, format, next(self._generations))
             node.lookups = old.lookups  # the kernel counts by number: its FORGETs of the old come here
             self._nodes[ino] = node
-        if (parent, name) not in node.names:
+        if parent.children.get(name) is not node:
             self.add_name(node, parent, name)
         return node
 
     def add_name(self, node: Node, parent: Node, name: bytes) -> None:
+        """Remember that *name* in *parent* leads to *node*, and no more to what it led to before.
+
+        repofs itself changes names behind the mount's back: a log is written anew, a failed import undone.
+        """
+        before = parent.children.get(name)
+        if before is not None:
+            self.remove_name(before, parent, name)
+            before.removed = not (before.names or before.handles)
+            self.release(before)
+        if node.is_directory and node.names:  # it has one name: the other is not there any more
+            self.remove_name(node, *node.names[0])
         node.names.append((parent, name))
-        parent.users += 1
+        if parent.children is _NO_CHILDREN:
+            parent.children = {}
+        parent.children[name] = node
 
     def remove_name(self, node: Node, parent: Node, name: bytes) -> None:
-        if (parent, name) in node.names:
+        if parent.children.get(name) is node:
             node.names.remove((parent, name))
-            parent.users -= 1
+            del parent.children[name]
 
     def forget(self, ino: int, lookups: int) -> None:
         """Take back *lookups* references of the kernel."""
@@ -154,7 +177,7 @@ class InodeTable:
             if one.referenced or one is self.root or self._nodes.get(one.ino) is not one:
                 continue
             del self._nodes[one.ino]
-            for parent, _ in one.names:
-                parent.users -= 1
+            for parent, name in one.names:
+                del parent.children[name]
                 pending.append(parent)
             one.names.clear()

@@ -14,8 +14,10 @@ from repofs.namespace.backing import Backing
 from repofs.namespace.names import Names
 from repofs.namespace.nodes import UNKNOWN, Area, Node
 from repofs.repository.marks import Marks
+from repofs.xattrs import ImportCommand
 
 _NO_ATTRIBUTE = (errno.ENODATA, errno.EOPNOTSUPP)
+CANCELLED = "its import was cancelled: set user.repofs.import=now to go on"
 AGAIN = "write it again, rename it, or set user.repofs.import=now"
 _TOLD = "or told by user.repofs.import=now"
 
@@ -29,7 +31,7 @@ class Standing:
         self.marks = marks
         self._settings = settings
         self._default = Policy(settings.settle_seconds, settings.duplicates)
-        self.sealed_directories = 0  # while 0, nobody climbs to look for one
+        self.sealed: dict[int, Node] = {}  # the drops that the importer has, by token: nobody may change them
 
     def mark(self, node: Node) -> Mark | None:
         """Return the mark of *node* as far as it holds: Closed and Refused count only for the bytes they saw."""
@@ -49,11 +51,11 @@ class Standing:
         mark = self.mark(node)
         if isinstance(mark, Original):
             return State.IMPORTED, mark.note
+        if self.seal(node) is not None:
+            return State.IMPORTING, None
         unit = self.names.unit(node)
         if unit is None:
             return None
-        if unit.activity is not None and unit.activity.sealed:
-            return State.IMPORTING, None
         if node.activity is not None and node.activity.dirty:
             return State.WRITING, None
         if isinstance(mark, Refused):
@@ -64,8 +66,11 @@ class Standing:
 
     def waits(self, unit: Node) -> tuple[State, str] | None:
         """Return (state, reason) of a drop whose clock does not run yet, or None when it does."""
-        if unit.activity is not None and unit.activity.told:
+        word = unit.activity.word if unit.activity is not None else None
+        if word is ImportCommand.NOW:
             return None
+        if word is ImportCommand.CANCEL:
+            return State.INCOMPLETE, CANCELLED
         name, policy = unit.names[0][1], self.policy(unit)
         if self.names.temporary(name):
             return State.INCOMPLETE, f"a temporary name: imported once it is renamed, {_TOLD}"
@@ -86,12 +91,12 @@ class Standing:
 
     def require_writable(self, node: Node) -> None:
         """Refuse to change the bytes of an original, or of a drop that is being imported, for anybody."""
+        node.mark = UNKNOWN  # asked of the inode itself: another name of it may have been imported
         if isinstance(self.mark(node), Original):
             raise NotPermitted("an original is immutable: write a new file, and that is imported")
         if self.is_log(node):
             raise NotPermitted("a log is written by the repository alone")
-        unit = self.names.unit(node)
-        if unit is not None and unit.activity is not None and unit.activity.sealed:
+        if self.seal(node) is not None:
             raise NotPermitted("it is being imported, and its bytes are an original's by now")
 
     def is_log(self, node: Node) -> bool:
@@ -104,13 +109,21 @@ class Standing:
     def require_changeable(self, directory: Node, name: bytes) -> None:
         """The one gate of every operation that makes, removes or renames *name* in *directory*."""
         self.names.require_changeable(directory, name)
-        if not self.sealed_directories:
-            return
-        here = directory
-        while here.names:
-            if here.activity is not None and here.activity.sealed:
-                raise Busy("the directory is being imported: try again when it is done")
-            here = here.names[0][0]
+        if self.seal(directory) is not None:
+            raise Busy("the directory is being imported: try again when it is done")
+
+    def seal(self, node: Node) -> Node | None:
+        """Return the drop being imported that *node* is, or lies in by any of its names, or None.
+
+        Not the unit by its name: a rename during the import makes another unit of it, and unseals nothing.
+        """
+        pending = [node] if self.sealed else []
+        while pending:
+            here = pending.pop()
+            if self.sealed.get(here.ino) is here:
+                return here
+            pending += (parent for parent, _ in here.names)
+        return None
 
     def user_directory(self, node: Node) -> Node:
         """Return the user directory that *node* lies in."""

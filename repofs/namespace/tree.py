@@ -132,6 +132,8 @@ class Tree:
         self._standing.require_changeable(parent, name)
         if not node.names:
             raise FileNotFoundError(errno.ENOENT, "the file has been removed")
+        if self._standing.is_log(node):
+            raise NotPermitted("a log is kept where it is")  # by another name it could be written
         source, old = self._backing.where(node)
         os.link(old, name, src_dir_fd=source, dst_dir_fd=self._backing.directory(parent), follow_symlinks=False)
         self._table.add_name(node, parent, name)
@@ -179,7 +181,7 @@ class Tree:
         target = self._backing.directory(new_parent)
         node, _ = self.lookup(parent, name)
         replaced = self._known(target, new_name)
-        was_unit = node.is_directory and self._standing.names.unit(node) is not None
+        rule = self._standing.names.rule(node)
         if flags:
             renameat2(source, name, target, new_name, flags)
         else:
@@ -196,7 +198,7 @@ class Tree:
             else:
                 self._replaced(replaced)
         if node.is_directory:
-            self._drops.directory_renamed(node, was_unit)
+            self._drops.directory_renamed(node, rule)
         self._table.release(parent)
         return node
 
@@ -222,8 +224,11 @@ class Tree:
 
     # --- attributes -----------------------------------------------------------------------------
 
-    def setattr(self, node: Node, change: Change, caller: Caller) -> os.stat_result:
-        """Change mode, owner, times or size of *node*; a size is its bytes, and an original's is refused."""
+    def setattr(self, node: Node, change: Change, caller: Caller, fd: int | None = None) -> os.stat_result:
+        """Change mode, owner, times or size of *node*; a size is its bytes, and an original's is refused.
+
+        *fd* is the caller's descriptor that may write, if that is what the size is changed by.
+        """
         if node.is_directory and node.area in (Area.IMPORTS, Area.OWN, Area.ROOT):
             raise NotPermitted("the repository keeps this directory itself")
         if self._standing.is_log(node):
@@ -231,22 +236,29 @@ class Tree:
         if change.size is not None:
             self._standing.require_writable(node)
             self._drops.activity(node, caller.uid)
-            self._drops.writing(node, "by truncate")
-        mark = self._standing.mark(node)
+            self._truncate(node, change.size, fd)
+        mark = self._standing.mark(node) if change.mtime_ns is not None else None
         self._apply(node, change)
         if node.is_file:
-            self._drops.times_set(node, mark)
-            if change.size is not None:
-                self._drops.truncated(node)
-            else:
-                self._drops.touched(node)
+            if change.mtime_ns is not None:
+                self._drops.times_set(node, mark)
+            self._drops.touched(node)
         return self._backing.status(node)
+
+    def _truncate(self, node: Node, size: int, fd: int | None) -> None:
+        self._drops.writing(node, "by truncate")
+        try:
+            if fd is not None:
+                os.ftruncate(fd, size)
+            else:
+                target = self._backing.target(node)
+                os.truncate(b"/proc/self/fd/%d" % target if isinstance(target, int) else target, size)
+        finally:
+            self._drops.truncated(node)
 
     def _apply(self, node: Node, change: Change) -> None:
         target = self._backing.target(node)
         follow = isinstance(target, int)
-        if change.size is not None:
-            os.truncate(b"/proc/self/fd/%d" % target if isinstance(target, int) else target, change.size)
         if (change.uid is not None or change.gid is not None) and self._gives_away:
             os.chown(target, _or_same(change.uid), _or_same(change.gid), follow_symlinks=follow)
         if change.mode is not None:

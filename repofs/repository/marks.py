@@ -55,7 +55,7 @@ class Marks:
                 return None
             if error.errno != errno.EACCES:
                 raise
-            return _despite_mode(target, self.read, error)
+            return despite_mode(target, self.read, error)
         signature, _, body = value.partition(b" ")
         if not hmac.compare_digest(signature, self._sign(body)):
             _log.warning("a mark is forged or damaged: ignored", target=target, mark=value[:80])
@@ -73,7 +73,7 @@ class Marks:
         try:
             put(target)
         except PermissionError as error:
-            _despite_mode(target, put, error)
+            despite_mode(target, put, error)
 
     def clear(self, target: Target) -> None:
         """Take the mark off *target*; nothing happens when there is none."""
@@ -82,14 +82,14 @@ class Marks:
         except OSError as error:
             if error.errno == errno.ENODATA:
                 return
-            _despite_mode(target, self.clear, error)
+            despite_mode(target, self.clear, error)
 
     def _sign(self, body: bytes) -> bytes:
         digest = hmac.digest(self._key, body, "sha256")[:_SIGNATURE_BYTES]
         return base64.b64encode(digest).rstrip(b"=")
 
 
-def _despite_mode(target: Target, act: Callable[[Target], T], error: OSError) -> T:
+def despite_mode(target: Target, act: Callable[[Target], T], error: OSError) -> T:
     """Do *act* on an inode whose mode shuts out even its owner (root is never shut out), then put the mode back.
 
     Raises *error* again when the mode is not the reason.

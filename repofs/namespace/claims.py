@@ -1,0 +1,122 @@
+"""Drops at the importer: claimed and sealed when they are quiet, until their outcome.
+
+While a drop is sealed the marks of its files are the importer's to write.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import Protocol
+
+from repofs.lifecycle import State
+from repofs.model import Closed, Drop, Outcome, Refused
+from repofs.namespace.activity import Activity
+from repofs.namespace.drops import Drops
+from repofs.namespace.nodes import UNKNOWN, Node
+from repofs.namespace.standing import Standing
+from repofs.repository.marks import despite_mode
+
+_READ = os.O_RDONLY | (os.O_NOATIME if os.geteuid() == 0 else 0)
+
+
+class Kernel(Protocol):
+    """The kernel's cache, which must hear of what the importer has changed."""
+
+    def changed(self, ino: int) -> None: ...
+
+
+class Claims:
+    """All drops of one mount that the importer has. The inbox's Source."""
+
+    def __init__(self, standing: Standing, drops: Drops, kernel: Kernel) -> None:
+        self._standing = standing
+        self._backing = standing.backing
+        self._drops = drops
+        self._kernel = kernel
+
+    def claim(self, token: int) -> tuple[Drop, int] | None:
+        """Seal a quiet drop and return it with a descriptor; None when it is no drop any more.
+
+        The caller owns the descriptor. From here to its outcome nobody may change the bytes.
+        """
+        unit = self._backing.table.get(token)
+        if unit is None or unit.activity is None or not unit.names or not unit.activity.settling:
+            return None
+        activity = unit.activity
+        for node in unit.below():
+            node.mark = UNKNOWN  # what the importer's recovery has made of it after a crash
+        if not self._is_drop(unit):
+            activity.settling = False
+            if unit.is_file:
+                self._drops.touched(unit)  # what it is by now has another clock, or none
+            return None
+        if self._drops.written(unit):
+            self._drops.restart(unit)
+            return None
+        fd = self._open(unit)
+        activity.note("quiet: handed to the importer")
+        activity.settling = False
+        self._standing.sealed[token] = unit
+        return self._drop(unit, activity), fd
+
+    def _is_drop(self, unit: Node) -> bool:
+        if self._standing.names.unit(unit) is not unit or self._standing.waits(unit):
+            return False
+        return unit.is_directory or isinstance(self._standing.mark(unit), Closed)
+
+    def _open(self, unit: Node) -> int:
+        try:
+            return self._backing.open(unit, _READ)
+        except PermissionError as error:
+            return despite_mode(self._backing.target(unit), lambda _: self._backing.open(unit, _READ), error)
+
+    def _drop(self, unit: Node, activity: Activity) -> Drop:
+        user = self._standing.user_directory(unit)
+        return Drop(
+            token=unit.ino,
+            user_directory=user.names[0][1],
+            path=self._backing.path_below(user, unit),
+            is_directory=unit.is_directory,
+            target=self._standing.target(unit),
+            policy=self._standing.policy(unit),
+            events=tuple(activity.events),
+            actor_uid=activity.actor_uid,
+        )
+
+    def outcome(self, outcome: Outcome) -> None:
+        """The importer is done with a drop: what it wrote on the inodes holds from here on."""
+        unit = self._standing.sealed.pop(outcome.token, None)
+        if unit is None or unit.activity is None:
+            return  # removed meanwhile
+        again = outcome.state is State.SETTLING
+        retimed, unit.activity.retimed = unit.activity.retimed, False
+        for node in list(unit.below()):
+            node.mark = UNKNOWN
+            if retimed and node.is_file:
+                self._renew(node)
+            self._kernel.changed(node.ino)
+            if node is not unit or not again:
+                node.activity = None
+                self._backing.table.release(node)
+        if again:
+            unit.activity.settling = True  # the inbox starts its clock again by itself
+        elif outcome.import_directory is not None:
+            self._import_directory_made(unit, outcome.import_directory)
+
+    def _renew(self, node: Node) -> None:
+        """The times of *node* were set while it was sealed, its bytes were not changed: its mark holds for them."""
+        mark, status = self._standing.marks.read(self._backing.target(node)), self._backing.status(node)
+        if isinstance(mark, (Closed, Refused)) and mark.size == status.st_size:
+            self._standing.marks.write(self._backing.target(node), replace(mark, mtime_ns=status.st_mtime_ns))
+
+    def _import_directory_made(self, unit: Node, path: bytes) -> None:
+        """The directories down to a new import directory have other times and link counts by now."""
+        here = self._backing.directory(self._standing.user_directory(unit))
+        while path:
+            path = path.rpartition(b"/")[0]
+            try:
+                status = os.stat(path or b".", dir_fd=here, follow_symlinks=False)
+            except FileNotFoundError:
+                continue  # removed already: the kernel will see for itself
+            self._kernel.changed(self._backing.table.shown_inode(status.st_ino))

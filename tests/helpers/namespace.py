@@ -1,0 +1,211 @@
+"""A namespace on a real directory, without a mount: the services, a clock and a kernel that only remember."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from repofs import config
+from repofs.errors import NotFound
+from repofs.lifecycle import State
+from repofs.model import Drop, Original, Outcome, Transfer
+from repofs.namespace.backing import Backing
+from repofs.namespace.claims import Claims
+from repofs.namespace.drops import Drops
+from repofs.namespace.facts import Facts
+from repofs.namespace.handles import Directories, Handles
+from repofs.namespace.names import Names
+from repofs.namespace.nodes import Node
+from repofs.namespace.standing import Standing
+from repofs.namespace.survey import Survey
+from repofs.namespace.tree import Caller, Change, Tree
+from repofs.repository.failure_logs import FailureLogs
+from repofs.repository.layout import Layout, load_key
+from repofs.repository.marks import Marks
+from repofs.repository.template import Template
+
+ALICE = "alice_2"
+
+
+class FakeClocks:
+    """The inbox: clocks that run are in `running`, with the user and the delay; they go off when a test claims."""
+
+    def __init__(self) -> None:
+        self.running: dict[int, tuple[bytes, float]] = {}
+
+    def dropped(self, token: int, user: bytes, delay_seconds: float) -> None:
+        self.running[token] = (user, delay_seconds)
+
+    def gone(self, token: int) -> None:
+        self.running.pop(token, None)
+
+
+class FakeKernel:
+    def __init__(self) -> None:
+        self.told: set[int] = set()
+
+    def changed(self, ino: int) -> None:
+        self.told.add(ino)
+
+
+class World:
+    """All services over the repository in *directory*, and short ways to use them as one caller.
+
+    It counts lookups as the door does: each node that an operation answers is one reference more.
+    """
+
+    def __init__(self, directory: Path, settings: config.Settings | None = None) -> None:
+        self.settings = settings or config.Settings()
+        self.caller = Caller(uid=os.geteuid(), gid=os.getegid(), umask=0o022, task=os.getpid())
+        if not directory.exists():
+            layout = Layout.create(directory, "")
+            layout.make_user_directory(ALICE, self.caller.uid, self.caller.gid, 0o755)
+        self.layout = Layout.open(directory)
+        self.marks = Marks(load_key(self.layout))
+        self.backing = Backing(self.layout.managed)
+        self.table = self.backing.table
+        names = Names(Template(self.settings.repository.template).reserved, self.settings.drops)
+        self.standing = Standing(self.backing, names, self.marks, self.settings.drops)
+        self.drops = Drops(self.standing, FailureLogs(self.layout))
+        self.clocks = self.drops.clocks = FakeClocks()
+        self.drops.surveyed = True
+        self.kernel = FakeKernel()
+        self.claims = Claims(self.standing, self.drops, self.kernel)
+        self.survey = Survey(self.standing, self.drops)
+        self.tree = Tree(self.standing, self.drops)
+        self.handles = Handles(self.standing, self.drops, self.tree)
+        self.directories = Directories(self.standing, self.drops)
+        self.facts = Facts(self.standing, self.drops, self.survey, self._ask)
+        self.answers: dict[str, str] = {}  # what the catalogue says
+        self._lookups: Counter[int] = Counter()
+        self._originals = 0
+
+    async def _ask(self, what: str) -> str:
+        if what not in self.answers:
+            raise NotFound(f"there is no {what}")
+        return self.answers[what]
+
+    # --- names ----------------------------------------------------------------------------------
+
+    def seen(self, node: Node) -> Node:
+        """Count what an operation has answered, as the kernel does."""
+        node.lookups += 1
+        self._lookups[node.ino] += 1
+        return node
+
+    def node(self, path: str) -> Node:
+        """Return the node of *path* below alice's directory, each name looked up."""
+        here = self.seen(self.tree.lookup(self.table.root, ALICE.encode())[0])
+        for name in filter(None, path.split("/")):
+            here = self.seen(self.tree.lookup(here, os.fsencode(name))[0])
+        return here
+
+    def place(self, path: str) -> tuple[Node, bytes]:
+        """Return the node of the directory and the last name of *path*."""
+        above, _, name = path.rpartition("/")
+        return self.node(above), os.fsencode(name)
+
+    def path(self, path: str) -> Path:
+        """Return where *path* below alice's directory lies in the backing tree."""
+        return self.layout.managed / ALICE / path
+
+    def mkdir(self, path: str) -> Node:
+        return self.seen(self.tree.mkdir(*self.place(path), 0o755, self.caller)[0])
+
+    def rename(self, old: str, new: str, flags: int = 0) -> None:
+        self.tree.rename(*self.place(old), *self.place(new), flags)
+
+    def link(self, old: str, new: str) -> None:
+        self.seen(self.tree.link(self.node(old), *self.place(new))[0])
+
+    def unlink(self, path: str) -> None:
+        self.tree.unlink(*self.place(path))
+
+    def change(self, path: str, change: Change) -> None:
+        self.handles.setattr(self.node(path), change, None, self.caller)
+
+    def forget_all(self) -> None:
+        """The kernel lets go of everything that it was told."""
+        for ino, count in self._lookups.items():
+            self.table.forget(ino, count)
+        self._lookups.clear()
+
+    # --- files ----------------------------------------------------------------------------------
+
+    def create(self, path: str, mode: int = 0o644) -> int:
+        """Make a file and return a handle that may write."""
+        node, _, fh = self.handles.create(*self.place(path), mode, os.O_WRONLY | os.O_EXCL, self.caller)
+        self.seen(node)
+        return fh
+
+    def open(self, path: str, flags: int = os.O_RDONLY) -> int:
+        return self.handles.open(self.node(path), flags, self.caller)
+
+    def write(self, path: str, content: bytes = b"bytes") -> Node:
+        """Make a file of *content*, as cp does."""
+        fh = self.create(path)
+        self.handles.write(fh, 0, content)
+        self.close(fh)
+        return self.node(path)
+
+    def close(self, fh: int) -> None:
+        self.handles.flush(fh)
+        self.handles.release(fh)
+
+    # --- imports --------------------------------------------------------------------------------
+
+    def state(self, path: str) -> State | None:
+        stands = self.standing.state(self.node(path))
+        return stands and stands[0]
+
+    def settles(self, path: str) -> bool:
+        """Whether the clock of *path* itself runs."""
+        return self.node(path).ino in self.clocks.running
+
+    def claim(self, path: str) -> Drop | None:
+        """Let the clock of *path* go off, as the inbox does; None when it is no drop any more."""
+        return self.claim_token(self.node(path).ino)
+
+    def claim_token(self, token: int) -> Drop | None:
+        self.clocks.running.pop(token, None)
+        claimed = self.claims.claim(token)
+        if claimed is None:
+            return None
+        os.close(claimed[1])
+        return claimed[0]
+
+    def original(self, path: str) -> None:
+        """Do to the backing file of *path* what the importer process does: mark it as an original."""
+        self._originals += 1
+        name = path.rpartition("/")[2]
+        mark = Original(
+            self._originals, 17, (101,), "SHA1-160:00", Transfer.UPLOAD, "2026-11-22T12:00:00Z",
+            ALICE, "2026-11/22/12-00-00.000", name, 1,
+        )  # fmt: skip
+        self.marks.write(os.fsencode(self.path(path)), mark)
+
+    def imported(self, drop: Drop) -> None:
+        self.claims.outcome(Outcome(drop.token, State.IMPORTED))
+
+    def imports(self, path: str) -> None:
+        """Import the file *path*, claimed just now."""
+        drop = self.claim(path)
+        assert drop is not None
+        self.original(path)
+        self.imported(drop)
+
+
+@contextmanager
+def world(directory: Path, settings: config.Settings | None = None) -> Iterator[World]:
+    made = World(directory / "repository", settings)
+    try:
+        yield made
+    finally:
+        made.backing.close()
+
+
+def open_descriptors() -> set[str]:
+    return set(os.listdir("/proc/self/fd"))
