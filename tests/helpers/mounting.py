@@ -35,6 +35,7 @@ directory_settle_seconds = 0.5
 workers = 1
 """
 
+CHECKOUT = Path(__file__).parents[2]
 REPOFS = (sys.executable, "-m", "repofs")
 
 
@@ -93,7 +94,7 @@ class Drive:
                 str(self.mountpoint),
             ]
             self.daemon = subprocess.Popen(
-                [*command, *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[told]
+                [*command, *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[told], cwd=CHECKOUT
             )
         os.close(told)
         with os.fdopen(heard, "rb") as pipe:
@@ -141,11 +142,11 @@ class Drive:
 
     def check(self) -> None:
         """Nothing unexpected stands in the log, and no file stays open once its users have closed it."""
-        if self.daemon is not None:
-            pids = [self.daemon.pid, *processes.descendants(self.daemon.pid)]
-            until(lambda: not self._open_files(pids), lambda: f"closed: {self._open_files(pids)}", 10.0)
         unexpected = [line for line in self.new_log_lines() if self._complains(line)]
         assert not unexpected, "\n".join(unexpected)
+        if self.daemon is not None:
+            pids = [self.daemon.pid, *processes.descendants(self.daemon.pid)]
+            until(lambda: not self._open_files(pids), lambda: f"closed: {self._open_files(pids)}", 5.0)
 
     def _open_files(self, pids: Sequence[int]) -> list[str]:
         return [path for pid in pids if processes.alive(pid) for path in processes.open_files(pid, self.layout.managed)]
