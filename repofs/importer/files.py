@@ -10,7 +10,7 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
 from repofs.errors import ChangedWhileReading, InvalidValue
@@ -67,9 +67,9 @@ def new_ones(drop: Drop, fd: int, marks: Marks) -> Iterator[tuple[bytes, int]]:
             yield name, file
 
 
-def any_new(drop: Drop, fd: int, marks: Marks) -> bool:
-    """Whether a file of *drop* is no original yet."""
-    return any(True for _ in new_ones(drop, fd, marks))
+def named(drop: Drop, fd: int, names: Container[bytes]) -> Iterator[tuple[bytes, int]]:
+    """Yield the files of *drop* that have one of *names*."""
+    return ((name, file) for name, file in opened(drop, fd) if name in names)
 
 
 def examine(drop: Drop, fd: int, marks: Marks, algorithm: str) -> list[Examined]:

@@ -122,11 +122,12 @@ class Pipeline:
     # --- forward ---------------------------------------------------------------------------------
 
     async def _import(self, job: _Job) -> Outcome:
-        if not await self._has_new_files(job):
-            return Outcome(job.drop.token, State.IMPORTED)
         begun = await self._begin(job)
         target = await self._target(job, begun)
         examined = await self._examine(job)
+        if not examined:
+            await self._ended(job, begun, State.SETTLING, "it was imported before")
+            return Outcome(job.drop.token, State.IMPORTED)
         recognised = await self._recognise(job)
         if job.drop.policy.duplicates is Duplicates.IMPORT:
             return await self._complete(job, begun, target, examined, recognised)
@@ -139,12 +140,6 @@ class Pipeline:
             return await self._complete(job, begun, target, examined, recognised)
         finally:
             self._in_hand.remove(key)
-
-    async def _has_new_files(self, job: _Job) -> bool:
-        """Whether a file of the drop is no original yet."""
-        if job.drop.is_directory:
-            return await in_thread(files.any_new, job.drop, job.fd, self._placement.marks)
-        return files.any_new(job.drop, job.fd, self._placement.marks)  # one system call: not worth a thread
 
     async def _begin(self, job: _Job) -> Begun:
         drop, status = job.drop, os.fstat(job.fd)
@@ -211,7 +206,7 @@ class Pipeline:
                 return _finished(job.drop, begun, target, examined, recognised, ids, directory)
 
             job.placed = True
-            finished = await in_thread(self._place, job, begun, name_for, final_rows)
+            finished = await in_thread(self._place, job, begun, examined, name_for, final_rows)
             await self._syncing.do(begun.id)
             job.finished = finished
             await self._commits.write(transactions.record, finished)
@@ -222,10 +217,12 @@ class Pipeline:
         self,
         job: _Job,
         begun: Begun,
+        examined: list[Examined],
         name_for: Callable[[int], bytes],
         final_rows: Callable[[bytes], FinishedImport],
     ) -> FinishedImport:
-        directory = self._placement.put(job.drop, job.fd, begun.id, job.log.text(), name_for)
+        staged = files.named(job.drop, job.fd, {file.name for file in examined})
+        directory = self._placement.put(job.drop, staged, begun.id, job.log.text(), name_for)
         finished = final_rows(directory)
         self._placement.mark(job.drop, job.fd, finished)
         return finished

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from repofs.catalog.filesets import FinishedImport
 from repofs.importer import files
@@ -22,13 +22,19 @@ class Placement:
         self._layout = layout
         self._failure_logs = FailureLogs(layout)
 
-    def put(self, drop: Drop, fd: int, importing: ImportId, log: str, name_for: Callable[[int], bytes]) -> bytes:
-        """Link the new files of *drop* into an import directory, its log beside it; return its name.
+    def put(
+        self,
+        drop: Drop,
+        new: Iterable[tuple[bytes, int]],
+        importing: ImportId,
+        log: str,
+        name_for: Callable[[int], bytes],
+    ) -> bytes:
+        """Link the *new* files of *drop* (name, descriptor) into an import directory, its log beside it.
 
-        It is durable after `sync`.
+        Returns its name. It is durable after `sync`.
         """
-        staged = (StagedFile(file, name) for name, file in files.new_ones(drop, fd, self.marks))
-        import_directory.stage(self._layout, importing, staged)
+        import_directory.stage(self._layout, importing, (StagedFile(file, name) for name, file in new))
         import_directory.write_log(self._layout, importing, log)
         return import_directory.publish(self._layout, importing, drop.user_directory, name_for, durable=False)
 
@@ -36,22 +42,21 @@ class Placement:
         """Write on each file of the import what original it is."""
         entries = {entry.name: entry for entry in finished.entries}
         images = tuple(int(image) for image, _ in finished.images)
-        for name, file in files.opened(drop, fd):
-            if name in entries:
-                mark = Original(
-                    original=entries[name].original_id,
-                    fileset=finished.fileset_id,
-                    images=images,
-                    checksum=entries[name].checksum,
-                    transfer=finished.transfer,
-                    imported=finished.imported,
-                    user_directory=os.fsdecode(finished.user_directory),
-                    import_directory=os.fsdecode(finished.import_directory),
-                    name=os.fsdecode(name),
-                    importing=finished.import_id,
-                    note=finished.note,
-                )
-                self.marks.write(file, mark)
+        for name, file in files.named(drop, fd, entries):
+            mark = Original(
+                original=entries[name].original_id,
+                fileset=finished.fileset_id,
+                images=images,
+                checksum=entries[name].checksum,
+                transfer=finished.transfer,
+                imported=finished.imported,
+                user_directory=os.fsdecode(finished.user_directory),
+                import_directory=os.fsdecode(finished.import_directory),
+                name=os.fsdecode(name),
+                importing=finished.import_id,
+                note=finished.note,
+            )
+            self.marks.write(file, mark)
 
     def sync(self) -> None:
         """Make all that was put and marked durable."""
