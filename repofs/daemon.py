@@ -22,7 +22,7 @@ import structlog
 import trio
 
 from repofs import config
-from repofs.errors import Busy
+from repofs.errors import Busy, RepofsError
 from repofs.fuse import mount
 from repofs.fuse.operations import Operations
 from repofs.importer.inbox import Inbox
@@ -56,9 +56,23 @@ def run(repository: Path, mountpoint: Path, options: Sequence[str], ready: Calla
     _raise_descriptor_limit()
     with _only_daemon(layout, mountpoint), _rooms(layout, settings) as rooms:
         with mount.mounted(rooms.operations, layout.root, mountpoint, options):
-            trio.run(_serve, rooms, ready)
+            _run(rooms, ready)
     log.info("unmounted", mountpoint=str(mountpoint))
     return 0
+
+
+def _run(rooms: _Rooms, ready: Callable[[], None]) -> None:
+    try:
+        trio.run(_serve, rooms, ready)
+    except ExceptionGroup as group:  # the nursery wraps even the one sentence that a person should read
+        causes = group.subgroup(RepofsError)
+        if causes is None or len(causes.exceptions) < len(group.exceptions):
+            raise
+        raise _innermost(causes) from group
+
+
+def _innermost(error: BaseException) -> BaseException:
+    return _innermost(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
 @dataclass(frozen=True, slots=True)
