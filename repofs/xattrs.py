@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from enum import Enum
 
 from repofs.errors import InvalidValue
@@ -73,7 +74,7 @@ def decode_target(value: bytes) -> str:
     kind, _, rest = text.partition(":")
     if kind not in ("Project", "Dataset") or not rest or rest == "name:":
         raise InvalidValue(f"target={text!r}: write Dataset:12, Dataset:name:X, Project:3 or Project:name:X")
-    if not rest.startswith("name:") and not (rest.isascii() and rest.isdigit() and int(rest) > 0):
+    if not rest.startswith("name:") and re.fullmatch("[1-9][0-9]{0,17}", rest) is None:
         raise InvalidValue(f"target={text!r}: {rest!r} is neither a number above 0 nor name:X")
     return text
 
@@ -89,7 +90,7 @@ def decode_policy(value: bytes, default: Policy) -> Policy:
 
     try:
         raw = json.loads(_text(value), object_pairs_hook=unique)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # not JSON, a number of 5,000 digits, nested without end
         raise InvalidValue(f"policy: not JSON: {error}") from error
     if not isinstance(raw, dict):
         raise InvalidValue('policy: write a JSON object, for example {"settle_seconds": 60}')
@@ -126,6 +127,6 @@ def _exclude(value: object) -> tuple[str, ...]:
 def _marker(value: object) -> str | None:
     if value is None:
         return None
-    if not isinstance(value, str) or not value or "/" in value or "\0" in value:
+    if not isinstance(value, str) or not re.fullmatch(r"[^/\0\ud800-\udfff]+", value):
         raise InvalidValue(f"policy: marker = {value!r}: the name of a file, for example done.txt, or null")
     return value

@@ -194,8 +194,9 @@ class Operations(pyfuse3.Operations):
 
     async def readdir(self, fh: pyfuse3.FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         self._backing.trim()
-        directory, names = self._directories.entries(fh, start_id)
-        for next_id, name in enumerate(names[start_id:], start_id + 1):
+        directory, names = await self._directories.entries(fh, start_id)
+        for number in range(start_id, len(names)):  # no slice: the kernel asks for a few dozen names at a time
+            name, next_id = names[number], number + 1
             try:
                 node, status = self._tree.lookup(directory, name)
             except FileNotFoundError:

@@ -12,8 +12,10 @@ from collections import OrderedDict
 from pathlib import Path
 
 from repofs.namespace.nodes import InodeTable, Node
+from repofs.threads import in_thread
 
 _MOST_DESCRIPTORS = 1024
+_LARGE_DIRECTORY = 1 << 19  # bytes: from about 10,000 names on, some 10 ms
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
 
@@ -25,6 +27,15 @@ def renameat2(from_fd: int, name: bytes, to_fd: int, new_name: bytes, flags: int
     if _libc.renameat2(from_fd, name, to_fd, new_name, ctypes.c_uint(flags)) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+
+
+def _list(fd: int) -> list[bytes]:
+    return [os.fsencode(name) for name in os.listdir(fd)]
+
+
+async def names_in(fd: int) -> list[bytes]:
+    """Return the names in the directory of *fd*; of a large one without holding up the loop."""
+    return await in_thread(_list, fd) if os.fstat(fd).st_size > _LARGE_DIRECTORY else _list(fd)
 
 
 class Backing:

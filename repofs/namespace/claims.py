@@ -47,7 +47,7 @@ class Claims:
         for node in unit.below():
             node.mark = UNKNOWN  # what the importer's recovery has made of it after a crash
         if not self._is_drop(unit):
-            activity.settling = False
+            activity.settling, activity.word = False, None
             if unit.is_file:
                 self._drops.touched(unit)  # what it is by now has another clock, or none
             return None

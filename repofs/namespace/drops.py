@@ -258,7 +258,7 @@ class Drops:
             self.clocks.gone(unit.ino)
 
     def _rest(self, node: Node) -> None:
-        """Let go of what is kept in memory when nothing goes on; the log of a drop that waits is kept for its import."""
+        """Let go of what is kept in memory when nothing goes on; but the log of a drop that waits is kept."""
         activity = node.activity
         if activity is None or activity.writers or activity.settling or node.ino in self._standing.sealed:
             return
@@ -276,12 +276,17 @@ class Drops:
         mark = self._standing.mark(node)
         if isinstance(mark, Original) or self._standing.seal(node) is not None:
             return
+        if command is ImportCommand.RETRY:
+            if not isinstance(mark, Refused) or mark.state is State.INCOMPLETE:
+                return
+            command = ImportCommand.NOW
+        if unit is not node and unit.activity is not None and unit.activity.word is command:
+            return  # said already, of another file of the same drop
         if self.written(unit):
             raise Busy("it is still open for writing: it will be imported when it is closed")
-        refused = isinstance(mark, Refused) and mark.state is not State.INCOMPLETE
         if command is ImportCommand.CANCEL:
             self._cancel(unit, uid)
-        elif command is ImportCommand.NOW or refused:
+        else:
             self._now(node, unit, uid)
 
     def _now(self, node: Node, unit: Node, uid: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-from collections import OrderedDict
+import os
 from collections.abc import Awaitable, Callable
 
 from repofs import access, xattrs
@@ -17,7 +17,7 @@ from repofs.namespace.survey import Survey
 from repofs.namespace.tree import Caller
 from repofs.xattrs import KINDS, Kind
 
-_MOST_REASONS = 1000
+_REASON_CHARACTERS = 1000  # a refused value may be 64 KiB long
 
 
 class Facts:
@@ -29,7 +29,6 @@ class Facts:
         self._drops = drops
         self._survey = survey
         self._ask = ask
-        self._reasons: OrderedDict[int, str] = OrderedDict()  # why the last setxattr on an inode was refused
         self._of_original: dict[str, Callable[[Original], str | None]] = {
             "fileset": lambda original: f"Fileset:{original.fileset}",
             "images": lambda original: ",".join(f"Image:{image}" for image in original.images) or None,
@@ -53,15 +52,15 @@ class Facts:
             return self._standing.setting(node, name.encode()) if node.is_directory else None
         if name == "error":
             error = self._error(node)
-            return None if error is None else error.encode()
+            return None if error is None else os.fsencode(error)
         if name == "status":
-            return await self._report(node)
+            return (await self._survey.report(node, caller.uid)).json()
         if name == "state" and node.is_directory:
             return (await self._survey.report(node)).summary().encode()
         if name == "metadata":
             return await self._metadata(node)
         fact = self._fact(node, name)
-        return None if fact is None else fact.encode()
+        return None if fact is None else os.fsencode(fact)
 
     def listed(self, node: Node) -> list[bytes]:
         """Return the full names of the facts and settings that *node* has."""
@@ -89,15 +88,8 @@ class Facts:
 
     def _error(self, node: Node) -> str | None:
         """Return why the last attribute set here was refused, else what is wrong with the file, or None."""
-        reason = self._reasons.get(node.ino)
-        stands = None if reason else self._standing.state(node)
-        return reason or (stands[1] if stands else None)
-
-    async def _report(self, node: Node) -> bytes:
-        report = await self._survey.report(node)
-        return json.dumps(
-            {"counts": report.counts, "bytes": report.sizes, "problems": report.problems, "more": report.more}
-        ).encode()
+        stands = None if node.refusal else self._standing.state(node)
+        return node.refusal or (stands[1] if stands else None)
 
     async def _metadata(self, node: Node) -> bytes | None:
         mark = self._standing.mark(node)
@@ -126,12 +118,10 @@ class Facts:
             await self._carry_out(node, name, value, caller)
         except RepofsError as error:
             raise self._refusal(node, error) from error
-        self._reasons.pop(node.ino, None)
+        node.refusal = None
 
     def _refusal(self, node: Node, error: RepofsError) -> RepofsError:
-        self._reasons[node.ino] = error.message
-        if len(self._reasons) > _MOST_REASONS:
-            self._reasons.popitem(last=False)
+        node.refusal = error.message[:_REASON_CHARACTERS]
         return error
 
     async def _carry_out(self, node: Node, name: str, value: bytes, caller: Caller) -> None:

@@ -8,6 +8,7 @@ import stat
 from dataclasses import dataclass
 
 from repofs.errors import NotPermitted
+from repofs.namespace.backing import names_in
 from repofs.namespace.drops import Drops
 from repofs.namespace.names import Names
 from repofs.namespace.nodes import Node
@@ -190,11 +191,11 @@ class Directories:
         node.hold(fd)
         return fd
 
-    def entries(self, fh: int, start: int) -> tuple[Node, list[bytes]]:
+    async def entries(self, fh: int, start: int) -> tuple[Node, list[bytes]]:
         """Return the directory and its names, . and .. first; read anew when *start* is 0 (rewinddir)."""
         listing = self._open[fh]
         if listing.names is None or start == 0:
-            names = map(os.fsencode, os.listdir(fh))  # none of a directory that has been removed
+            names = await names_in(fh)  # none of a directory that has been removed
             listing.names = [b".", b"..", *(name for name in names if not self._names.hidden(listing.node, name))]
         return listing.node, listing.names
 

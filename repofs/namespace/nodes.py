@@ -49,6 +49,7 @@ class Node:
         "lookups",
         "mark",
         "names",
+        "refusal",
         "removed",
         "users",
     )
@@ -65,6 +66,7 @@ class Node:
         self.handles: set[int] | None = None  # descriptors of open files and directories
         self.activity: Activity | None = None  # set while something of a drop's life is known
         self.mark: Mark | _Unknown | None = UNKNOWN  # as on the backing inode, once it was read
+        self.refusal: str | None = None  # why the last attribute set on it was refused
         self.removed = False  # no name and no handle is left: the backing inode number may be given again
 
     @property

@@ -13,6 +13,7 @@ from repofs.lifecycle import State
 from repofs.model import Original, Outcome, Refused
 from repofs.namespace.backing import RENAME_EXCHANGE
 from repofs.namespace.tree import Change
+from repofs.xattrs import ImportCommand
 from tests.helpers.namespace import World
 
 
@@ -263,11 +264,10 @@ def test_the_window_of_an_import_is_told_to_the_kernel(w: World) -> None:
     assert {w.node(path).ino for path in ("a.zarr/0", "", "2026-11", "2026-11/22")} <= w.kernel.told
 
 
-def test_an_ordinary_users_drop_that_its_mode_shuts_out_is_claimed(as_nobody: Callable[..., None]) -> None:
-    def body(w: World) -> None:
-        w.write("scan.tif")
-        w.change("scan.tif", Change(mode=0o000))
-        assert w.claim("scan.tif") is not None
-        assert stat.S_IMODE(w.path("scan.tif").stat().st_mode) == 0
-
-    as_nobody(body)
+def test_a_word_to_import_a_temporary_name_holds_when_its_import_is_tried_again(w: World) -> None:
+    node = w.write(".scan.tif")
+    w.drops.command(node, ImportCommand.NOW, 0)
+    drop = w.claim(".scan.tif")
+    assert drop is not None
+    w.claims.outcome(Outcome(drop.token, State.SETTLING))
+    assert w.claim(".scan.tif") is not None

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+import trio
 
 from repofs import config
 from repofs.lifecycle import State
@@ -18,7 +19,6 @@ from tests.helpers.namespace import ALICE, World, world
 
 def rescan(w: World) -> None:
     """Let the survey work off what it was asked to look at again."""
-    import trio
 
     async def all_asked() -> None:
         while w.drops.rescans.statistics().current_buffer_used:
@@ -313,8 +313,6 @@ def test_a_restart_finds_what_was_closed_and_nothing_else(tmp_path: Path) -> Non
         before.imports("done.tif")
         os.close(fh)
     with world(tmp_path) as after:
-        import trio
-
         trio.run(after.survey.scan, after.table.root)
         assert set(after.clocks.running) == {after.node("closed.tif").ino}
         assert after.state("half.tif") is State.INCOMPLETE
