@@ -9,11 +9,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import functools
-import logging
 import os
 import resource
 import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +19,7 @@ from pathlib import Path
 import structlog
 import trio
 
-from repofs import config
+from repofs import config, logs
 from repofs.errors import Busy, RepofsError
 from repofs.fuse import mount
 from repofs.fuse.operations import Operations
@@ -51,7 +49,7 @@ def run(repository: Path, mountpoint: Path, options: Sequence[str], ready: Calla
     """
     layout = Layout.open(repository.resolve())
     settings = config.load(layout.root)
-    _configure_log(settings.log.level)
+    logs.configure(settings.log.level)
     os.umask(0)  # modes come with the requests, umask applied
     _raise_descriptor_limit()
     with _only_daemon(layout, mountpoint), _rooms(layout, settings) as rooms:
@@ -152,17 +150,3 @@ def _raise_descriptor_limit() -> None:
     """Every open file of every user is a descriptor here."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def _configure_log(level: str) -> None:
-    """One JSON object a line on standard error."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )

@@ -37,7 +37,9 @@ def mounted(
     try:
         pyfuse3.init(operations, str(mountpoint), _options(repository, options))
     except RuntimeError as error:  # libfuse has written its own words to the log
-        raise RepofsError(f"{mountpoint} cannot be mounted: {error}; the daemon's log tells more, just before this") from error
+        raise RepofsError(
+            f"{mountpoint} cannot be mounted: {error}; the daemon's log tells more, just before this"
+        ) from error
     try:
         yield
     finally:
