@@ -85,7 +85,7 @@ def containing(path: Path) -> Mount | None:
 def is_dead(mountpoint: Path) -> bool:
     """Return whether *mountpoint* answers "Transport endpoint is not connected": its daemon was killed."""
     try:
-        os.stat(mountpoint)
+        os.statvfs(mountpoint)  # stat(2) is answered from the kernel's cache for as long as attributes are kept
     except OSError as error:
         return error.errno in DEAD
     return False
