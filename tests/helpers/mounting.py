@@ -229,10 +229,10 @@ def tell(path: Path, command: str) -> None:
 
 
 @contextlib.contextmanager
-def mounted(settings: str = QUICK, command: Sequence[str] = REPOFS) -> Iterator[Drive]:
-    """Make a repository and mount it for the time of the context; what must be so at its end is checked."""
-    with scratch() as place:
-        drive = Drive(place, settings)
+def mounted(settings: str = QUICK, command: Sequence[str] = REPOFS, *, place: Path | None = None) -> Iterator[Drive]:
+    """Make a repository in *place* and mount it for the time of the context; what must be so at its end is checked."""
+    with scratch() if place is None else contextlib.nullcontext(place) as there:
+        drive = Drive(there, settings)
         try:
             drive.start(command)
             yield drive

@@ -388,6 +388,7 @@ def test_an_excluded_name_is_left_alone(drive: Drive, folder: Path) -> None:
     drive.wait_imported(drop(ALICE, folder / "scan.bin"))
     assert fact(left, "state") == "incomplete"
     assert "excluded" in str(fact(left, "error"))
+    assert fact(folder, "state") == "imported: 1 imported"
 
 
 def test_a_marker_file_ends_the_waiting(drive: Drive, folder: Path) -> None:
