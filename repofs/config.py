@@ -40,9 +40,9 @@ class Drops(_Section):
     table_formats: tuple[str, ...] = (".tiledb",)  # directories that are never imported
     temporary_names: tuple[str, ...] = (
         ".*", "*.part", "*.partial", "*.filepart", "*.crdownload", "*.download", "*.tmp", "*.temp",
-        "*.swp", "*.swx", "*~", "#*#", "~$*", "4913", "Thumbs.db", "desktop.ini",
+        "*.swp", "*.swx", "*~", "#*#", "~$*", "4913",
     )  # fmt: skip
-    exclude: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = (".DS_Store", "._*", ".directory", "Thumbs.db", "desktop.ini")  # what desktops leave
     duplicates: Duplicates = Duplicates.IMPORT
 
 

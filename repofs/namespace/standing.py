@@ -71,14 +71,19 @@ class Standing:
             return None
         if word is ImportCommand.CANCEL:
             return State.INCOMPLETE, CANCELLED
-        name, policy = unit.names[0][1], self.policy(unit)
-        if self.names.temporary(name):
-            return State.INCOMPLETE, f"a temporary name: imported once it is renamed, {_TOLD}"
-        if self.names.excluded(name, policy.exclude) or name == os.fsencode(policy.marker or ""):
+        if self.left_alone(unit):
             return State.INCOMPLETE, f"excluded by its name: imported only once it is renamed, {_TOLD}"
-        if policy.marker is not None and not self._has_marker(unit, policy.marker):
-            return State.SETTLING, f"waits until a file {policy.marker} is closed beside it, {_TOLD}"
+        if self.names.temporary(unit.names[0][1]):
+            return State.INCOMPLETE, f"a temporary name: imported once it is renamed, {_TOLD}"
+        marker = self.policy(unit).marker
+        if marker is not None and not self._has_marker(unit, marker):
+            return State.SETTLING, f"waits until a file {marker} is closed beside it, {_TOLD}"
         return None
+
+    def left_alone(self, unit: Node) -> bool:
+        """Whether *unit* is not meant to be imported, by its name: what desktops leave behind, a marker file."""
+        name, policy = unit.names[0][1], self.policy(unit)
+        return self.names.excluded(name, policy.exclude) or name == os.fsencode(policy.marker or "")
 
     def _has_marker(self, unit: Node, marker: str) -> bool:
         """Whether the file that ends a directory stands in the directory *unit*, or beside the file *unit*."""
@@ -161,9 +166,24 @@ class Standing:
 
     def setting(self, directory: Node, name: bytes) -> bytes | None:
         """Return a ``user.repofs.*`` setting as it stands on *directory*, or None."""
+        if directory.settings is None:
+            directory.settings = {}
+        if name not in directory.settings:
+            directory.settings[name] = self._read_setting(directory, name)
+        return directory.settings[name]
+
+    def _read_setting(self, directory: Node, name: bytes) -> bytes | None:
         try:
             return self.backing.attribute(directory, xattrs.PREFIX + name)
         except OSError as error:
             if error.errno in _NO_ATTRIBUTE:
                 return None
             raise
+
+    def set_setting(self, directory: Node, name: bytes, value: bytes | None) -> None:
+        """Put a setting on *directory*, or take it away; ENODATA when there is none to take away."""
+        directory.settings = None
+        if value is None:
+            self.backing.remove_attribute(directory, xattrs.PREFIX + name)
+        else:
+            self.backing.set_attribute(directory, xattrs.PREFIX + name, value)

@@ -97,7 +97,7 @@ class Survey:
 
         def add(node: Node) -> None:
             stands = None if node.ino in seen else self._standing.state(node)
-            if stands is None:
+            if stands is None or (stands[0] is State.INCOMPLETE and self._left_alone(node)):
                 return
             seen.add(node.ino)
             status = self._backing.status(node)
@@ -111,6 +111,10 @@ class Survey:
 
         await self._visit(top, add)
         return report
+
+    def _left_alone(self, node: Node) -> bool:
+        unit = self._standing.names.unit(node)
+        return unit is not None and self._standing.left_alone(unit)
 
     async def scan(self, top: Node) -> None:
         """Give a clock to every drop at and below *top* that is closed and has none."""

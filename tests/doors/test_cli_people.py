@@ -56,7 +56,7 @@ def test_config_says_where_each_value_comes_from(repository: Path) -> None:
     told = {one["key"]: one for one in repofs("-C", repository, "config", "--json").json}
     assert set(told) == set(config.known_keys())
     assert told["drops.settle_seconds"] == {"key": "drops.settle_seconds", "value": 9.0, "from": "settings.toml"}
-    assert told["drops.exclude"] == {"key": "drops.exclude", "value": [], "from": "default"}
+    assert told["drops.duplicates"] == {"key": "drops.duplicates", "value": "import", "from": "default"}
     assert "drops.settle_seconds" in repofs("-C", repository, "config").out
 
 
