@@ -89,6 +89,8 @@ class Claims:
         unit = self._standing.sealed.pop(outcome.token, None)
         if unit is None or unit.activity is None:
             return  # removed meanwhile
+        if outcome.import_directory is not None:  # while the unit still knows where it is
+            self._import_directory_made(unit, outcome.import_directory)
         again = outcome.state is State.SETTLING
         retimed, unit.activity.retimed = unit.activity.retimed, False
         for node in list(unit.below()):
@@ -101,8 +103,6 @@ class Claims:
                 self._backing.table.release(node)
         if again:
             unit.activity.settling = True  # the inbox starts its clock again by itself
-        elif outcome.import_directory is not None:
-            self._import_directory_made(unit, outcome.import_directory)
 
     def _renew(self, node: Node) -> None:
         """The times of *node* were set while it was sealed, its bytes were not changed: its mark holds for them."""
