@@ -19,7 +19,7 @@ from repofs.cli import user_directories
 from repofs.config import load
 from repofs.model import PermissionLevel
 from repofs.repository.layout import Layout
-from tests.helpers import processes
+from tests.helpers import agreement, processes
 from tests.helpers.people import ALICE, BOB, CAROL, ELSEWHERE, LAB, Person
 from tests.helpers.waiting import until
 
@@ -101,6 +101,7 @@ class Drive:
             answer = pipe.read()
         if answer != b"ready":
             self.daemon.wait()
+            self.daemon = None
             raise AssertionError(f"the daemon said {answer!r}:\n{self.log.read_text()}")
 
     @property
@@ -240,6 +241,7 @@ def mounted(settings: str = QUICK, command: Sequence[str] = REPOFS, *, place: Pa
                 drive.check()
                 drive.stop()
             drive.check()
+            assert not (found := agreement.disagreements(drive)), "\n".join(found)
         finally:
             drive.clean_up()
 
