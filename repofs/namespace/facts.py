@@ -139,7 +139,9 @@ class Facts:
         self._backing.set_attribute(node, xattrs.PREFIX + name.encode(), value)
 
     def remove(self, node: Node, name: str) -> None:
-        """Take a setting away; facts and commands have nothing to take away."""
+        """Take a setting away. A fact stays, without a complaint: rsync -X takes away what its source does not have."""
+        if KINDS.get(name) is Kind.FACT:
+            return
         if KINDS.get(name) is not Kind.SETTING or not node.is_directory:
             raise OSError(errno.ENODATA, "no such attribute")
         self._backing.remove_attribute(node, xattrs.PREFIX + name.encode())
