@@ -85,8 +85,10 @@ class Person:
 
 def _pickled(error: BaseException) -> bytes:
     try:
-        return pickle.dumps((False, error))
-    except Exception:  # noqa: BLE001 - whatever an exception of a foreign library holds
+        told = pickle.dumps((False, error))
+        pickle.loads(told)
+        return told
+    except Exception:  # noqa: BLE001 - whatever an exception of a library holds
         return pickle.dumps((False, AssertionError(traceback.format_exc())))
 
 
