@@ -136,7 +136,7 @@ class Facts:
             xattrs.decode_policy(value, self._standing.policy(node))
         else:
             xattrs.decode_target(value)
-        self._backing.set_attribute(node, xattrs.PREFIX + name.encode(), value)
+        self._standing.set_setting(node, name.encode(), value)
 
     def remove(self, node: Node, name: str) -> None:
         """Take a setting away. A fact stays, without a complaint: rsync -X takes away what its source does not have."""
@@ -144,4 +144,4 @@ class Facts:
             return
         if KINDS.get(name) is not Kind.SETTING or not node.is_directory:
             raise OSError(errno.ENODATA, "no such attribute")
-        self._backing.remove_attribute(node, xattrs.PREFIX + name.encode())
+        self._standing.set_setting(node, name.encode(), None)

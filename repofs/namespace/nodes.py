@@ -51,6 +51,7 @@ class Node:
         "names",
         "refusal",
         "removed",
+        "settings",
         "users",
     )
 
@@ -67,6 +68,7 @@ class Node:
         self.activity: Activity | None = None  # set while something of a drop's life is known
         self.mark: Mark | _Unknown | None = UNKNOWN  # as on the backing inode, once it was read
         self.refusal: str | None = None  # why the last attribute set on it was refused
+        self.settings: dict[bytes, bytes | None] | None = None  # of directories, once they were read
         self.removed = False  # no name and no handle is left: the backing inode number may be given again
 
     @property

@@ -45,30 +45,40 @@ def _process_of(task: int) -> int:
     return task
 
 
-def _stat(task: int) -> tuple[str, list[bytes]] | None:
-    """Return (command, fields from the third on) of /proc/TASK/stat, or None when the task has gone."""
+def _read(task: int, file: str) -> bytes:
+    """Return what /proc says of *task*, or b"" when it has gone."""
     try:
-        with open(f"/proc/{task}/stat", "rb", buffering=0) as file:
-            text = file.read(4096)
+        fd = os.open(f"/proc/{task}/{file}", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return None
-    start, end = text.index(b"("), text.rindex(b")")
-    return text[start + 1 : end].decode(errors="replace"), text[end + 2 :].split()
+        return b""
+    try:
+        return os.read(fd, 4096)
+    except ProcessLookupError:
+        return b""
+    finally:
+        os.close(fd)
 
 
 def killed_by(opener: Opener) -> str | None:
     """Return the name of the signal that is ending *opener*, or None when it lives on or ended by itself."""
     for task in dict.fromkeys((opener.task, opener.process)):
-        found = _stat(task)
-        if found is not None:
-            fields = found[1]
+        text = _read(task, "stat")
+        if text:
+            fields = text[text.rindex(b")") + 2 :].split()
             flags, exit_code = int(fields[9 - 3]), int(fields[52 - 3])
             number = exit_code & 0x7F
-            return signal.Signals(number).name if flags & _PF_EXITING and number else None
+            return _name(number) if flags & _PF_EXITING and number else None
     return None
 
 
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # most real-time signals have none
+        return f"signal {number}"
+
+
 def command(opener: Opener) -> str:
-    """Return the command's name of *opener* for the log: "cp", or "pid 1234" when it has gone."""
-    found = _stat(opener.task)
-    return f"{found[0]} (pid {opener.process})" if found else f"pid {opener.process}"
+    """Return the command's name of *opener* for the log: "cp (pid 1234)", or "pid 1234" when it has gone."""
+    name = _read(opener.task, "comm").rstrip(b"\n").decode(errors="replace")
+    return f"{name} (pid {opener.process})" if name else f"pid {opener.process}"

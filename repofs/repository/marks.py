@@ -34,6 +34,7 @@ _NAMES = {kind: name for name, kind in _KINDS.items()}
 _SIGNATURE_BYTES = 16
 _SENTENCE_CHARACTERS = 1000  # the attributes of an inode share 4 KiB on ext4; the log has the whole story
 
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _log = structlog.get_logger(__name__)
 
 
@@ -113,8 +114,7 @@ def _encode(mark: Mark) -> bytes:
         fields["images"] = _ranges(mark.images)
         fields["note"] = mark.note and _sentence(mark.note)
     # Not msgspec: names that are no UTF-8 are str with lone surrogates here, and must come back as they were.
-    text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
-    return _NAMES[type(mark)] + b" " + text.encode("utf-8", "surrogateescape")
+    return _NAMES[type(mark)] + b" " + _to_json(fields).encode("utf-8", "surrogateescape")
 
 
 def _decode(body: bytes) -> Mark:
