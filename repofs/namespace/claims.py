@@ -9,6 +9,8 @@ import os
 from dataclasses import replace
 from typing import Protocol
 
+import structlog
+
 from repofs.lifecycle import State
 from repofs.model import Closed, Drop, Outcome, Refused
 from repofs.namespace.activity import Activity
@@ -18,6 +20,8 @@ from repofs.namespace.standing import Standing
 from repofs.repository.marks import despite_mode
 
 _READ = os.O_RDONLY | (os.O_NOATIME if os.geteuid() == 0 else 0)
+
+log = structlog.get_logger()
 
 
 class Kernel(Protocol):
@@ -106,9 +110,12 @@ class Claims:
 
     def _renew(self, node: Node) -> None:
         """The times of *node* were set while it was sealed, its bytes were not changed: its mark holds for them."""
-        mark, status = self._standing.marks.read(self._backing.target(node)), self._backing.status(node)
-        if isinstance(mark, (Closed, Refused)) and mark.size == status.st_size:
-            self._standing.marks.write(self._backing.target(node), replace(mark, mtime_ns=status.st_mtime_ns))
+        try:
+            mark, status = self._standing.marks.read(self._backing.target(node)), self._backing.status(node)
+            if isinstance(mark, (Closed, Refused)) and mark.size == status.st_size:
+                self._standing.marks.write(self._backing.target(node), replace(mark, mtime_ns=status.st_mtime_ns))
+        except OSError as error:  # removed meanwhile, or a full disk: without a mark it is incomplete
+            log.warning("a mark cannot be renewed", inode=node.ino, error=str(error))
 
     def _import_directory_made(self, unit: Node, path: bytes) -> None:
         """The directories down to a new import directory have other times and link counts by now."""

@@ -271,3 +271,26 @@ def test_a_word_to_import_a_temporary_name_holds_when_its_import_is_tried_again(
     assert drop is not None
     w.claims.outcome(Outcome(drop.token, State.SETTLING))
     assert w.claim(".scan.tif") is not None
+
+
+def test_an_outcome_is_taken_in_even_if_a_mark_cannot_be_renewed(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    w.mkdir("a.zarr")
+    w.write("a.zarr/0")
+    w.write("a.zarr/1")
+    drop = w.claim("a.zarr")
+    assert drop is not None
+    w.change("a.zarr/0", Change(mtime_ns=1))
+    w.path("a.zarr/1").unlink()  # behind the mount's back
+    w.claims.outcome(Outcome(drop.token, State.SETTLING))
+    assert w.state("a.zarr/0") is State.SETTLING
+
+
+def test_where_an_import_went_is_told_also_when_the_kernel_has_forgotten_its_drop(w: World) -> None:
+    w.path("2026-11/22/21-15-03.123").mkdir(parents=True)
+    w.write("scan.tif")
+    drop = w.claim("scan.tif")
+    assert drop is not None
+    w.forget_all()
+    w.claims.outcome(Outcome(drop.token, State.IMPORTED, None, 17, b"2026-11/22/21-15-03.123"))
+    assert w.path("2026-11/22").stat().st_ino in w.kernel.told
+    assert len(w.table) == 1
