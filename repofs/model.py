@@ -97,7 +97,7 @@ class Event:
     text: str
 
     def __str__(self) -> str:
-        when = datetime.fromtimestamp(self.time_ns / 1e9, UTC)
+        when = datetime.fromtimestamp(self.time_ns // 1_000_000_000, UTC)  # whole: a float rounds up
         return f"{when:%Y-%m-%dT%H:%M:%S}.{self.time_ns // 1_000_000 % 1000:03d}Z {self.text}"
 
 

@@ -1,0 +1,56 @@
+"""The settings file: all defaults, or a sentence that names key, value and what is allowed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from repofs import config
+from repofs.errors import SettingsError
+
+
+def write(directory: Path, text: str | bytes) -> Path:
+    (directory / config.SETTINGS_FILE).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return directory
+
+
+def test_without_a_file_all_is_default(tmp_path: Path) -> None:
+    assert config.load(tmp_path) == config.Settings()
+    assert {source for _, _, source in config.explain(config.load(tmp_path))} == {"default"}
+
+
+def test_what_is_set_holds_and_says_where_it_comes_from(tmp_path: Path) -> None:
+    settings = config.load(write(tmp_path, "[drops]\nsettle_seconds = 0.5\nexclude = ['*.log']\n"))
+    assert settings.drops.settle_seconds == 0.5 and settings.drops.exclude == ("*.log",)
+    said = {key: (value, source) for key, value, source in config.explain(settings)}
+    assert said["drops.settle_seconds"] == (0.5, "settings.toml")
+    assert said["drops.duplicates"][1] == "default"
+    assert set(said) == set(config.known_keys())
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[drops]\nsetle_seconds = 3\n", ["drops.setle_seconds", "drops.settle_seconds"]),
+        ("[drop]\nsettle_seconds = 3\n", ["drop ", "drops.settle_seconds"]),
+        ("[drops]\nsettle_seconds = 0\n", ["drops.settle_seconds", "0", "greater than or equal to 0.1"]),
+        ("[drops]\nsettle_seconds = nan\n", ["drops.settle_seconds", "nan"]),
+        ("[drops]\nsettle_seconds = 'soon'\n", ["drops.settle_seconds", "'soon'"]),
+        ("[drops]\nduplicates = 'keep'\n", ["drops.duplicates", "'keep'", "'import'", "'refuse'"]),
+        ("[imports]\nchecksum_algorithm = 'SHA1'\n", ["imports.checksum_algorithm", "'SHA1'", "'SHA1-160'"]),
+        ("[imports]\nparallel = 0\n", ["imports.parallel", "0"]),
+        ("drops = 3\n", ["drops", "3"]),
+        ("[drops\n", ["is not TOML"]),
+        (b"\xff\xfe", ["is not TOML"]),
+    ],
+)
+def test_a_wrong_file_is_refused_by_key_and_value(tmp_path: Path, text: str | bytes, named: list[str]) -> None:
+    with pytest.raises(SettingsError) as caught:
+        config.load(write(tmp_path, text))
+    assert all(word in str(caught.value) for word in [config.SETTINGS_FILE, *named]), str(caught.value)
+
+
+def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"parallel.*workers|workers.*parallel"):
+        config.load(write(tmp_path, "[imports]\nparallel = 0\n[readers]\nworkers = 0\n"))
