@@ -171,9 +171,19 @@ def test_a_forked_child_that_ends_is_not_a_close(drive: Drive, folder: Path, end
 def test_a_child_may_close_what_its_parent_opened(drive: Drive, folder: Path) -> None:
     """As a shell's redirection does: the opener ends well, the writer goes on alone."""
     path = folder / "inherited.bin"
-    ALICE.run("sh", "-c", '(sleep 0.1; echo late) > "$0" & exit 0', path)
+
+    def open_and_leave() -> None:
+        fd = os.open(path, os.O_CREAT | os.O_WRONLY)
+        parent_ends, alive = os.pipe()
+        if os.fork() == 0:
+            os.close(alive)
+            os.read(parent_ends, 1)
+            os.write(fd, b"late")
+            os._exit(0)
+
+    ALICE.do(open_and_leave)
     drive.wait_imported(path)
-    assert drive.original_of(path).read_bytes() == b"late\n"
+    assert drive.original_of(path).read_bytes() == b"late"
 
 
 def test_a_thread_may_open_what_another_closes(drive: Drive, folder: Path) -> None:

@@ -10,6 +10,7 @@ import re
 import stat
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,13 +33,13 @@ def set_on(person: Person, directory: Path, name: str, value: object) -> None:
     person.do(os.setxattr, directory, f"user.repofs.{name}", text.encode())
 
 
-def described(drive: Drive, person: Person, what: str | None) -> dict[str, object]:
+def described(drive: Drive, person: Person, what: str | None) -> Any:
     """Return what the root of the mount tells *person* of an object."""
-    return json.loads(person.do(os.getxattr, drive.mountpoint, f"user.repofs.{what}"))  # type: ignore[no-any-return]
+    return json.loads(person.do(os.getxattr, drive.mountpoint, f"user.repofs.{what}"))
 
 
-def status(directory: Path) -> dict[str, object]:
-    return json.loads(os.getxattr(directory, "user.repofs.status"))  # type: ignore[no-any-return]
+def status(directory: Path) -> Any:
+    return json.loads(os.getxattr(directory, "user.repofs.status"))
 
 
 @pytest.fixture
@@ -280,10 +281,10 @@ def test_a_target_is_inherited_and_can_be_overridden(drive: Drive, folder: Path,
     ALICE.do(os.makedirs, folder / "a" / "b")
     path = drop(ALICE, folder / "a" / "b" / "scan.tif", scan.read_bytes())
     drive.wait_imported(path)
-    [dataset] = described(drive, ALICE, fact(path, "fileset"))["datasets"]  # type: ignore[misc]
-    assert dataset["name"] == "Chosen"  # type: ignore[index]
+    [dataset] = described(drive, ALICE, fact(path, "fileset"))["datasets"]
+    assert dataset["name"] == "Chosen"
     assert os.getxattr(folder, "user.repofs.target") == b"Dataset:name:Chosen"
-    set_on(ALICE, folder / "a" / "b", "target", dataset["object"])  # type: ignore[index]
+    set_on(ALICE, folder / "a" / "b", "target", dataset["object"])
     again = drop(ALICE, folder / "a" / "b" / "again.tif", scan.read_bytes())
     drive.wait_imported(again)
     assert described(drive, ALICE, fact(again, "fileset"))["datasets"] == [dataset]
@@ -441,9 +442,9 @@ def test_a_directory_tells_the_worst_below_it_with_counts(drive: Drive, folder: 
     told = status(folder)
     assert told["counts"] == {"imported": 2, "failed": 1}
     assert told["bytes"] == {"imported": sum((folder / n).stat().st_size for n in ("a.bin", "b.bin")), "failed": 3}
-    [problem] = told["problems"]  # type: ignore[misc]
-    assert problem["path"] == str(failed.relative_to(drive.mountpoint))  # type: ignore[index]
-    assert problem["error"] == fact(failed, "error")  # type: ignore[index]
+    [problem] = told["problems"]
+    assert problem["path"] == str(failed.relative_to(drive.mountpoint))
+    assert problem["error"] == fact(failed, "error")
     assert ALICE.do(os.listxattr, folder) == ["user.repofs.state"]
 
 
