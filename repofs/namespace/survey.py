@@ -51,7 +51,7 @@ class Report:
         """List a file that needs its owner, as far as there is room."""
         problem = {"path": os.fsdecode(path), "state": state, "error": error or ""}
         size = len(json.dumps(problem)) + 2
-        if len(self.problems) < _MOST_PROBLEMS and size <= self._room:
+        if size <= self._room:
             self.problems.append(problem)
             self._room -= size
         else:
@@ -104,7 +104,7 @@ class Survey:
             report.count(stands[0], status.st_size)
             if stands[0] not in _PROBLEMS:
                 return
-            if access.may_view(uid, status.st_uid):
+            if access.may_view(uid, status.st_uid) and len(report.problems) < _MOST_PROBLEMS:
                 report.list_problem(self._backing.path_below(root, node), *stands)
             else:
                 report.more += 1
