@@ -12,7 +12,7 @@ import functools
 import os
 import resource
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,16 +102,18 @@ def _rooms(layout: Layout, settings: config.Settings) -> Iterator[_Rooms]:
 
 async def _serve(rooms: _Rooms, ready: Callable[[], None]) -> None:
     imports_ended = trio.Event()
-    async with trio.open_nursery() as nursery:
-        await nursery.start(_import, rooms.inbox, imports_ended)  # what a crash has left is mended before anybody looks
-        nursery.start_soon(_stop_at_signal, rooms.inbox, imports_ended)
-        nursery.start_soon(rooms.survey.run)
-        ready()
-        log.info("mounted")
-        await mount.serve()  # ends when somebody unmounts, or at a signal
-        rooms.inbox.stop()
-        await imports_ended.wait()
-        nursery.cancel_scope.cancel()
+    # Heeded once the mount answers: a signal that ended the daemon before would leave a dead mount.
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(_import, rooms.inbox, imports_ended)  # what a crash has left is mended first
+            nursery.start_soon(_stop_at_signal, signals, rooms.inbox, imports_ended)
+            nursery.start_soon(rooms.survey.run)
+            ready()
+            log.info("mounted")
+            await mount.serve()  # ends when somebody unmounts, or at a signal
+            rooms.inbox.stop()
+            await imports_ended.wait()
+            nursery.cancel_scope.cancel()
 
 
 async def _import(inbox: Inbox, ended: trio.Event, *, task_status: trio.TaskStatus[None]) -> None:
@@ -119,14 +121,13 @@ async def _import(inbox: Inbox, ended: trio.Event, *, task_status: trio.TaskStat
     ended.set()
 
 
-async def _stop_at_signal(inbox: Inbox, imports_ended: trio.Event) -> None:
+async def _stop_at_signal(signals: AsyncIterator[int], inbox: Inbox, imports_ended: trio.Event) -> None:
     """At SIGTERM: finish what is in hand while the mount goes on to answer, then unmount."""
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for number in signals:
-            log.info("stopping", signal=signal.Signals(number).name)
-            inbox.stop()
-            await imports_ended.wait()
-            mount.stop()
+    async for number in signals:
+        log.info("stopping", signal=signal.Signals(number).name)
+        inbox.stop()
+        await imports_ended.wait()
+        mount.stop()
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import pyfuse3
 from repofs import mounts
 from repofs.errors import AccessDenied, Busy, InvalidValue, NotFound, RepofsError
 
+_NOTHING_CACHED = (errno.ENOENT, errno.ENODEV, errno.ENOTCONN)  # the kernel does not know it, or has unmounted
 DEVICE = Path("/dev/fuse")
 FUSE_CONF = Path("/etc/fuse.conf")
 
@@ -21,8 +23,11 @@ class KernelCache:
 
     def changed(self, ino: int) -> None:
         """The attributes of *ino* have changed. Never blocks: no bytes are thrown away."""
-        with contextlib.suppress(FileNotFoundError):  # the kernel does not know it
+        try:
             pyfuse3.invalidate_inode(pyfuse3.InodeT(ino), attr_only=True)
+        except OSError as error:
+            if error.errno not in _NOTHING_CACHED:
+                raise
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from repofs.fuse.guard import guarded
 from repofs.fuse.xattr_table import XattrTable
 from repofs.namespace.facts import Facts
 from repofs.namespace.handles import Directories, Handles
-from repofs.namespace.nodes import Node
+from repofs.namespace.nodes import Area, Node
 from repofs.namespace.standing import Standing
 from repofs.namespace.tree import Caller, Change, Tree
 
@@ -62,7 +62,12 @@ class Operations(pyfuse3.Operations):
     def _entry(self, node: Node, status: os.stat_result) -> pyfuse3.EntryAttributes:
         """Answer with *node*, which the kernel refers to once more from now on."""
         node.lookups += 1
-        return entry_attributes(node, status, self._cache_seconds)
+        return entry_attributes(node, status, self._keeps(node))
+
+    def _keeps(self, node: Node) -> float:
+        """Return how long the kernel may keep *node*: the importer replaces failure logs without a word to it."""
+        area = node.area if node.is_directory else node.names[0][0].area if node.names else Area.DROPS
+        return 0.0 if area is Area.OWN else self._cache_seconds
 
     # --- names ----------------------------------------------------------------------------------
 
@@ -117,7 +122,7 @@ class Operations(pyfuse3.Operations):
 
     async def getattr(self, inode: pyfuse3.InodeT, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         node = self._node(inode)
-        return entry_attributes(node, self._backing.status(node), self._cache_seconds)
+        return entry_attributes(node, self._backing.status(node), self._keeps(node))
 
     async def setattr(
         self,
@@ -136,7 +141,7 @@ class Operations(pyfuse3.Operations):
             atime_ns=attr.st_atime_ns if fields.update_atime else None,
             mtime_ns=attr.st_mtime_ns if fields.update_mtime else None,
         )
-        return entry_attributes(node, self._handles.setattr(node, change, fh, _caller(ctx)), self._cache_seconds)
+        return entry_attributes(node, self._handles.setattr(node, change, fh, _caller(ctx)), self._keeps(node))
 
     async def getxattr(self, inode: pyfuse3.InodeT, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
         return await self._xattrs.answering(name).get(self._node(inode), name, _caller(ctx))
@@ -201,7 +206,7 @@ class Operations(pyfuse3.Operations):
                 node, status = self._tree.lookup(directory, name)
             except FileNotFoundError:
                 continue  # removed since it was listed
-            entry = entry_attributes(node, status, self._cache_seconds)
+            entry = entry_attributes(node, status, self._keeps(node))
             if not pyfuse3.readdir_reply(token, name, entry, next_id):
                 self._table.release(node)
                 return

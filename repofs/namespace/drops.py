@@ -187,14 +187,14 @@ class Drops:
             self._mark_closed(node)
         self._start(node)
 
-    def directory_renamed(self, node: Node, rule: Node | Alone | None) -> None:
+    def directory_renamed(self, node: Node, rule: Node | Alone | None, *, was_temporary: bool) -> None:
         """A directory has a new name, and *rule* held for its files before: if need be they are looked at again."""
         now = self._names.rule(node)
         if node.activity is not None and self._standing.seal(node) is None:
             self._stop(node)
             node.activity.word = None
             self._rest(node)
-        if now is not rule or now is node or not self.surveyed:
+        if now is not rule or now is node or was_temporary or not self.surveyed:
             self.look_again(node)
 
     def look_again(self, directory: Node) -> None:

@@ -69,6 +69,16 @@ class Names:
         """Whether a copying program or an editor will rename *name* when it is done."""
         return self._temporary.fullmatch(os.fsdecode(name)) is not None
 
+    def in_temporary(self, node: Node) -> bool:
+        """Whether a directory above *node* has a temporary name: rsync --delay-updates collects files in one."""
+        directory = node.names[0][0]
+        while directory.area is Area.DROPS and directory.names:
+            parent, name = directory.names[0]
+            if self.temporary(name):
+                return True
+            directory = parent
+        return False
+
     def excluded(self, name: bytes, patterns: tuple[str, ...]) -> bool:
         """Whether *name* is never imported by itself, by the settings or a directory's *patterns*."""
         text = os.fsdecode(name)

@@ -75,6 +75,8 @@ class Standing:
             return State.INCOMPLETE, f"excluded by its name: imported only once it is renamed, {_TOLD}"
         if self.names.temporary(unit.names[0][1]):
             return State.INCOMPLETE, f"a temporary name: imported once it is renamed, {_TOLD}"
+        if self.names.in_temporary(unit):
+            return State.INCOMPLETE, f"in a directory of a temporary name: imported once it is moved out, {_TOLD}"
         marker = self.policy(unit).marker
         if marker is not None and not self._has_marker(unit, marker):
             return State.SETTLING, f"waits until a file {marker} is closed beside it, {_TOLD}"
@@ -103,6 +105,10 @@ class Standing:
             raise NotPermitted("a log is written by the repository alone")
         if self.seal(node) is not None:
             raise NotPermitted("it is being imported, and its bytes are an original's by now")
+
+    def is_original(self, node: Node) -> bool:
+        """Whether *node* is a file that has been imported."""
+        return isinstance(self.mark(node), Original)
 
     def is_log(self, node: Node) -> bool:
         """Whether *node* is a file that repofs has written: beside an import directory, or below .repofs."""

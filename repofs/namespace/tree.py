@@ -151,10 +151,14 @@ class Tree:
         """Take the name of a file away. The original that an import directory holds is not touched by it."""
         self._standing.require_changeable(parent, name)
         directory = self._backing.directory(parent)
-        node = self._table.known(os.stat(name, dir_fd=directory, follow_symlinks=False).st_ino)
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        node = self._table.known(status.st_ino)
+        has_others = node is not None and len(node.names) < status.st_nlink and not self._standing.is_original(node)
         os.unlink(name, dir_fd=directory)
         if node is not None:
             self._name_gone(node, parent, name)
+        if has_others:  # names that nobody has looked up yet: its clock goes on under one of them
+            self._drops.look_again(self._standing.user_directory(parent))
 
     def rmdir(self, parent: Node, name: bytes) -> None:
         """Remove an empty directory."""
@@ -198,7 +202,7 @@ class Tree:
             else:
                 self._replaced(replaced)
         if node.is_directory:
-            self._drops.directory_renamed(node, rule)
+            self._drops.directory_renamed(node, rule, was_temporary=self._standing.names.temporary(name))
         self._table.release(parent)
         return node
 

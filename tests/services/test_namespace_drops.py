@@ -327,3 +327,39 @@ def test_settings_decide_what_settles(tmp_path: Path) -> None:
         w.write("scan.tif")
         w.write("scan.LOG")
         assert [delay for _, delay in w.clocks.running.values()] == [60.0]
+
+
+# --- directories of a temporary name, and names that nobody has looked up ----------------------------
+
+
+def test_files_in_a_directory_of_a_temporary_name_wait_until_they_are_moved_out(w: World) -> None:
+    w.mkdir(".~tmp~")
+    w.write(".~tmp~/scan.tif")
+    assert w.state(".~tmp~/scan.tif") is State.INCOMPLETE and not w.settles(".~tmp~/scan.tif")
+    w.rename(".~tmp~/scan.tif", "scan.tif")
+    assert w.state("scan.tif") is State.SETTLING and w.settles("scan.tif")
+
+
+def test_a_directory_that_loses_its_temporary_name_is_looked_at(w: World) -> None:
+    w.mkdir("run.part")
+    w.write("run.part/scan.tif")
+    w.rename("run.part", "run")
+    rescan(w)
+    assert w.settles("run/scan.tif")
+
+
+def test_a_drop_goes_on_under_a_name_that_nobody_has_looked_up(w: World) -> None:
+    w.write("scan.tif")
+    os.link(w.path("scan.tif"), w.path("other.tif"))
+    w.unlink("scan.tif")
+    assert not w.clocks.running
+    rescan(w)
+    assert w.settles("other.tif")
+
+
+def test_the_dropped_name_of_an_original_is_removed_without_a_walk(w: World) -> None:
+    w.write("scan.tif")
+    w.imports("scan.tif")
+    os.link(w.path("scan.tif"), w.path("import-directory.tif"))
+    w.unlink("scan.tif")
+    assert w.drops.rescans.statistics().current_buffer_used == 0
