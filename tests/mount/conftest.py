@@ -8,7 +8,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 
 from tests.helpers import mounting
 from tests.helpers.mounting import Drive
@@ -60,6 +62,14 @@ def folder(drive: Drive, request: pytest.FixtureRequest) -> Path:
 def outside(drive: Drive) -> Path:
     """A directory beside the mount, on the same disk, where everybody may write."""
     return drive.outside
+
+
+@pytest.fixture
+def scan(outside: Path) -> Path:
+    """A TIFF of three planes."""
+    path = outside / "scan.tif"
+    tifffile.imwrite(path, np.arange(3 * 32 * 40, dtype=np.uint16).reshape(3, 32, 40), photometric="minisblack")
+    return path
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
