@@ -37,20 +37,13 @@ sys.exit(sys.version_info < (3, 11) or not headers.exists())' 2>/dev/null || con
     fail "no Python of version 3.11 or newer with ensurepip and Python.h was found: set REPOFS_PYTHON to one"
 }
 
-# Print where the virtual environment lies: in the checkout, or in the home of a user who may not write there.
-venv_place() {
-    if [ -w .venv ] || { [ ! -e .venv ] && [ -w . ]; }; then
-        printf '%s\n' "$PWD/.venv"
-    else
-        printf '%s\n' "${XDG_DATA_HOME:-$HOME/.local/share}/repofs/venv"
-    fi
-}
-
 # Make the environment $1 hold exactly the lock $2 and this checkout; nothing to do when it was made from the same.
 fill_venv() {
     stamp="$1/made-from-$2"
     wanted=$(sha256sum "$2" pyproject.toml; pwd)
     [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return
+    [ -w . ] && { [ -w "$1" ] || [ ! -e "$1" ]; } ||
+        fail "you may not write in $PWD, where Python packages are to be installed: clone it into a directory of your own"
     [ -x "$1/bin/python" ] || "$(find_python)" -m venv "$1" || fail "no virtual environment could be made in $1"
     say "installing Python packages into $1"
     "$1/bin/pip" --disable-pip-version-check install -qq --use-pep517 --require-hashes -r "$2" >&2 &&

@@ -18,9 +18,3 @@ def reserve(conn: Connection, kind: str, count: int) -> range:
     if end is None:
         raise KeyError(kind)
     return range(end - count, end)
-
-
-def give_back(conn: Connection, kind: str, unused: range) -> bool:
-    """Take back ids that nobody has seen, if none were reserved after them; return whether they were taken."""
-    result = conn.execute(update(ids).where(ids.c.kind == kind, ids.c.next == unused.stop).values(next=unused.start))
-    return bool(result.rowcount)

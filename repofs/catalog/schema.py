@@ -63,7 +63,7 @@ ids = Table(
     "ids",
     metadata,
     Column("kind", Text, primary_key=True, comment="kind of object: Fileset, Image, Import …"),
-    _need("next", Big, "the next id that is free; it only grows, except when a reservation is given back whole"),
+    _need("next", Big, "the next id that is free; it only grows"),
     comment="One counter a kind of object. It outlives the objects, so that an id is never used again.",
 )
 

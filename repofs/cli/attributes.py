@@ -43,4 +43,6 @@ def command(path: Path, name: str, value: str) -> None:
         os.setxattr(path, PREFIX + name.encode(), value.encode())
     except OSError as error:
         words = read(path, "error") if error.errno in (errno.EINVAL, errno.EBUSY) else None
+        if error.errno == errno.EACCES:
+            words = "only who may write a file may set its attributes: chmod u+w first, or name its directory"
         raise OSError(error.errno, words or error.strerror, str(path)) from error

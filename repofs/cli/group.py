@@ -8,7 +8,7 @@ import typer
 
 from repofs.cli import accounts
 from repofs.cli.output import AsJson, print_columns, print_json
-from repofs.model import PermissionLevel
+from repofs.model import ObjectRef, PermissionLevel
 
 if TYPE_CHECKING:
     from repofs.catalog.engine import Connection
@@ -36,6 +36,7 @@ def add(
     number = accounts.gid_of(name) if gid is None else gid
     with opened(context) as repository:
         group = users.add_group(repository.connection, name, number, permissions)
+        repository.audit("group.add", ObjectRef("ExperimenterGroup", group.id), gid=number, level=permissions)
     print(f"{name} (gid {number}) is ExperimenterGroup:{group.id}, {group.level}")
 
 
@@ -73,6 +74,7 @@ def set_permissions(
         for person in users.experimenters(repository.connection, removed=True):
             if person.group_id == group.id:
                 user_directories.make(repository.layout, settings, person, group)
+        repository.audit("group.set-permissions", ObjectRef("ExperimenterGroup", group.id), level=level)
     print(f"{name} is {level}")
 
 
@@ -89,9 +91,9 @@ def add_member(
 
     with opened(context) as repository:
         person = users.experimenter_by_name(repository.connection, user)
-        users.add_member(
-            repository.connection, person.id, users.group_by_name(repository.connection, group).id, owner=owner
-        )
+        joined = users.group_by_name(repository.connection, group)
+        users.add_member(repository.connection, person.id, joined.id, owner=owner)
+        repository.audit("group.add-member", ObjectRef("ExperimenterGroup", joined.id), user=user, owner=owner)
     print(f"{user} is {'an owner' if owner else 'a member'} of {group}")
 
 
@@ -103,7 +105,9 @@ def remove_member(context: typer.Context, group: GroupName, user: UserName) -> N
 
     with opened(context) as repository:
         person = users.experimenter_by_name(repository.connection, user)
-        users.remove_member(repository.connection, person.id, users.group_by_name(repository.connection, group).id)
+        left = users.group_by_name(repository.connection, group)
+        users.remove_member(repository.connection, person.id, left.id)
+        repository.audit("group.remove-member", ObjectRef("ExperimenterGroup", left.id), user=user)
     print(f"{user} is no member of {group} any more")
 
 

@@ -25,10 +25,16 @@ def repository(context: typer.Context) -> Path:
 
 
 def mount(context: typer.Context) -> Mount:
-    """Return the mount of the repository that this command is about. Raises DaemonUnreachable without one."""
+    """Return the mount of the repository that this command is about.
+
+    Raises DaemonUnreachable without one, NotARepository for a directory that is none.
+    """
+    from repofs.repository.layout import Layout
+
     directory = repository(context)
     found = mounts.of_repository(directory)
     if found is None:
+        Layout.open(directory)  # says so if it is none
         raise DaemonUnreachable(f"{directory} is not mounted: repofs mount {directory} MOUNTPOINT mounts it")
     return found
 

@@ -26,7 +26,7 @@ def log(
     else:
         mount, below = location.mount(context), describe(context, reference).get("log")
     if below is None:
-        raise NotFound(f"{what} has no log: it begins when an import does")
+        raise NotFound(f"{what} has no log yet: it is kept for files once their import has begun or was given up")
     path = mount.mountpoint / below
     lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     if as_json:

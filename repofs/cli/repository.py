@@ -12,6 +12,7 @@ import typer
 
 from repofs.cli import location
 from repofs.errors import AccessDenied
+from repofs.model import ObjectRef
 
 if TYPE_CHECKING:
     from repofs.catalog.engine import Connection
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
 class Opened:
     layout: Layout
     connection: Connection  # one transaction: all of a command, or nothing of it
+
+    def audit(self, act: str, target: ObjectRef, **detail: object) -> None:
+        """Write into the audit trail who did *act*; under sudo that is who called it."""
+        from repofs.catalog import audit
+
+        audit.record(self.connection, int(os.environ.get("SUDO_UID", os.getuid())), act, target, detail)
 
 
 @contextmanager

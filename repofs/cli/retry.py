@@ -24,10 +24,15 @@ def retry(
         print_json(done)
         return
     for one in done:
-        print(f"{cell(one['path'])}: {one['state']}")
+        error = f": {one['error']}" if one["error"] else ""
+        print(f"{cell(one['path'])}: {one['state']}{cell(error)}")
 
 
 def _retry(path: Path) -> dict[str, str | None]:
     location.mount_of(path)
     attributes.command(path, "import", "retry")
-    return {"path": os.fspath(path.absolute()), "state": attributes.read(path, "state")}
+    return {
+        "path": os.fspath(path.absolute()),
+        "state": attributes.read(path, "state"),
+        "error": attributes.read(path, "error"),
+    }

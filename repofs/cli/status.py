@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +12,7 @@ import typer
 from repofs import mounts
 from repofs.cli import location
 from repofs.cli.output import AsJson, print_json
+from repofs.errors import InvalidValue
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -33,6 +35,10 @@ def status(
     from repofs.cli import progress
 
     chosen = paths or [_here(context)]
+    if watch and (as_json or not _on_terminal()):
+        raise InvalidValue(
+            "--watch draws on a terminal: scripts use repofs wait, or repofs status --json again and again"
+        )
     if as_json:
         print_json([progress.raw(path) for path in chosen])
     elif watch:
@@ -47,6 +53,10 @@ def _here(context: typer.Context) -> Path:
     if context.find_root().obj is None and mounts.containing(here) is not None:
         return here
     return location.mount(context).mountpoint
+
+
+def _on_terminal() -> bool:
+    return sys.stdout.isatty()
 
 
 def _watch(paths: list[Path]) -> None:
@@ -78,4 +88,6 @@ def _picture(now: Progress) -> Group:
         table.add_row(*row)
     bar = ProgressBar(total=sum(now.counts.values()) or 1, completed=now.counts.get(State.IMPORTED, 0), width=40)
     problems = [Text(f"{one.state}: {cell(one.path)}: {cell(one.error)}", style="red") for one in now.problems[-5:]]
-    return Group(table, bar, *problems)
+    line = Table.grid()  # a bar by itself ends without a newline
+    line.add_row(bar)
+    return Group(table, line, *problems)

@@ -9,7 +9,7 @@ import typer
 from repofs.cli import accounts
 from repofs.cli.output import AsJson, print_columns, print_json
 from repofs.errors import InvalidValue
-from repofs.model import PermissionLevel
+from repofs.model import ObjectRef, PermissionLevel
 
 if TYPE_CHECKING:
     from repofs.catalog.engine import Connection
@@ -40,6 +40,7 @@ def add(
         home = _group(repository.connection, group)
         person = users.add_experimenter(repository.connection, name, number, home.id)
         directory = user_directories.make(repository.layout, load(repository.layout.root), person, home)
+        repository.audit("user.add", ObjectRef("Experimenter", person.id), uid=number, group=home.name)
     print(f"{name} (uid {number}) is Experimenter:{person.id} of {home.name}, with the directory {directory}")
 
 
@@ -80,7 +81,9 @@ def remove(context: typer.Context, name: Name) -> None:
     from repofs.cli.repository import opened
 
     with opened(context) as repository:
-        users.remove_experimenter(repository.connection, users.experimenter_by_name(repository.connection, name).id)
+        person = users.experimenter_by_name(repository.connection, name)
+        users.remove_experimenter(repository.connection, person.id)
+        repository.audit("user.remove", ObjectRef("Experimenter", person.id))
     print(f"{name} is no experimenter any more; all data stay where they are")
 
 

@@ -45,6 +45,6 @@ def _wait(paths: list[Path], deadline: float | None) -> Progress:
             return now
         ended = time.monotonic()
         if deadline is not None and ended >= deadline:
-            raise Timeout(f"{now.under_way} files are not imported yet")
+            raise Timeout(f"still under way: {now.under_way}; repofs status tells which and why")
         pause = min(max(_SHORTEST, _SHARE * (ended - begun)), _LONGEST)
         time.sleep(pause if deadline is None else min(pause, max(0.0, deadline - ended)))

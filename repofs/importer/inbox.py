@@ -237,6 +237,9 @@ class Inbox:
             log.warning("a drop cannot be claimed now", user=waiting.user, error=str(error))
             self.dropped(token, waiting.user, waiting.delay_seconds)
             return
+        except Exception:
+            log.exception("a drop could not be claimed: the next start looks at it again", user=waiting.user)
+            claimed = None
         if claimed is None:
             del self._waiting[token]
             return
@@ -263,17 +266,24 @@ class Inbox:
     def _finish(self, outcome: Outcome) -> None:
         """Tell the Source; what is not imported and was dropped again starts its clock once more."""
         waiting = self._release(outcome.token)
-        self._source.outcome(outcome)
+        self._tell(outcome)
         if outcome.state is State.IMPORTED or waiting.gone:
             return
         if waiting.again or outcome.state is State.SETTLING:
             self.dropped(outcome.token, waiting.user, waiting.delay_seconds)
 
+    def _tell(self, outcome: Outcome) -> None:
+        """Tell the Source; what it cannot take in costs this drop its state until the next start, nobody the mount."""
+        try:
+            self._source.outcome(outcome)
+        except Exception:
+            log.exception("an outcome could not be taken in", token=outcome.token, state=outcome.state)
+
     def _take_back(self) -> None:
         """The process is gone: its drops are the mount's again, its questions stay without answer."""
         for token in list(self._outstanding):
             waiting = self._release(token)
-            self._source.outcome(Outcome(token, State.SETTLING))
+            self._tell(Outcome(token, State.SETTLING))
             if waiting.again:
                 self.dropped(token, waiting.user, waiting.delay_seconds)
             elif not waiting.gone:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from repofs import mounts
 from repofs.cli import progress
 from repofs.cli import status as status_command
 from repofs.cli import wait as wait_command
 from repofs.cli.exit_codes import ExitCode
+from repofs.lifecycle import State
 from repofs.mounts import Mount
 from tests.helpers.command_line import repofs
 
@@ -85,10 +88,13 @@ def test_a_path_that_is_not_there(top: Path, command: str) -> None:
 
 
 @pytest.mark.parametrize("command", [["show", "Fileset:1"], ["log", "Fileset:1"], ["status"]])
-def test_a_repository_that_is_not_mounted(top: Path, command: list[str]) -> None:
-    answer = repofs("-C", "/srv/other", *command)
+def test_a_repository_that_is_not_mounted(top: Path, tmp_path: Path, command: list[str]) -> None:
+    other = tmp_path / "other"
+    assert repofs("-C", other, *command).code == ExitCode.NO_REPOSITORY
+    assert repofs("init", other).code == ExitCode.DONE
+    answer = repofs("-C", other, *command)
     assert answer.code == ExitCode.NO_DAEMON
-    assert "/srv/other is not mounted: repofs mount /srv/other MOUNTPOINT" in answer.err
+    assert f"{other} is not mounted: repofs mount {other} MOUNTPOINT" in answer.err
 
 
 def test_what_is_never_imported_has_no_status(top: Path) -> None:
@@ -143,9 +149,25 @@ def test_watch_shows_what_changes_until_it_is_interrupted(top: Path, monkeypatch
     put(top, "status", report({"settling": 1}))
     turns = iter((lambda: put(top, "status", report({"imported": 1})), _interrupt))
     monkeypatch.setattr(status_command.time, "sleep", lambda _seconds: next(turns)())
+    monkeypatch.setattr(status_command, "_on_terminal", lambda: True)
     answer = repofs("status", "--watch", top)
     assert answer.code == 0
     assert "imported" in answer.out and "1.5 KiB" in answer.out
+
+
+def test_watch_is_for_terminals(top: Path) -> None:
+    put(top, "status", report({"settling": 1}))
+    answer = repofs("status", "--watch", top)
+    assert answer.code == ExitCode.INVALID
+    assert "repofs wait" in answer.err
+
+
+def test_watch_puts_each_problem_on_a_line_of_its_own() -> None:
+    problem = progress.Problem(Path("bad.tif"), State.FAILED, "no room")
+    screen = Console(file=io.StringIO(), force_terminal=True, color_system=None, width=80)
+    screen.print(status_command._picture(progress.Progress({State.FAILED: 1}, {State.FAILED: 9}, (problem,), 0)))
+    assert isinstance(screen.file, io.StringIO)
+    assert "failed: bad.tif: no room" in screen.file.getvalue().splitlines()
 
 
 def _interrupt() -> None:
@@ -197,7 +219,10 @@ def test_wait_gives_up(top: Path, pauses: Callable[..., list[float]]) -> None:
     put(top, "status", report({"writing": 1, "settling": 2, "imported": 4}))
     seen = pauses(*[lambda: None] * 100)
     answer = repofs("wait", top, "--timeout", "0.3")
-    assert (answer.code, answer.err) == (ExitCode.TIMEOUT, "repofs: 3 files are not imported yet\n")
+    assert (answer.code, answer.err) == (
+        ExitCode.TIMEOUT,
+        "repofs: still under way: 3; repofs status tells which and why\n",
+    )
     assert sum(seen) == pytest.approx(0.3)
 
 
@@ -265,7 +290,7 @@ def test_a_file_without_a_log(top: Path) -> None:
     answer = repofs("log", top)
     assert (answer.code, answer.err) == (
         ExitCode.NOT_FOUND,
-        f"repofs: {top} has no log: it begins when an import does\n",
+        f"repofs: {top} has no log yet: it is kept for files once their import has begun or was given up\n",
     )
 
 
@@ -277,7 +302,26 @@ def test_retry_sets_the_command_and_says_the_state(top: Path) -> None:
     put(top / "b.tif", "state", "settling")
     assert repofs("retry", top / "b.tif").out == f"{top}/b.tif: settling\n"
     assert os.getxattr(top / "b.tif", "user.repofs.import") == b"retry"
-    assert repofs("retry", "--json", top / "b.tif").json == [{"path": str(top / "b.tif"), "state": "settling"}]
+    assert repofs("retry", "--json", top / "b.tif").json == [
+        {"path": str(top / "b.tif"), "state": "settling", "error": None}
+    ]
+
+
+def test_retry_says_why_a_file_is_left_as_it_is(top: Path) -> None:
+    (top / "b.tif").touch()
+    put(top / "b.tif", "state", "incomplete")
+    put(top / "b.tif", "error", "its writer did not end well")
+    assert repofs("retry", top / "b.tif").out == f"{top}/b.tif: incomplete: its writer did not end well\n"
+
+
+def test_retry_of_a_read_only_file_says_what_to_do(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_given: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "setxattr", refused)
+    answer = repofs("retry", top)
+    assert answer.code == ExitCode.REFUSED
+    assert "chmod u+w" in answer.err
 
 
 def test_retry_tells_the_daemons_reason(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from repofs import config
+from repofs.catalog import audit
 from repofs.catalog.engine import open_engine
 from repofs.cli.exit_codes import ExitCode
 from tests.helpers.catalogue import Import, imported, lab
@@ -221,3 +222,32 @@ def test_originals_are_a_line_each(repository: Path) -> None:
     lines = repofs("-C", repository, "originals").out.splitlines()
     assert lines[0].split() == ["OriginalFile:1", "Fileset:1", "imported", "10", "SHA1-160:00", "alice_2/a.tif"]
     assert "\x1b" not in lines[1]
+
+
+# --- audit ---------------------------------------------------------------------------------------
+
+
+def test_each_change_of_people_is_in_the_audit_trail(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUDO_UID", "4711")
+    for words in (
+        ("group", "add", "lab", "--gid", "7001"),
+        ("user", "add", "ada", "--uid", str(os.getuid()), "--group", "lab"),
+        ("group", "add", "other", "--gid", "7002"),
+        ("group", "add-member", "other", "ada", "--owner"),
+        ("group", "remove-member", "other", "ada"),
+        ("group", "set-permissions", "lab", "read-only"),
+        ("user", "remove", "ada"),
+    ):
+        assert repofs("-C", repository, *words).code == ExitCode.DONE, words
+    with open_engine(repository / "catalogue.sqlite").begin() as connection:
+        trail = [(entry.actor_uid, entry.act, entry.target) for entry in audit.entries(connection)]
+    group, other, person = "ExperimenterGroup:3", "ExperimenterGroup:4", "Experimenter:2"
+    assert trail == [
+        (4711, "group.add", group),
+        (4711, "user.add", person),
+        (4711, "group.add", other),
+        (4711, "group.add-member", other),
+        (4711, "group.remove-member", other),
+        (4711, "group.set-permissions", group),
+        (4711, "user.remove", person),
+    ]

@@ -250,7 +250,10 @@ def test_wait_gives_up_while_a_file_is_being_written(folder: Path) -> None:
         file.write(b"x")
         file.flush()
         answer = ask("wait", folder, "--timeout", "0.5")
-    assert (answer.code, answer.err) == (ExitCode.TIMEOUT, "repofs: 1 files are not imported yet\n")
+    assert (answer.code, answer.err) == (
+        ExitCode.TIMEOUT,
+        "repofs: still under way: 1; repofs status tells which and why\n",
+    )
 
 
 def test_the_repository_is_that_of_the_current_directory(drive: Drive, folder: Path) -> None:

@@ -35,8 +35,11 @@ class FakeMount:
         self.outcomes: list[Outcome] = []
         self.no_drop: set[int] = set()
         self.unreadable: set[int] = set()
+        self.faulty = False  # its code has a fault
 
     def claim(self, token: int) -> tuple[Drop, int] | None:
+        if self.faulty:
+            raise RuntimeError("nobody foresaw this claim")
         if token in self.unreadable:
             raise OSError("too many files open")
         if token in self.no_drop:
@@ -47,6 +50,8 @@ class FakeMount:
 
     def outcome(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
+        if self.faulty:
+            raise RuntimeError("nobody foresaw this outcome")
 
 
 @dataclass
@@ -187,6 +192,20 @@ async def test_a_claim_that_fails_is_tried_again(autojump_clock: trio.abc.Clock)
         world.mount.unreadable.clear()
         await world.after(1.0)
         assert world.lives.last.tokens == [1]
+
+
+async def test_a_fault_of_the_source_costs_one_drop_and_not_the_mount(autojump_clock: trio.abc.Clock) -> None:
+    async with running() as world:
+        world.inbox.dropped(1, ALICE, 1.0)
+        await world.after(1.5)
+        world.mount.faulty = True
+        await world.lives.last.done(1)
+        world.inbox.dropped(2, ALICE, 1.0)
+        await world.after(1.5)
+        world.mount.faulty = False
+        world.inbox.dropped(3, ALICE, 1.0)
+        await world.after(1.5)
+        assert world.lives.last.tokens == [1, 3]
 
 
 async def test_dropped_again_during_its_import(autojump_clock: trio.abc.Clock) -> None:

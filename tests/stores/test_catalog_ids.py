@@ -26,13 +26,6 @@ def test_an_unknown_kind_is_a_fault(conn: Connection) -> None:
         ids.reserve(conn, "Filest", 1)
 
 
-def test_only_the_newest_can_be_given_back(conn: Connection) -> None:
-    first, second = ids.reserve(conn, "Image", 5), ids.reserve(conn, "Image", 5)
-    assert not ids.give_back(conn, "Image", first)
-    assert ids.give_back(conn, "Image", second[2:])
-    assert list(ids.reserve(conn, "Image", 2)) == [8, 9]
-
-
 def test_two_writers_never_get_the_same(catalogue: Engine) -> None:
     def reserve(_: int) -> list[int]:
         with catalogue.begin() as conn:
