@@ -34,10 +34,16 @@ def record(
     conn.execute(insert(schema.audit).values(**values, detail=json.dumps(dict(detail or {}))))
 
 
-def entries(conn: Connection, target: ObjectRef | None = None) -> Iterator[Entry]:
-    """Yield the lines, oldest first; only those about *target* when it is given."""
+def entries(
+    conn: Connection, *, actor_uid: int | None = None, target: ObjectRef | None = None, since: str | None = None
+) -> Iterator[Entry]:
+    """Yield the lines, oldest first; only those of *actor_uid*, about *target*, from *since* on, where given."""
     query = select(schema.audit).order_by(schema.audit.c.id)
+    if actor_uid is not None:
+        query = query.where(schema.audit.c.actor_uid == actor_uid)
     if target is not None:
         query = query.where(schema.audit.c.object == str(target))
+    if since is not None:
+        query = query.where(schema.audit.c.time >= since)
     for row in conn.execute(query.execution_options(yield_per=1000)):
         yield Entry(row.time, row.actor_uid, row.act, row.object, json.loads(row.detail))

@@ -12,8 +12,13 @@ T = TypeVar("T")
 
 
 def now() -> str:
-    """Return the time as the catalogue keeps it: ISO 8601, UTC, milliseconds."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+    """Return the time as the catalogue keeps it."""
+    return iso(datetime.now(UTC))
+
+
+def iso(time: datetime) -> str:
+    """Return *time* (with its zone) as the catalogue keeps it: ISO 8601, UTC, milliseconds; sorts as the times do."""
+    return time.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
 def shown(name: bytes) -> str:

@@ -11,6 +11,7 @@ from typer.completion import completion_init  # type: ignore[attr-defined]
 
 from repofs import __version__
 from repofs.cli import (
+    audit,
     completion,
     config,
     group,
@@ -78,4 +79,5 @@ app.command("log")(log.log)
 app.command("retry")(retry.retry)
 app.command("config")(config.config)
 app.command("originals")(originals.originals)
+app.command("audit")(audit.audit)
 app.command("completion")(completion.completion)

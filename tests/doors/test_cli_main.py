@@ -31,7 +31,21 @@ HEAVY = {
     "trio",
 }
 
-COMMANDS = ("init", "user", "group", "mount", "umount", "status", "wait", "show", "log", "retry", "config", "originals")
+COMMANDS = (
+    "init",
+    "user",
+    "group",
+    "mount",
+    "umount",
+    "status",
+    "wait",
+    "show",
+    "log",
+    "retry",
+    "config",
+    "originals",
+    "audit",
+)
 
 
 def test_help_has_a_line_for_every_command() -> None:

@@ -97,4 +97,7 @@ def test_the_audit_trail_tells_who_did_what_in_order(conn: Connection) -> None:
         (0, "user.add", "Experimenter:2", {"user_name": "alice"}),
         (5001, "settings.reload", None, {}),
     ]
-    assert list(audit.entries(conn, ObjectRef("Experimenter", 2))) == told[:1]
+    assert list(audit.entries(conn, target=ObjectRef("Experimenter", 2))) == told[:1]
+    assert list(audit.entries(conn, actor_uid=5001)) == told[1:]
+    assert list(audit.entries(conn, since=told[0].time)) == told
+    assert list(audit.entries(conn, since="9999")) == []
