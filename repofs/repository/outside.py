@@ -1,0 +1,223 @@
+"""Opening files outside the repository, beneath a declared root, with the caller's own rights.
+
+A path is looked at once, by the kernel, which hands out a descriptor or refuses (openat2(2)). What that is, is asked
+of the descriptor: between a check and a use nobody can swap a directory for a symlink, because there is no between.
+
+A symlink anywhere below the root is refused, also one that stays beneath it: what is imported in place has to be
+found again by its name, and a link can be turned by whoever owns it without a change to the file.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from repofs.errors import AccessDenied, Busy, InvalidValue, NotFound, NotPermitted
+from repofs.repository.as_user import Caller, acting_as
+
+_OPENAT2 = 437  # on every machine
+_RESOLVE_NO_XDEV, _RESOLVE_NO_MAGICLINKS, _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 1, 2, 4, 8
+_AT_EMPTY_PATH = 0x1000
+_MAX_HANDLE_BYTES = 128
+_OPEN_ROOT = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+
+class _FileHandle(ctypes.Structure):
+    _fields_ = (("size", ctypes.c_uint), ("type", ctypes.c_int), ("handle", ctypes.c_ubyte * _MAX_HANDLE_BYTES))
+
+
+# Other mounts are refused (NO_XDEV): in the daemon's own one it would wait for itself, in a user's FUSE for the user.
+_HOW = _OpenHow(
+    os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC,
+    0,
+    _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_MAGICLINKS | _RESOLVE_NO_XDEV,
+)
+_libc = ctypes.CDLL(None, use_errno=True)
+_openat2 = _libc.syscall
+_openat2.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.POINTER(_OpenHow), ctypes.c_size_t)
+_openat2.restype = ctypes.c_long
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which file a descriptor is, and in which state of its bytes."""
+
+    device: int
+    inode: int
+    handle: bytes  # name_to_handle_at(2): tells an inode from a later one of the same number; b"" where there are none
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A file or directory open for reading. To be closed, be it by `with`.
+
+    A directory's descriptor says nothing of the rights to what is in it: open that by its own path below the root.
+    """
+
+    fd: int
+    identity: Identity
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+    def __enter__(self) -> Opened:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A directory that the settings declare as a source, held fast by a descriptor. To be closed, be it by `with`."""
+
+    name: str
+    path: Path
+    fd: int  # O_PATH: it can be looked up from, not read
+    repository: bytes  # where the repository really is: nothing in there is outside
+
+    @classmethod
+    def open(cls, name: str, path: Path, *, repository: Path) -> Root:
+        """Open the root; symlinks on the way to it are the administrator's and are followed.
+
+        Raises NotFound when *path* is not there or no directory, InvalidValue when it is relative or in *repository*.
+        """
+        if not path.is_absolute():
+            raise InvalidValue(f"the source {name} = {path}: write a path that starts with /")
+        try:
+            fd = os.open(path, _OPEN_ROOT)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise NotFound(f"the source {name} = {path} is not a directory: make it, or mount it") from error
+        root = cls(name, path, fd, os.fsencode(repository.resolve()))
+        if _lies_in(fd, root.repository):
+            root.close()
+            raise InvalidValue(f"the source {name} = {path} lies in the repository: a source is outside")
+        return root
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+    def __enter__(self) -> Root:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+def open_beneath(root: Root, path: bytes, caller: Caller, *, directory: bool = False) -> Opened:
+    """Open the file (or *directory*) at *path* below *root* for reading, as *caller*; ``.`` is the root itself.
+
+    Raises AccessDenied when the caller may not read it, or reach it or the root; NotFound; NotPermitted for a FIFO,
+    socket or device; Busy while a lease is on it; InvalidValue for a path that has ``..``, starts with ``/``, leads
+    over a symlink, into another mount or into the repository, or to a file where a directory is asked for, and the
+    reverse; OSError.
+    """
+    where = f"{os.fsdecode(path)!r} in the source {root.name}"
+    if not path or path.startswith(b"/") or b"\0" in path or b".." in path.split(b"/"):
+        raise InvalidValue(f"{where}: write a path below {root.path}, without ..")
+    with acting_as(caller):
+        _reach(root, caller)
+        fd = _open(root, path, caller, where)
+    try:
+        status = os.fstat(fd)
+        _check_kind(status.st_mode, where, directory=directory)
+        if _lies_in(fd, root.repository):
+            raise InvalidValue(f"{where} is in the repository: name a file outside")
+        return Opened(fd, _identity(fd, status))
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def identity_of(fd: int) -> Identity:
+    """Return the identity, as of now, of the file that is open as *fd*."""
+    return _identity(fd, os.fstat(fd))
+
+
+def _identity(fd: int, s: os.stat_result) -> Identity:
+    return Identity(s.st_dev, s.st_ino, _handle(fd), s.st_size, s.st_mtime_ns, s.st_ctime_ns)
+
+
+def _reach(root: Root, caller: Caller) -> None:
+    """Refuse a caller who cannot come to the root by its path: a closed directory above it closes what is below."""
+    try:
+        fd = os.open(root.path, _OPEN_ROOT)
+    except PermissionError as error:
+        raise AccessDenied(f"uid {caller.uid} may not enter {root.path}, the source {root.name}") from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NotFound(f"the source {root.name} = {root.path} is away") from error
+    try:
+        if not os.path.sameopenfile(fd, root.fd):
+            raise NotFound(f"the source {root.name} = {root.path} is another directory than at start: start again")
+    finally:
+        os.close(fd)
+
+
+def _open(root: Root, path: bytes, caller: Caller, where: str) -> int:
+    while True:
+        fd: int = _openat2(_OPENAT2, root.fd, path, _HOW, ctypes.sizeof(_HOW))
+        if fd >= 0:
+            return fd
+        code = ctypes.get_errno()
+        if code != errno.EINTR:
+            raise _refusal(code, caller, where)
+
+
+def _refusal(code: int, caller: Caller, where: str) -> OSError:
+    match code:
+        case errno.EACCES:
+            return AccessDenied(f"{where}: uid {caller.uid} may not read it: ask its owner")
+        case errno.ENOENT | errno.ENOTDIR:
+            return NotFound(f"{where} is not there")
+        case errno.ELOOP:
+            return InvalidValue(f"{where} leads over a symbolic link: name the place that it leads to")
+        case errno.EXDEV:
+            return InvalidValue(f"{where} is in another mount: have it declared as a source of its own")
+        case errno.ENAMETOOLONG:
+            return InvalidValue(f"{where} is too long a name")
+        case errno.ENXIO | errno.ENODEV:
+            return _not_a_file(where)
+        case errno.EAGAIN:
+            return Busy(f"{where} is held by a program that has a lease on it: try again")
+    return OSError(code, os.strerror(code), where)
+
+
+def _check_kind(mode: int, where: str, *, directory: bool) -> None:
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise _not_a_file(where)
+    if directory and not stat.S_ISDIR(mode):
+        raise InvalidValue(f"{where} is a file, not a directory")
+    if not directory and not stat.S_ISREG(mode):
+        raise InvalidValue(f"{where} is a directory, not a file")
+
+
+def _not_a_file(where: str) -> NotPermitted:
+    return NotPermitted(f"{where} is a FIFO, a socket or a device: only files have bytes to import")
+
+
+def _lies_in(fd: int, directory: bytes) -> bool:
+    """Return whether what is open as *fd* was reached in *directory*: the kernel knows the way by which it came."""
+    place = os.readlink(b"/proc/self/fd/%d" % fd)
+    return place == directory or place.startswith(directory + b"/")
+
+
+def _handle(fd: int) -> bytes:
+    """Return type and bytes of the file handle; b"" on a file system that has none."""
+    handle = _FileHandle(_MAX_HANDLE_BYTES)
+    if _libc.name_to_handle_at(fd, b"", ctypes.byref(handle), ctypes.byref(ctypes.c_int()), _AT_EMPTY_PATH) != 0:
+        if (code := ctypes.get_errno()) == errno.EOPNOTSUPP:
+            return b""
+        raise OSError(code, os.strerror(code))
+    return bytes(handle)[4 : 8 + handle.size]
