@@ -16,6 +16,7 @@ from repofs.importer import worker
 from repofs.importer.wire import Channel
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
+NICENESS = 10  # the mount answers people first; imports take what it leaves of the processors
 
 
 def main() -> None:
@@ -23,6 +24,7 @@ def main() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     _leave_signals_to_the_mount()
     _raise_descriptor_limit()
+    os.nice(NICENESS)
     os.umask(0o022)
     sock = socket.socket(fileno=arguments.fd)
     trio.run(_serve, arguments.directory, sock)
