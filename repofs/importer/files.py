@@ -110,6 +110,14 @@ def _hashed(fd: int, algorithm: str) -> tuple[os.stat_result, str]:
     return after, digest
 
 
+def require_still(fd: int, size: int, mtime_ns: int) -> None:
+    """Raise ChangedWhileReading unless the file is as it was when it was hashed, and nobody has it open for writing."""
+    _require_no_writer(fd)
+    status = os.fstat(fd)
+    if (status.st_size, status.st_mtime_ns) != (size, mtime_ns):
+        raise ChangedWhileReading("the file was changed after it was read: it is imported when it is quiet")
+
+
 def _version(status: os.stat_result) -> tuple[int, int, int]:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 

@@ -39,7 +39,10 @@ class Placement:
         return import_directory.publish(self._layout, importing, drop.user_directory, name_for, durable=False)
 
     def mark(self, drop: Drop, fd: int, finished: FinishedImport) -> None:
-        """Write on each file of the import what original it is."""
+        """Write on each file of the import what original it is.
+
+        Raises ChangedWhileReading when one is not as it was hashed, or is open for writing.
+        """
         entries = {entry.name: entry for entry in finished.entries}
         images = tuple(int(image) for image, _ in finished.images)
         for name, file in files.named(drop, fd, entries):
@@ -57,6 +60,8 @@ class Placement:
                 note=finished.note,
             )
             self.marks.write(file, mark)
+            # From the mark on the mount opens it for nobody: who came between the hash and the mark is found here.
+            files.require_still(file, entries[name].size, entries[name].mtime_ns)
 
     def sync(self) -> None:
         """Make all that was put and marked durable."""

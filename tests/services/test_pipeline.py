@@ -8,6 +8,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy
 import pytest
@@ -176,6 +177,27 @@ async def test_bytes_that_change_under_the_reading_put_the_import_off(
     assert outcome.state is State.SETTLING
     assert path.read_bytes() == b"others"
     assert repository.originals() == []
+    repository.check_clean()
+
+
+async def test_who_came_between_the_hash_and_the_mark_is_found(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = repository.write(repository.alice, b"scan.tif")
+    put = Placement.put
+    writers: list[BinaryIO] = []
+
+    def meddle(*given: Any) -> bytes:
+        writers.append(path.open("r+b"))
+        return put(*given)
+
+    monkeypatch.setattr(Placement, "put", meddle)
+    async with pipeline(repository) as importing:
+        outcome = await importing.take(*repository.drop(repository.alice, b"scan.tif"))
+    writers[0].close()
+    assert outcome.state is State.SETTLING
+    assert repository.originals() == []
+    assert isinstance(repository.check_untouched(path), Closed)
     repository.check_clean()
 
 
