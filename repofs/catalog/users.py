@@ -81,14 +81,6 @@ def experimenters(conn: Connection, *, removed: bool = False) -> list[Experiment
     return _find(conn) if removed else _find(conn, _experimenters.c.removed.is_(None))
 
 
-def experimenter_by_uid(conn: Connection, uid: int) -> Experimenter:
-    """Return the active experimenter with this Unix account; NotFound."""
-    found = _find(conn, _experimenters.c.uid == uid, _experimenters.c.removed.is_(None))
-    if not found:
-        raise NotFound(f"uid {uid} is no experimenter: add one with repofs user add")
-    return found[0]
-
-
 def experimenter_by_id(conn: Connection, experimenter_id: ExperimenterId) -> Experimenter:
     """Return an experimenter, active or removed; NotFound."""
     found = _find(conn, _experimenters.c.id == experimenter_id)

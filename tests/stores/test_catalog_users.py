@@ -16,14 +16,12 @@ def test_an_experimenter_is_found_by_id_name_and_uid(conn: Connection) -> None:
     assert (alice.id, alice.user_name, alice.uid, alice.removed) == (2, "alice", 5001, None)
     assert users.experimenter_by_id(conn, alice.id) == alice
     assert users.experimenter_by_name(conn, "alice") == alice
-    assert users.experimenter_by_uid(conn, 5001) == alice
 
 
 def test_who_is_not_there_is_not_found(conn: Connection) -> None:
     for missing in (
         lambda: users.experimenter_by_id(conn, ExperimenterId(9)),
         lambda: users.experimenter_by_name(conn, "eve"),
-        lambda: users.experimenter_by_uid(conn, 9),
         lambda: users.group_by_id(conn, GroupId(9)),
         lambda: users.group_by_name(conn, "eve"),
         lambda: users.remove_experimenter(conn, ExperimenterId(9)),
@@ -47,7 +45,7 @@ def test_a_removed_experimenter_keeps_the_id_and_can_come_back(conn: Connection)
     assert [one.user_name for one in users.experimenters(conn)] == ["bob"]
     assert users.experimenters(conn, removed=True)[0].removed is not None
     with pytest.raises(NotFound):
-        users.experimenter_by_uid(conn, 5001)
+        users.experimenter_by_name(conn, "alice")
     with pytest.raises(NotFound):
         users.remove_experimenter(conn, alice.id)
     assert users.add_experimenter(conn, "alice", 5001, alice.group_id) == alice
@@ -58,7 +56,7 @@ def test_a_uid_given_out_again_is_another_person(conn: Connection) -> None:
     users.remove_experimenter(conn, people.alice.id)
     carol = users.add_experimenter(conn, "carol", 5001, people.group.id)
     assert carol.id != people.alice.id
-    assert users.experimenter_by_uid(conn, 5001) == carol
+    assert users.experimenter_by_name(conn, "carol") == carol
 
 
 def test_groups(conn: Connection) -> None:
