@@ -1,0 +1,65 @@
+"""Who there is: the people and groups of one repository at one moment, as every decision about rights sees them.
+
+The administration makes a `People` of what the catalogue says and of the machine's accounts (`administration.roster`);
+the mount holds the newest. Ids are the kernel's: uids and gids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from repofs.model import PermissionLevel
+
+
+class Privilege(StrEnum):
+    """What an administrator may be allowed, by OMERO's names."""
+
+    SUDO = "Sudo"
+    WRITE_OWNED = "WriteOwned"
+    DELETE_OWNED = "DeleteOwned"
+    CHGRP = "Chgrp"
+    CHOWN = "Chown"
+    MODIFY_GROUP = "ModifyGroup"
+    MODIFY_USER = "ModifyUser"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Somebody who asks: an experimenter, an administrator, or a stranger, who has nothing."""
+
+    uid: int
+    name: str | None = None  # the account's; None for a stranger
+    groups: frozenset[int] = frozenset()  # gids of the repository's groups that she is in
+    owner_of: frozenset[int] = frozenset()  # of these, the ones that she is an owner of
+    administrator: bool = False
+    privileges: frozenset[Privilege] = frozenset()  # of an administrator
+
+    def __str__(self) -> str:
+        return self.name or f"uid {self.uid}"
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """A user directory: whose, and the group that what is dropped in it belongs to unless a directory says otherwise."""
+
+    uid: int
+    gid: int
+    gids: frozenset[int]  # all groups that its experimenter is in
+
+
+ROOT = Actor(0, "root", administrator=True, privileges=frozenset(Privilege))
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """Everybody, all groups and all user directories."""
+
+    actors: Mapping[int, Actor] = field(default_factory=dict)  # by uid; without root
+    levels: Mapping[int, PermissionLevel] = field(default_factory=dict)  # of the repository's groups, by gid
+    homes: Mapping[bytes, Home] = field(default_factory=dict)  # by name, those of former experimenters too
+
+    def actor(self, uid: int) -> Actor:
+        """Return who *uid* is; a stranger when nobody knows her."""
+        return ROOT if uid == 0 else self.actors.get(uid) or Actor(uid)
