@@ -108,7 +108,8 @@ memberships = Table(
     _link("experimenter_id", "experimenters.id", "the member", primary_key=True),
     _link("group_id", "groups.id", "the group", primary_key=True, index=True),
     _need("owner", Boolean, "true: owner of the group"),
-    comment="Who belongs to which group; everybody to their own group at least.",
+    _may("removed", Text, "when the member was taken out, whatever the Unix group says; null: a member"),
+    comment="Who was put into which group, or taken out. Of whom nothing stands here, the Unix group tells.",
     sqlite_with_rowid=False,
 )
 
@@ -288,8 +289,10 @@ audit = Table(
     Column("id", Big, primary_key=True, comment="in the order of the acts"),
     _need("time", Text, "when"),
     _need("actor_uid", Big, "the Unix account that asked; 0 also for the daemon itself"),
-    _need("act", Text, "what was done: user.add, group.set-permissions …"),
-    _may("object", Text, "to what: Kind:id; null: to the repository"),
+    _need("act", Text, "what was asked for: user.add, group.set-permissions, import-as, chgrp …"),
+    _may("object", Text, "of what: Kind:id; null: of the repository, or of what is no object yet"),
     _need("detail", Text, "a JSON object: what was given and what changed"),
-    comment="Who changed what, except imports, which have their own table. Only ever added to.",
+    _may("path", LargeBinary, "of what: below the mount; null: of no file"),
+    _may("refusal", Text, "why it was refused: one sentence; null: it was done"),
+    comment="Who asked for what, done or refused, except imports, which have their own table. Only ever added to.",
 )

@@ -37,6 +37,7 @@ class Membership:
     experimenter_id: ExperimenterId
     group_id: GroupId
     owner: bool
+    removed: str | None = None  # when she was taken out, which counts above the Unix group; None: a member
 
 
 # --- experimenters -------------------------------------------------------------------------------
