@@ -20,6 +20,7 @@ import structlog
 import trio
 
 from repofs import config, logs
+from repofs.control.server import Control, listening
 from repofs.errors import Busy, RepofsError
 from repofs.fuse import mount
 from repofs.fuse.operations import Operations
@@ -34,6 +35,7 @@ from repofs.namespace.names import Names
 from repofs.namespace.standing import Standing
 from repofs.namespace.survey import Survey
 from repofs.namespace.tree import Tree
+from repofs.people import People
 from repofs.repository.failure_logs import FailureLogs
 from repofs.repository.layout import Layout, load_key
 from repofs.repository.marks import Marks
@@ -78,6 +80,7 @@ class _Rooms:
     operations: Operations
     inbox: Inbox
     survey: Survey
+    control: Control
 
 
 @contextlib.contextmanager
@@ -88,16 +91,21 @@ def _rooms(layout: Layout, settings: config.Settings) -> Iterator[_Rooms]:
     drops = Drops(standing, FailureLogs(layout))
     survey = Survey(standing, drops)
     claims = Claims(standing, drops, mount.KernelCache())
-    inbox = Inbox(claims, functools.partial(importer_process, layout.root))
+    inbox = Inbox(claims, functools.partial(importer_process, layout.root), _adopt)
     drops.clocks = inbox
     tree = Tree(standing, drops)
     facts = Facts(standing, drops, survey, inbox.ask)
     handles = Handles(standing, drops, tree)
     operations = Operations(standing, tree, handles, Directories(standing, drops), facts, settings.mount.cache_seconds)
     try:
-        yield _Rooms(operations, inbox, survey)
+        with listening(layout) as control:
+            yield _Rooms(operations, inbox, survey, Control(control, inbox.administer))
     finally:
         backing.close()
+
+
+async def _adopt(people: People) -> None:
+    """Who there is does not count in the mount yet."""
 
 
 async def _serve(rooms: _Rooms, ready: Callable[[], None]) -> None:
@@ -108,6 +116,7 @@ async def _serve(rooms: _Rooms, ready: Callable[[], None]) -> None:
             await nursery.start(_import, rooms.inbox, imports_ended)  # what a crash has left is mended first
             nursery.start_soon(_stop_at_signal, signals, rooms.inbox, imports_ended)
             nursery.start_soon(rooms.survey.run)
+            nursery.start_soon(rooms.control.run)
             ready()
             log.info("mounted")
             await mount.serve()  # ends when somebody unmounts, or at a signal

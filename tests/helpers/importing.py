@@ -46,7 +46,7 @@ class Repository:
         made = cls(layout, engine, Marks(load_key(layout)))
         for person in people:
             name = f"{person.user_name}_{person.id}"
-            layout.make_user_directory(name, os.getuid(), os.getgid(), 0o750)
+            layout.make_user_directory(name, os.getuid(), os.getgid())
             made.users.append(name.encode())
         return made
 

@@ -31,7 +31,8 @@ def layout(tmp_path: Path) -> Layout:
 def make_layout(directory: Path, mode: int = 0o750) -> Layout:
     layout = Layout.create(directory / "repository", "")
     uid, gid = (20_001, 20_002) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
-    layout.make_user_directory("alice_2", uid, gid, mode)
+    layout.make_user_directory("alice_2", uid, gid)
+    (layout.managed / "alice_2").chmod(mode)
     return layout
 
 
