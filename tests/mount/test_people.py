@@ -58,7 +58,7 @@ class Machine:
 
     def __init__(self, directory: Path) -> None:
         self.etc = own_machine.etc(directory)
-        self._passwd, self._group, self._nsswitch = ((self.etc / name).read_text() for name in own_machine.FILES)
+        self._passwd, self._group, self._nsswitch = ((self.etc / name).read_text() for name in own_machine.ACCOUNTS)
         self.set()
 
     def set(self, *, accounts: str = ACCOUNTS, groups: str = GROUPS, away: bool = False) -> None:
