@@ -69,7 +69,7 @@ def _add_people(layout: Layout, count: int) -> list[str]:
         people = [users.add_experimenter(conn, f"user{n}", 100_000 + n, group.id) for n in range(count)]
         names = [os.fsdecode(name) for name in owners.read(conn)]
     for name in names:
-        layout.make_user_directory(name, os.getuid(), os.getgid(), 0o700)
+        layout.make_user_directory(name, os.getuid(), os.getgid())
     assert len(people) == len(names)
     return names
 

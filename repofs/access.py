@@ -74,7 +74,7 @@ def rights(actor: Actor, of: Whose) -> Right:
 
 
 def rights_in_home(people: People, actor: Actor, home: Home) -> Right:
-    """Return what *actor* may do in a directory that holds data of several groups: see it when she may see any of them."""
+    """Return what *actor* may do in a directory with data of several groups: see it when she may see any of them."""
     held = rights(actor, Whose(home.uid, home.gid, people.levels.get(home.gid, PermissionLevel.PRIVATE)))
     if any(Right.VIEW in rights(actor, Whose(home.uid, gid, people.levels[gid])) for gid in home.gids):
         held |= Right.VIEW

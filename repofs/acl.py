@@ -47,7 +47,7 @@ def _bits(kind: Kind, held: Right) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What the backing inode says: its uid (of a drop, who made it) and its permission bits, of which the owner's count."""
+    """What the backing inode says: its uid (of a drop, who made it) and its mode, of which the owner's bits count."""
 
     uid: int
     mode: int

@@ -31,6 +31,8 @@ from repofs.namespace.drops import Drops
 from repofs.namespace.facts import Facts
 from repofs.namespace.handles import Directories, Handles
 from repofs.namespace.names import Names
+from repofs.namespace.regrouping import Regrouping
+from repofs.namespace.rights import Rights
 from repofs.namespace.standing import Standing
 from repofs.namespace.survey import Survey
 from repofs.namespace.tree import Tree
@@ -85,15 +87,20 @@ def _rooms(layout: Layout, settings: config.Settings) -> Iterator[_Rooms]:
     backing = Backing(layout.managed)
     names = Names(Template(settings.repository.template).reserved, settings.drops)
     standing = Standing(backing, names, Marks(load_key(layout)), settings.drops)
+    kernel = mount.KernelCache()
+    rights = Rights(standing, kernel)
     drops = Drops(standing, FailureLogs(layout))
-    survey = Survey(standing, drops)
-    claims = Claims(standing, drops, mount.KernelCache())
+    survey = Survey(standing, rights, drops)
+    claims = Claims(standing, rights, drops, kernel)
     inbox = Inbox(claims, functools.partial(importer_process, layout.root))
     drops.clocks = inbox
-    tree = Tree(standing, drops)
-    facts = Facts(standing, drops, survey, inbox.ask)
-    handles = Handles(standing, drops, tree)
-    operations = Operations(standing, tree, handles, Directories(standing, drops), facts, settings.mount.cache_seconds)
+    tree = Tree(standing, rights, drops)
+    facts = Facts(standing, rights, drops, survey, inbox.ask)
+    handles = Handles(standing, rights, drops, tree)
+    directories = Directories(standing, rights, drops)
+    regrouping = Regrouping(standing, rights, inbox.move)
+    cache_seconds = settings.mount.cache_seconds
+    operations = Operations(standing, rights, tree, handles, directories, facts, regrouping, cache_seconds)
     try:
         yield _Rooms(operations, inbox, survey)
     finally:

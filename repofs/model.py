@@ -117,6 +117,7 @@ class Drop:
     policy: Policy
     events: tuple[Event, ...]  # everything since the first create, oldest first
     actor_uid: int  # who wrote it
+    gid: int  # the group that it belongs to
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +140,7 @@ class Closed:
 
     size: int  # bytes
     mtime_ns: int
+    actor_uid: int | None = None  # who wrote it
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,7 @@ class Original:
     name: str  # below the import directory
     importing: int  # the row of imports
     note: str | None = None  # why there is no image, in the reader's words
+    actor_uid: int | None = None  # who dropped it
 
 
 Mark = Closed | Refused | Original

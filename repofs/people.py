@@ -42,7 +42,7 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """A user directory: whose, and the group that what is dropped in it belongs to unless a directory says otherwise."""
+    """A user directory: whose, and the group of what is dropped in it unless a directory says otherwise."""
 
     uid: int
     gid: int

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from datetime import datetime
 
-from repofs import access, mounts
 from repofs.catalog.users import Experimenter, Group
 from repofs.config import Settings
 from repofs.repository.layout import Layout
@@ -17,11 +15,8 @@ def make(layout: Layout, settings: Settings, person: Experimenter, group: Group)
 
     Raises AccessDenied when only root could do it.
     """
-    name, mode = name_of(settings, person, group), access.user_directory_mode(group.level)
-    layout.make_user_directory(name, person.uid, group.gid, mode)
-    mount = mounts.of_repository(layout.root)
-    if mount is not None:
-        os.chmod(mount.mountpoint / name, mode)  # the kernel keeps modes for an hour unless it hears of the new one
+    name = name_of(settings, person, group)
+    layout.make_user_directory(name, person.uid, group.gid)
     return name
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,10 +21,10 @@ from typing import Protocol
 import structlog
 import trio
 
-from repofs.errors import Busy, DaemonUnreachable, NotFound
+from repofs.errors import Busy, DaemonUnreachable, NotFound, RepofsError
 from repofs.importer.queue import FairQueue
 from repofs.importer.settling import Settling
-from repofs.importer.wire import Answer, Ask, Channel, Done, Handed, Hangup, Message, Stop
+from repofs.importer.wire import Answer, Ask, Channel, Done, Handed, Hangup, Message, Move, Stop
 from repofs.lifecycle import State
 from repofs.model import Drop, Outcome
 
@@ -127,23 +127,36 @@ class Inbox:
 
         Raises NotFound when there is none, Busy when no importer process is ready.
         """
+        answer = await self._answer_to(lambda number: Ask(number, what))
+        if answer.json is None:
+            raise NotFound(answer.error or f"there is no {what}")
+        return answer.json
+
+    async def move(self, filesets: Sequence[int], gid: int, actor_uid: int) -> None:
+        """Have filesets moved to the group of *gid*.
+
+        Raises RepofsError when that cannot be, Busy when no importer process is ready.
+        """
+        answer = await self._answer_to(lambda number: Move(number, tuple(filesets), gid, actor_uid))
+        if answer.json is None:
+            raise RepofsError(answer.error or "the filesets could not be moved")
+
+    async def _answer_to(self, question: Callable[[int], Ask | Move]) -> Answer:
         if self._channel is None:
             raise Busy("the catalogue is not ready yet: try again in a moment")
         self._asked += 1
-        ask, question = Ask(self._asked, what), _Question()
-        self._questions[ask.id] = question
+        asked, waiting = question(self._asked), _Question()
+        self._questions[asked.id] = waiting
         try:
-            await self._channel.send(ask)
-            await question.answered.wait()
+            await self._channel.send(asked)
+            await waiting.answered.wait()
         except Hangup:
             pass
         finally:
-            del self._questions[ask.id]
-        if question.answer is None:
+            del self._questions[asked.id]
+        if waiting.answer is None:
             raise Busy("the importer has just been restarted: try again in a moment")
-        if question.answer.json is None:
-            raise NotFound(question.answer.error or f"there is no {what}")
-        return question.answer.json
+        return waiting.answer
 
     def stop(self) -> None:
         """Let `run` come to its end: what is in hand is finished or given back within 10 seconds."""

@@ -44,11 +44,20 @@ class Ask(msgspec.Struct, frozen=True, tag="ask"):
     what: str  # "Fileset:17"
 
 
-class Answer(msgspec.Struct, frozen=True, tag="answer"):
-    """Importer to mount: the one answer to the Ask of that id."""
+class Move(msgspec.Struct, frozen=True, tag="move"):
+    """Mount to importer: move these filesets to the group of that gid, as that uid asks."""
 
     id: int
-    json: str | None  # None: there is no such object, *error* says so
+    filesets: tuple[int, ...]
+    gid: int
+    actor_uid: int
+
+
+class Answer(msgspec.Struct, frozen=True, tag="answer"):
+    """Importer to mount: the one answer to the Ask or Move of that id."""
+
+    id: int
+    json: str | None  # None: there is no such object, or it could not be done: *error* says so
     error: str | None = None
 
 
@@ -66,7 +75,7 @@ class Stop(msgspec.Struct, frozen=True, tag="stop"):
     """Mount to importer: finish what is in hand, give the rest back, and end."""
 
 
-Message = Handed | Done | Ask | Answer | Ready | NotReady | Stop
+Message = Handed | Done | Ask | Move | Answer | Ready | NotReady | Stop
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Message).decode

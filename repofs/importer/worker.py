@@ -17,13 +17,15 @@ from repofs import config, logs
 from repofs.catalog.engine import Engine, open_engine
 from repofs.catalog.objects import describe
 from repofs.errors import InvalidValue, NotFound, RepofsError
+from repofs.importer import transactions
 from repofs.importer.commits import Commits
 from repofs.importer.pipeline import Pipeline
 from repofs.importer.readers import Readers
 from repofs.importer.recovery import recover
-from repofs.importer.wire import Answer, Ask, Channel, Done, Handed, Hangup, Message, NotReady, Ready, Stop
+from repofs.importer.wire import Answer, Ask, Channel, Done, Handed, Hangup, Message, Move, NotReady, Ready, Stop
 from repofs.lifecycle import State
 from repofs.model import Drop, ObjectRef, Outcome
+from repofs.repository import import_directory
 from repofs.repository.layout import Layout
 from repofs.threads import in_thread
 
@@ -48,15 +50,19 @@ async def serve(directory: Path, channel: Channel) -> None:
         async with trio.open_nursery() as services:
             services.start_soon(commits.run)
             services.start_soon(pipeline.run)
-            await _Desk(channel, pipeline, catalogue).run()
+            await _Desk(channel, layout, pipeline, commits, catalogue).run()
             services.cancel_scope.cancel()
 
 
 class _Desk:
     """Takes messages in, and has each seen to."""
 
-    def __init__(self, channel: Channel, pipeline: Pipeline, catalogue: Engine) -> None:
+    def __init__(
+        self, channel: Channel, layout: Layout, pipeline: Pipeline, commits: Commits, catalogue: Engine
+    ) -> None:
         self._channel = channel
+        self._layout = layout
+        self._commits = commits
         self._pipeline = pipeline
         self._catalogue = catalogue
 
@@ -83,6 +89,8 @@ class _Desk:
                 nursery.start_soon(self._answer, Done(again))
             case Ask(), []:
                 nursery.start_soon(self._describe, message)
+            case Move(), []:
+                nursery.start_soon(self._move, message)
             case _:
                 raise AssertionError(f"the mount does not send {message} with {len(descriptors)} descriptors")
 
@@ -96,6 +104,16 @@ class _Desk:
             await self._answer(Answer(ask.id, None, str(error)))
         else:
             await self._answer(Answer(ask.id, json.dumps(facts)))
+
+    async def _move(self, move: Move) -> None:
+        try:
+            places = await self._commits.write(transactions.move, move)
+            for user_directory, directory in places:
+                await in_thread(import_directory.give, self._layout, user_directory, directory, move.gid)
+        except OSError as error:
+            await self._answer(Answer(move.id, None, str(error)))
+        else:
+            await self._answer(Answer(move.id, json.dumps(len(places))))
 
     def _facts(self, what: ObjectRef) -> dict[str, object]:
         with self._catalogue.begin() as conn:

@@ -108,7 +108,11 @@ class Standing:
 
     def is_original(self, node: Node) -> bool:
         """Whether *node* is a file that has been imported."""
-        return isinstance(self.mark(node), Original)
+        if not node.is_file:
+            return False
+        if node.mark is UNKNOWN:
+            return self.marks.is_original(self.backing.target(node))
+        return isinstance(node.mark, Original)
 
     def is_log(self, node: Node) -> bool:
         """Whether *node* is a file that repofs has written: beside an import directory, or below .repofs."""

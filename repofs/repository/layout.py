@@ -106,8 +106,8 @@ class Layout:
             raise NotARepository(f"{layout.key} is missing: put it back from a backup, it signs what was imported")
         return layout
 
-    def make_user_directory(self, name: str, uid: int, gid: int, mode: int) -> None:
-        """Make the user directory *name*, or give the one that is there this owner, group and mode.
+    def make_user_directory(self, name: str, uid: int, gid: int) -> None:
+        """Make the user directory *name*, or give the one that is there this owner and group.
 
         Raises InvalidName for what is not one visible name, AccessDenied when only root could give it away.
         """
@@ -119,7 +119,7 @@ class Layout:
             path.mkdir(mode=0o700)
         fd = os.open(path, OPEN_DIRECTORY)
         try:
-            own(fd, uid, gid, mode)
+            own(fd, uid, gid, 0o700)
             os.fsync(fd)
         except PermissionError as error:
             if made:

@@ -268,7 +268,7 @@ async def test_a_target_that_is_not_there(repository: Repository) -> None:
 
 
 async def test_a_directory_of_no_experimenter(repository: Repository) -> None:
-    repository.layout.make_user_directory("eve_9", os.getuid(), os.getgid(), 0o700)
+    repository.layout.make_user_directory("eve_9", os.getuid(), os.getgid())
     path = repository.write(b"eve_9", b"scan.tif")
     async with pipeline(repository) as importing:
         outcome = await importing.take(*repository.drop(b"eve_9", b"scan.tif"))

@@ -39,6 +39,7 @@ DROP = Drop(
     policy=Policy(3.0, Duplicates.REFUSE, ("*.log",)),
     events=(Event(1, "created"),),
     actor_uid=1000,
+    gid=100,
 )
 
 

@@ -66,7 +66,7 @@ def test_open_refuses_what_is_no_repository(tmp_path: Path) -> None:
 def test_user_directory_can_be_made_again(tmp_path: Path) -> None:
     layout = Layout.create(tmp_path / "r", "")
     for permissions in (0o700, 0o770):
-        layout.make_user_directory("alice_2", os.geteuid(), os.getegid(), permissions)
+        layout.make_user_directory("alice_2", os.geteuid(), os.getegid())
         assert mode(layout.managed / "alice_2") == permissions
 
 
@@ -74,16 +74,16 @@ def test_user_directory_can_be_made_again(tmp_path: Path) -> None:
 def test_user_directory_must_be_one_visible_name(tmp_path: Path, name: str) -> None:
     layout = Layout.create(tmp_path / "r", "")
     with pytest.raises(InvalidName):
-        layout.make_user_directory(name, os.geteuid(), os.getegid(), 0o700)
+        layout.make_user_directory(name, os.geteuid(), os.getegid())
 
 
 def test_user_directory_of_somebody_else(tmp_path: Path) -> None:
     layout = Layout.create(tmp_path / "r", "")
     if ROOT:
-        layout.make_user_directory("bob_3", 20_003, 20_004, 0o750)
+        layout.make_user_directory("bob_3", 20_003, 20_004)
         status = (layout.managed / "bob_3").stat()
-        assert (status.st_uid, status.st_gid, mode(layout.managed / "bob_3")) == (20_003, 20_004, 0o750)
+        assert (status.st_uid, status.st_gid, mode(layout.managed / "bob_3")) == (20_003, 20_004)
     else:
         with pytest.raises(AccessDenied, match="only root"):
-            layout.make_user_directory("bob_3", os.geteuid() + 1, os.getegid(), 0o750)
+            layout.make_user_directory("bob_3", os.geteuid() + 1, os.getegid())
         assert not (layout.managed / "bob_3").exists()
