@@ -18,16 +18,16 @@ from pathlib import Path
 import trio
 
 from repofs import config
+from repofs.administration.user_directories import UserDirectories
 from repofs.catalog import users
 from repofs.catalog.engine import create, open_engine
 from repofs.importer import inbox
 from repofs.importer.link import importer_process
-from repofs.importer.transactions import Owners
 from repofs.lifecycle import State
 from repofs.model import Closed, Drop, Duplicates, Outcome, PermissionLevel, Policy
+from repofs.people import People
 from repofs.repository.layout import Layout, load_key
 from repofs.repository.marks import Marks
-from repofs.repository.template import Template
 
 FILE_BYTES = 4096
 POLICY = Policy(settle_seconds=0.1, duplicates=Duplicates.IMPORT)
@@ -63,14 +63,13 @@ def _arguments() -> argparse.Namespace:
 def _add_people(layout: Layout, count: int) -> list[str]:
     """Make *count* experimenters and return the names of their directories."""
     create(layout.catalogue)
-    owners = Owners(Template(config.Repository().template), "")
+    directories = UserDirectories(config.Repository())
     with open_engine(layout.catalogue).begin() as conn:
         group = users.add_group(conn, "lab", os.getgid(), PermissionLevel.PRIVATE)
         people = [users.add_experimenter(conn, f"user{n}", 100_000 + n, group.id) for n in range(count)]
-        names = [os.fsdecode(name) for name in owners.read(conn)]
+        names = [directories.name(person, group) for person in people]
     for name in names:
         layout.make_user_directory(name, os.getuid(), os.getgid())
-    assert len(people) == len(names)
     return names
 
 
@@ -105,7 +104,11 @@ class Files:
 
 async def _ingest(layout: Layout, source: Files) -> float:
     """Return the seconds from the first hand-over to the last outcome."""
-    box = inbox.Inbox(source, lambda: importer_process(layout.root))
+
+    async def adopt(_people: People) -> None:
+        """Nobody asks a mount here who she is."""
+
+    box = inbox.Inbox(source, lambda: importer_process(layout.root), adopt)
     async with trio.open_nursery() as nursery:
         await nursery.start(box.run)
         began = time.perf_counter()

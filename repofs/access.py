@@ -141,9 +141,9 @@ def require_privilege(privilege: Privilege, actor: Actor) -> None:
         raise AccessDenied(f"{actor} is no administrator with the privilege {privilege}: ask one who is")
 
 
-def require_member(people: People, uid: int | None, gid: int) -> None:
-    """Refuse to move data of *uid* to a group of the repository that she is not in (NotPermitted)."""
-    if uid is None or gid not in people.actor(uid).groups:
+def require_member(home: Home | None, gid: int) -> None:
+    """Refuse to move data of the user of *home* to a group of the repository that she is not in (NotPermitted)."""
+    if home is None or gid not in home.gids:
         raise NotPermitted(f"gid {gid} is not a group that its owner is in: add her with repofs group add-member")
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from repofs.errors import SettingsError
 from repofs.model import Duplicates
+from repofs.people import Privilege
 
 SETTINGS_FILE = "settings.toml"
 
@@ -58,12 +59,21 @@ class Readers(_Section):
     memory_bytes: Annotated[int, Field(ge=256 << 20)] = 2 << 30
 
 
+class People(_Section):
+    refresh_seconds: Seconds = 60.0  # how soon a change of the machine's accounts and groups counts
+
+
 class Mount(_Section):
     cache_seconds: Annotated[float, Field(ge=0.0, le=86_400.0)] = 3600.0  # how long the kernel keeps names, attributes
 
 
 class Log(_Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Administrators(_Section):
+    group: Annotated[str, Field(min_length=1)]  # a Unix group: its members are administrators
+    privileges: tuple[Privilege, ...] = tuple(Privilege)
 
 
 class Settings(_Section):
@@ -73,8 +83,10 @@ class Settings(_Section):
     drops: Drops = Drops()
     imports: Imports = Imports()
     readers: Readers = Readers()
+    people: People = People()
     mount: Mount = Mount()
     log: Log = Log()
+    administrators: tuple[Administrators, ...] = ()
 
 
 def load(repository: Path) -> Settings:
@@ -104,14 +116,20 @@ def _sentence(path: Path, error: object) -> str:
 
 
 def known_keys() -> list[str]:
-    """Return every setting as ``section.key``."""
-    return [f"{section}.{key}" for section, model in Settings() for key in type(model).model_fields]
+    """Return every setting as ``section.key``; a list of tables is one setting, by its name alone."""
+    return [key for key, _, _ in explain(Settings())]
 
 
 def explain(settings: Settings) -> list[tuple[str, object, str]]:
     """Return (key, value, where it comes from) for every setting; the last is a file's name or "default"."""
-    return [
-        (f"{section}.{key}", value, SETTINGS_FILE if key in model.model_fields_set else "default")
-        for section, model in settings
-        for key, value in model
-    ]
+    explained: list[tuple[str, object, str]] = []
+    for section, value in settings:
+        if isinstance(value, _Section):
+            explained += [(f"{section}.{key}", one, _source(value, key)) for key, one in value]
+        else:
+            explained.append((section, [one.model_dump(mode="json") for one in value], _source(settings, section)))
+    return explained
+
+
+def _source(model: _Section, key: str) -> str:
+    return SETTINGS_FILE if key in model.model_fields_set else "default"

@@ -20,6 +20,7 @@ import structlog
 import trio
 
 from repofs import config, logs
+from repofs.control.server import Control, listening
 from repofs.errors import Busy, RepofsError
 from repofs.fuse import mount
 from repofs.fuse.operations import Operations
@@ -80,6 +81,7 @@ class _Rooms:
     operations: Operations
     inbox: Inbox
     survey: Survey
+    control: Control
 
 
 @contextlib.contextmanager
@@ -92,7 +94,7 @@ def _rooms(layout: Layout, settings: config.Settings) -> Iterator[_Rooms]:
     drops = Drops(standing, FailureLogs(layout))
     survey = Survey(standing, rights, drops)
     claims = Claims(standing, rights, drops, kernel)
-    inbox = Inbox(claims, functools.partial(importer_process, layout.root))
+    inbox = Inbox(claims, functools.partial(importer_process, layout.root), rights.adopt)
     drops.clocks = inbox
     tree = Tree(standing, rights, drops)
     facts = Facts(standing, rights, drops, survey, inbox.ask)
@@ -102,7 +104,8 @@ def _rooms(layout: Layout, settings: config.Settings) -> Iterator[_Rooms]:
     cache_seconds = settings.mount.cache_seconds
     operations = Operations(standing, rights, tree, handles, directories, facts, regrouping, cache_seconds)
     try:
-        yield _Rooms(operations, inbox, survey)
+        with listening(layout) as control:
+            yield _Rooms(operations, inbox, survey, Control(control, inbox.administer))
     finally:
         backing.close()
 
@@ -115,6 +118,7 @@ async def _serve(rooms: _Rooms, ready: Callable[[], None]) -> None:
             await nursery.start(_import, rooms.inbox, imports_ended)  # what a crash has left is mended first
             nursery.start_soon(_stop_at_signal, signals, rooms.inbox, imports_ended)
             nursery.start_soon(rooms.survey.run)
+            nursery.start_soon(rooms.control.run)
             ready()
             log.info("mounted")
             await mount.serve()  # ends when somebody unmounts, or at a signal

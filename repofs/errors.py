@@ -83,3 +83,15 @@ class ReaderFailed(RepofsError):
     """A reader broke, ran out of time or memory on a file."""
 
     code = errno.EIO
+
+
+_BY_CODE: dict[int, type[RepofsError]] = {
+    kind.code: kind for kind in (InvalidValue, NotFound, AlreadyExists, NotPermitted, AccessDenied, Busy)
+}
+
+
+def told(code: int, message: str) -> RepofsError:
+    """Return the error that another process has told by its errno and its sentence."""
+    error = _BY_CODE.get(code, RepofsError)(message)
+    error.errno = code
+    return error

@@ -44,7 +44,7 @@ class Actor:
 class Home:
     """A user directory: whose, and the group of what is dropped in it unless a directory says otherwise."""
 
-    uid: int
+    uid: int | None  # None: nobody's, as of a former experimenter; Unix may have given her uid to somebody else
     gid: int
     gids: frozenset[int]  # all groups that its experimenter is in
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, select, update
 
@@ -61,7 +61,8 @@ def add_experimenter(conn: Connection, user_name: str, uid: int, group_id: Group
     else:
         known = ExperimenterId(reserve(conn, "Experimenter", 1)[0])
         conn.execute(insert(_experimenters).values(id=known, user_name=user_name, uid=uid, group_id=group_id))
-    if _membership(conn, known, group_id) is None:
+    joined = _membership(conn, known, group_id)
+    if joined is None or joined.removed is not None:
         add_member(conn, known, group_id)
     return experimenter_by_id(conn, known)
 
@@ -151,9 +152,9 @@ def _group(row: Row[tuple[object, ...]]) -> Group:
 
 
 def memberships(conn: Connection) -> list[Membership]:
-    """Return who belongs to which group, by group and experimenter."""
+    """Return who was put into which group, or taken out, by group and experimenter. Of others the Unix group tells."""
     rows = conn.execute(select(_memberships).order_by(_memberships.c.group_id, _memberships.c.experimenter_id))
-    return [Membership(row.experimenter_id, row.group_id, row.owner) for row in rows]
+    return [_of(row) for row in rows]
 
 
 def add_member(
@@ -164,29 +165,39 @@ def add_member(
     Returns the membership; raises NotFound, AlreadyExists when it is so already.
     """
     person, group = experimenter_by_id(conn, experimenter_id), group_by_id(conn, group_id)
-    known = _membership(conn, experimenter_id, group_id)
-    if known is not None and known.owner == owner:
+    wanted = Membership(experimenter_id, group_id, owner)
+    if _membership(conn, experimenter_id, group_id) == wanted:
         raise AlreadyExists(f"{person.user_name} is already {'an owner' if owner else 'a member'} of {group.name}")
-    if known is None:
-        values = {"experimenter_id": experimenter_id, "group_id": group_id, "owner": owner}
-        conn.execute(insert(_memberships).values(values))
-    else:
-        conn.execute(update(_memberships).where(_is(experimenter_id, group_id)).values(owner=owner))
-    return Membership(experimenter_id, group_id, owner)
+    _write(conn, wanted)
+    return wanted
 
 
 def remove_member(conn: Connection, experimenter_id: ExperimenterId, group_id: GroupId) -> None:
-    """Take the experimenter out of the group. Raises NotFound, InvalidValue for the group of their imports."""
+    """Take the experimenter out of the group, whatever the Unix group says.
+
+    Raises NotFound for who was taken out before, InvalidValue for the group of their imports.
+    """
     person, group = experimenter_by_id(conn, experimenter_id), group_by_id(conn, group_id)
     if person.group_id == group_id:
         raise InvalidValue(f"{person.user_name}'s imports belong to {group.name}: a member can only leave other groups")
-    if not conn.execute(delete(_memberships).where(_is(experimenter_id, group_id))).rowcount:
+    known = _membership(conn, experimenter_id, group_id)
+    if known is not None and known.removed is not None:
         raise NotFound(f"{person.user_name} is no member of {group.name}")
+    _write(conn, Membership(experimenter_id, group_id, False, removed=now()))
 
 
 def _membership(conn: Connection, experimenter_id: ExperimenterId, group_id: GroupId) -> Membership | None:
     row = conn.execute(select(_memberships).where(_is(experimenter_id, group_id))).one_or_none()
-    return Membership(row.experimenter_id, row.group_id, row.owner) if row else None
+    return _of(row) if row else None
+
+
+def _write(conn: Connection, wanted: Membership) -> None:
+    conn.execute(delete(_memberships).where(_is(wanted.experimenter_id, wanted.group_id)))
+    conn.execute(insert(_memberships).values(asdict(wanted)))
+
+
+def _of(row: Row[tuple[object, ...]]) -> Membership:
+    return Membership(row.experimenter_id, row.group_id, row.owner, row.removed)
 
 
 def _is(experimenter_id: ExperimenterId, group_id: GroupId) -> ColumnElement[bool]:

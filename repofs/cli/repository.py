@@ -12,10 +12,9 @@ import typer
 
 from repofs.cli import location
 from repofs.errors import AccessDenied
-from repofs.model import ObjectRef
 
 if TYPE_CHECKING:
-    from repofs.catalog.engine import Connection
+    from repofs.catalog.engine import Connection, Engine
     from repofs.repository.layout import Layout
 
 
@@ -24,12 +23,6 @@ class Opened:
     layout: Layout
     connection: Connection  # one transaction: all of a command, or nothing of it
 
-    def audit(self, act: str, target: ObjectRef, **detail: object) -> None:
-        """Write into the audit trail who did *act*; under sudo that is who called it."""
-        from repofs.catalog import audit
-
-        audit.record(self.connection, int(os.environ.get("SUDO_UID", os.getuid())), act, target, detail)
-
 
 @contextmanager
 def opened(context: typer.Context, *, read_only: bool = False) -> Iterator[Opened]:
@@ -37,15 +30,22 @@ def opened(context: typer.Context, *, read_only: bool = False) -> Iterator[Opene
 
     Raises NotARepository; AccessDenied for anybody but its owner and root: the catalogue names everybody's files.
     """
-    from repofs.catalog.engine import open_engine
     from repofs.repository.layout import Layout
 
     layout = Layout.open(location.repository(context))
+    with catalogue(layout, read_only=read_only) as engine, engine.begin() as connection:
+        yield Opened(layout, connection)
+
+
+@contextmanager
+def catalogue(layout: Layout, *, read_only: bool = False) -> Iterator[Engine]:
+    """Open the catalogue. Raises AccessDenied as `opened` does."""
+    from repofs.catalog.engine import open_engine
+
     if not os.access(layout.catalogue, os.R_OK | os.W_OK):
         raise AccessDenied(f"{layout.catalogue} is open to root and the owner of the repository only: use sudo")
     engine = open_engine(layout.catalogue, read_only=read_only)
     try:
-        with engine.begin() as connection:
-            yield Opened(layout, connection)
+        yield engine
     finally:
         engine.dispose()

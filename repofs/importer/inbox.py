@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,12 +21,14 @@ from typing import Protocol
 import structlog
 import trio
 
-from repofs.errors import Busy, DaemonUnreachable, NotFound, RepofsError
+from repofs.administration.requests import Request
+from repofs.errors import Busy, DaemonUnreachable, told
 from repofs.importer.queue import FairQueue
 from repofs.importer.settling import Settling
-from repofs.importer.wire import Answer, Ask, Channel, Done, Handed, Hangup, Message, Move, Stop
+from repofs.importer.wire import Administer, Answer, Ask, Channel, Done, Handed, Hangup, Message, Move, PeopleAre, Stop
 from repofs.lifecycle import State
 from repofs.model import Drop, Outcome
+from repofs.people import People
 
 WINDOW = 64  # drops that the importer process has in hand at a time
 SHARE = 48  # of these for one user: the next user never waits for a place behind large files
@@ -50,8 +52,12 @@ class Source(Protocol):
         """Take in what became of a claimed drop, and unseal it unless it is imported."""
 
 
-StartImporter = Callable[[], AbstractAsyncContextManager[Channel]]
-"""Starts an importer process; entered when it is ready. Raises DaemonUnreachable when it cannot start."""
+StartImporter = Callable[[], AbstractAsyncContextManager[tuple[Channel, People]]]
+"""Starts an importer process; entered when it is ready, with who there is then. Raises DaemonUnreachable when it
+cannot start."""
+
+Adopt = Callable[[People], Awaitable[None]]
+"""Lets who there is count in the mount; returns when it does."""
 
 
 @dataclass(slots=True)
@@ -65,7 +71,7 @@ class _Waiting:
 
 
 class _Question:
-    """An Ask without its Answer."""
+    """An Ask or Administer without its Answer."""
 
     def __init__(self) -> None:
         self.answered = trio.Event()
@@ -79,9 +85,10 @@ class _Question:
 class Inbox:
     """Drops on their way to the importer process. Every method is called on the event loop."""
 
-    def __init__(self, source: Source, start: StartImporter) -> None:
+    def __init__(self, source: Source, start: StartImporter, adopt: Adopt) -> None:
         self._source = source
         self._start = start
+        self._adopt = adopt
         self._channel: Channel | None = None  # None while no process is ready
         self._waiting: dict[int, _Waiting] = {}
         # A token is in exactly one of these four, and then in _waiting too.
@@ -125,38 +132,51 @@ class Inbox:
     async def ask(self, what: str) -> str:
         """Return the description of the object *what* ("Fileset:17") as JSON.
 
-        Raises NotFound when there is none, Busy when no importer process is ready.
+        Raises NotFound when there is none, InvalidValue for what is none, Busy when no importer process is ready.
         """
-        answer = await self._answer_to(lambda number: Ask(number, what))
-        if answer.json is None:
-            raise NotFound(answer.error or f"there is no {what}")
-        return answer.json
+        answer = await self._answer(Ask(self._number(), what))
+        if answer is None:
+            raise Busy("the importer has just been restarted: try again in a moment")
+        return _json(answer)
+
+    async def administer(self, uid: int, request: Request, audit_uid: int) -> str:
+        """See to *request* of *uid*, whom the audit trail calls *audit_uid*; return the result as JSON.
+
+        A change counts in the mount when this returns. Raises AccessDenied, and other RepofsErrors that say what is
+        wrong with it; Busy when no importer process is ready, or when it ended and may have made the change or not.
+        """
+        answer = await self._answer(Administer(self._number(), request, uid, audit_uid))
+        if answer is None:
+            raise Busy("the importer has just been restarted: look whether it was done before you try again")
+        return _json(answer)
 
     async def move(self, filesets: Sequence[int], gid: int, actor_uid: int) -> None:
-        """Have filesets moved to the group of *gid*.
+        """Have filesets moved to the group of *gid*; it may be asked for again.
 
-        Raises RepofsError when that cannot be, Busy when no importer process is ready.
+        Raises RepofsError when that cannot be, Busy when no importer process is ready or it ended in the middle.
         """
-        answer = await self._answer_to(lambda number: Move(number, tuple(filesets), gid, actor_uid))
-        if answer.json is None:
-            raise RepofsError(answer.error or "the filesets could not be moved")
+        answer = await self._answer(Move(self._number(), tuple(filesets), gid, actor_uid))
+        if answer is None:
+            raise Busy("the importer has just been restarted: try again in a moment")
+        _json(answer)
 
-    async def _answer_to(self, question: Callable[[int], Ask | Move]) -> Answer:
+    def _number(self) -> int:
+        self._asked += 1
+        return self._asked
+
+    async def _answer(self, message: Ask | Administer | Move) -> Answer | None:
+        """Send a question and return its answer; None when the process has died. Raises Busy when none is ready."""
         if self._channel is None:
             raise Busy("the catalogue is not ready yet: try again in a moment")
-        self._asked += 1
-        asked, waiting = question(self._asked), _Question()
-        self._questions[asked.id] = waiting
+        question = self._questions[message.id] = _Question()
         try:
-            await self._channel.send(asked)
-            await waiting.answered.wait()
+            await self._channel.send(message)
+            await question.answered.wait()
         except Hangup:
             pass
         finally:
-            del self._questions[asked.id]
-        if waiting.answer is None:
-            raise Busy("the importer has just been restarted: try again in a moment")
-        return waiting.answer
+            del self._questions[message.id]
+        return question.answer
 
     def stop(self) -> None:
         """Let `run` come to its end: what is in hand is finished or given back within 10 seconds."""
@@ -174,7 +194,8 @@ class Inbox:
         pause = PAUSE_SECONDS[0]
         while not self._stopping:
             try:
-                async with self._start() as channel:
+                async with self._start() as (channel, people):
+                    await self._adopt(people)
                     if not started:
                         started = True
                         task_status.started()
@@ -226,7 +247,10 @@ class Inbox:
                 message, _descriptors = await channel.receive()
             except Hangup:
                 return
-            self._take_in(message)
+            if isinstance(message, PeopleAre):
+                await self._adopt(message.people)  # before anything else: answers that follow rely on it
+            else:
+                self._take_in(message)
 
     def _collect_due(self) -> None:
         for token in self._settling.due(trio.current_time()):
@@ -321,6 +345,13 @@ class Inbox:
         with trio.move_on_after(max(seconds, 0)):
             await self._wake.wait()
         self._wake = trio.Event()
+
+
+def _json(answer: Answer) -> str:
+    """Return what *answer* tells; raises the RepofsError that it tells."""
+    if answer.json is None:
+        raise told(answer.errno, answer.error or "")
+    return answer.json
 
 
 def _take_first(tokens: dict[int, None]) -> int:

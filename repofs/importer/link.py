@@ -17,21 +17,22 @@ import trio
 
 from repofs.errors import DaemonUnreachable
 from repofs.importer.wire import Channel, Hangup, NotReady, Ready
+from repofs.people import People
 from repofs.threads import in_thread
 
 END_SECONDS = 2.0  # that the process has to end by itself once its socket has hung up
 
 
 @asynccontextmanager
-async def importer_process(directory: Path) -> AsyncIterator[Channel]:
-    """Start an importer process of the repository in *directory*; entered when it is ready, ended on leaving.
+async def importer_process(directory: Path) -> AsyncIterator[tuple[Channel, People]]:
+    """Start an importer process of the repository in *directory*; entered when it is ready, with who there is
+    then; ended on leaving.
 
     Raises DaemonUnreachable, with the reason, when it cannot start.
     """
     process, channel = _spawn(directory)
     try:
-        await _wait_ready(channel)
-        yield channel
+        yield channel, await _wait_ready(channel)
     finally:
         channel.close()
         with trio.CancelScope(shield=True):
@@ -47,7 +48,7 @@ def _spawn(directory: Path) -> tuple[subprocess.Popen[bytes], Channel]:
     return process, Channel(ours)
 
 
-async def _wait_ready(channel: Channel) -> None:
+async def _wait_ready(channel: Channel) -> People:
     try:
         message, _ = await channel.receive()
     except Hangup:
@@ -55,6 +56,7 @@ async def _wait_ready(channel: Channel) -> None:
     if isinstance(message, NotReady):
         raise DaemonUnreachable(message.error)
     assert isinstance(message, Ready)
+    return message.people
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from repofs.importer.transactions import Begun, Owners
+from repofs.administration.user_directories import UserDirectories
+from repofs.importer.transactions import Begun
 from repofs.model import Drop
 from repofs.repository.layout import Layout
 from repofs.repository.template import Template
@@ -17,10 +18,10 @@ from repofs.repository.template import Template
 class Names:
     """Names import directories. Safe in threads as far as `publish` is, which finds out whether a name is free."""
 
-    def __init__(self, layout: Layout, template: Template, owners: Owners) -> None:
+    def __init__(self, layout: Layout, template: Template, directories: UserDirectories) -> None:
         self._layout = layout
         self._template = template
-        self._owners = owners
+        self._directories = directories
         self._session = str(uuid.uuid4())  # one for the life of this process
         self._latest: dict[bytes, datetime] = {}
 
@@ -28,7 +29,7 @@ class Names:
         """Return the names of an import, by attempt."""
         directory = os.path.join(os.fsencode(self._layout.managed), drop.user_directory)
         terms = replace(
-            self._owners.terms(begun.owner, begun.group),
+            self._directories.terms(begun.owner, begun.group),
             session=self._session,
             session_id=begun.id,
             now=self._moment(drop.user_directory),

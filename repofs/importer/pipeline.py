@@ -17,6 +17,7 @@ from typing import Protocol
 import structlog
 import trio
 
+from repofs.administration.user_directories import UserDirectories
 from repofs.catalog.containers import Target, target_of
 from repofs.catalog.filesets import FinishedFile, FinishedImport
 from repofs.catalog.forms import now
@@ -78,8 +79,9 @@ class Pipeline:
         self._interrupted = interrupted
         self._placement = Placement(layout)
         template = Template(settings.repository.template)
-        self._owners = Owners(template, settings.repository.institution)
-        self._names = Names(layout, template, self._owners)
+        directories = UserDirectories(settings.repository)
+        self._owners = Owners(directories)
+        self._names = Names(layout, template, directories)
         self._hashing = Turns(settings.imports.parallel)
         self._syncing = Groups(self._sync)
         self._clearing = Groups(self._clear)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
+from repofs.administration.user_directories import UserDirectories
 from repofs.catalog import audit, containers, filesets, ids, imports, moves, users
 from repofs.catalog.containers import Target
 from repofs.catalog.engine import Connection
@@ -17,7 +17,6 @@ from repofs.errors import NotFound
 from repofs.importer.wire import Move
 from repofs.lifecycle import State
 from repofs.model import ExperimenterId, FilesetId, ImportId, ObjectRef, Transfer
-from repofs.repository.template import Template, Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,32 +68,14 @@ class Ending:
 class Owners:
     """Whose a user directory is: the experimenter for whom the template makes its name."""
 
-    def __init__(self, template: Template, institution: str) -> None:
-        self._template = template
-        self._institution = institution
+    def __init__(self, directories: UserDirectories) -> None:
+        self._directories = directories
 
     def read(self, conn: Connection) -> dict[bytes, tuple[Experimenter, Group]]:
         """Return the active experimenters and their groups, as of now, by user directory."""
         groups = {group.id: group for group in users.groups(conn)}
         pairs = [(person, groups[person.group_id]) for person in users.experimenters(conn)]
-        return {os.fsencode(self._template.user_directory(self.terms(*pair))): pair for pair in pairs}
-
-    def terms(self, person: Experimenter, group: Group) -> Terms:
-        """Return the terms that hold for all imports of *person*; `dataclasses.replace` adds those of one."""
-        return Terms(
-            user=person.user_name,
-            user_id=person.id,
-            group=group.name,
-            group_id=group.id,
-            perms=group.level.omero,
-            institution=self._institution,
-            session="",
-            session_id=0,
-            thread="importer",
-            now=datetime.now(),
-            client_paths=(),
-            exists=lambda _: False,
-        )
+        return {os.fsencode(self._directories.name(*pair)): pair for pair in pairs}
 
     def begin(self, conn: Connection, items: Sequence[Intent]) -> Sequence[Begun | Exception]:
         """Write the intent rows; NotFound for a drop in nobody's directory."""

@@ -2,13 +2,14 @@
 SOCK_SEQPACKET socket, as MessagePack, with descriptors beside it (SCM_RIGHTS).
 
     [0][MessagePack]                  a message up to INLINE_BYTES; the packet's descriptors are the message's
-    [1]              + descriptor     a longer one (a drop with a long history, a fileset of many files): its bytes
+    [1]              + descriptor     a longer one (a drop with a long history, hundreds of people): its bytes
                                       are in a memory file, the first descriptor; the others are the message's
 """
 
 from __future__ import annotations
 
 import array
+import errno
 import os
 import socket
 from collections.abc import Sequence
@@ -16,7 +17,9 @@ from collections.abc import Sequence
 import msgspec
 import trio
 
+from repofs.administration.requests import Request
 from repofs.model import Drop, Outcome
+from repofs.people import People
 
 INLINE_BYTES = 32 << 10  # well below the kernel's default send buffer of 208 KiB: a longer packet is EMSGSIZE
 DESCRIPTORS = 2  # at most in one packet: the memory file and the drop
@@ -53,16 +56,34 @@ class Move(msgspec.Struct, frozen=True, tag="move"):
     actor_uid: int
 
 
+class Administer(msgspec.Struct, frozen=True, tag="administer"):
+    """Mount to importer: see to this request about people and groups."""
+
+    id: int  # of the same row as those of Ask
+    request: Request
+    uid: int  # who asks
+    audit_uid: int  # who is named for it in the audit trail
+
+
 class Answer(msgspec.Struct, frozen=True, tag="answer"):
-    """Importer to mount: the one answer to the Ask or Move of that id."""
+    """Importer to mount: the one answer to the Ask, Administer or Move of that id."""
 
     id: int
-    json: str | None  # None: there is no such object, or it could not be done: *error* says so
+    json: str | None  # None: refused, as *error* and *errno* say
     error: str | None = None
+    errno: int = errno.ENOENT
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
     """Importer to mount: what an earlier life left half done is undone or finished; hand me drops."""
+
+    people: People
+
+
+class PeopleAre(msgspec.Struct, frozen=True, tag="people"):
+    """Importer to mount: from now on. It comes before the answer to the request that has changed them."""
+
+    people: People
 
 
 class NotReady(msgspec.Struct, frozen=True, tag="not ready"):
@@ -75,7 +96,7 @@ class Stop(msgspec.Struct, frozen=True, tag="stop"):
     """Mount to importer: finish what is in hand, give the rest back, and end."""
 
 
-Message = Handed | Done | Ask | Move | Answer | Ready | NotReady | Stop
+Message = Handed | Done | Ask | Administer | Move | Answer | Ready | PeopleAre | NotReady | Stop
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Message).decode

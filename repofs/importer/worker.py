@@ -14,15 +14,17 @@ from pathlib import Path
 import trio
 
 from repofs import config, logs
+from repofs.administration.office import Office
 from repofs.catalog.engine import Engine, open_engine
 from repofs.catalog.objects import describe
 from repofs.errors import InvalidValue, NotFound, RepofsError
 from repofs.importer import transactions
+from repofs.importer.administration import Administration
 from repofs.importer.commits import Commits
 from repofs.importer.pipeline import Pipeline
 from repofs.importer.readers import Readers
 from repofs.importer.recovery import recover
-from repofs.importer.wire import Answer, Ask, Channel, Done, Handed, Hangup, Message, Move, NotReady, Ready, Stop
+from repofs.importer.wire import Administer, Answer, Ask, Channel, Done, Handed, Hangup, Message, Move, NotReady, Stop
 from repofs.lifecycle import State
 from repofs.model import Drop, ObjectRef, Outcome
 from repofs.repository import import_directory
@@ -41,6 +43,7 @@ async def serve(directory: Path, channel: Channel) -> None:
         engine = await in_thread(open_engine, layout.catalogue)
         catalogue = await in_thread(functools.partial(open_engine, layout.catalogue, read_only=True))
         interrupted = await in_thread(recover, layout, engine)
+        office = await in_thread(functools.partial(Office, layout, settings, writing=engine, reading=catalogue))
     except RepofsError as error:
         await channel.send(NotReady(str(error)))
         return
@@ -50,7 +53,8 @@ async def serve(directory: Path, channel: Channel) -> None:
         async with trio.open_nursery() as services:
             services.start_soon(commits.run)
             services.start_soon(pipeline.run)
-            await _Desk(channel, layout, pipeline, commits, catalogue).run()
+            people = Administration(channel, office, settings.people.refresh_seconds)
+            await _Desk(channel, layout, pipeline, commits, catalogue, people).run()
             services.cancel_scope.cancel()
 
 
@@ -58,24 +62,33 @@ class _Desk:
     """Takes messages in, and has each seen to."""
 
     def __init__(
-        self, channel: Channel, layout: Layout, pipeline: Pipeline, commits: Commits, catalogue: Engine
+        self,
+        channel: Channel,
+        layout: Layout,
+        pipeline: Pipeline,
+        commits: Commits,
+        catalogue: Engine,
+        people: Administration,
     ) -> None:
         self._channel = channel
         self._layout = layout
         self._commits = commits
         self._pipeline = pipeline
         self._catalogue = catalogue
+        self._people = people
 
     async def run(self) -> None:
         """Return when all that is in hand is done after a Stop, or at once when the mount has gone."""
         async with trio.open_nursery() as nursery:
             try:
-                await self._channel.send(Ready())
+                await self._people.begin()
+                nursery.start_soon(self._people.run)
                 while True:
                     message, descriptors = await self._channel.receive()
                     if isinstance(message, Stop):
                         break
                     self._see_to(message, descriptors, nursery)
+                self._people.end()
                 nursery.cancel_scope.deadline = trio.current_time() + FINISH_SECONDS
             except Hangup:
                 nursery.cancel_scope.cancel()
@@ -91,6 +104,8 @@ class _Desk:
                 nursery.start_soon(self._describe, message)
             case Move(), []:
                 nursery.start_soon(self._move, message)
+            case Administer(), []:
+                nursery.start_soon(self._people.see_to, message)
             case _:
                 raise AssertionError(f"the mount does not send {message} with {len(descriptors)} descriptors")
 
@@ -101,7 +116,7 @@ class _Desk:
         try:
             facts = await in_thread(self._facts, ObjectRef.parse(ask.what))
         except (NotFound, InvalidValue) as error:
-            await self._answer(Answer(ask.id, None, str(error)))
+            await self._answer(Answer(ask.id, None, error.message, error.code))
         else:
             await self._answer(Answer(ask.id, json.dumps(facts)))
 

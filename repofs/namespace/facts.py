@@ -102,7 +102,7 @@ class Facts:
     def _who(self, node: Node, name: str) -> str | None:
         """Return the owner of a file, or the one who dropped it: the account's name, or the uid when it has none."""
         home = self._rights.home(node)
-        if home is None or self._standing.state(node) is None:
+        if home is None or home.uid is None or self._standing.state(node) is None:
             return None
         if name == "owner":
             uid = home.uid

@@ -55,6 +55,8 @@ class Rights:
 
     async def adopt(self, people: People) -> None:
         """Let *people* count from now on, at the next system call of anybody: the kernel forgets what it had cached."""
+        if people == self._people:
+            return
         self._people = people
         self._compiled.clear()
         await self.forget_all()
@@ -190,8 +192,7 @@ class Rights:
 
     def require_member(self, node: Node, gid: int) -> None:
         """Refuse to move *node* to a group that its user is not in (NotPermitted)."""
-        home = self.home(node)
-        access.require_member(self._people, None if home is None else home.uid, gid)
+        access.require_member(self.home(node), gid)
 
     def is_group(self, gid: int) -> bool:
         """Whether *gid* is a group of the repository."""

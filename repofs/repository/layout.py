@@ -5,6 +5,7 @@ DIR/                      0711
   catalogue.sqlite        0600
   key                     0600, 32 random bytes: signs the marks
   lock                    held by the one daemon
+  control                 0666, the daemon's socket for requests; who may what is decided by the caller's uid
   daemon.log
   ManagedRepository/      0700; presented as the mount, name for name
     .staging/N/           import N in the making; never shown
@@ -26,6 +27,7 @@ from repofs.repository.durable import OPEN_DIRECTORY, own, sync_directory, write
 from repofs.xattrs import MARK
 
 KEY_BYTES = 32
+_OWNERS = 0o700
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,10 @@ class Layout:
     @property
     def lock(self) -> Path:
         return self.root / "lock"
+
+    @property
+    def control(self) -> Path:
+        return self.root / "control"
 
     @property
     def log(self) -> Path:
@@ -109,6 +115,8 @@ class Layout:
     def make_user_directory(self, name: str, uid: int, gid: int) -> None:
         """Make the user directory *name*, or give the one that is there this owner and group.
 
+        Closed to all others: who may enter it through the mount does not stand in its mode.
+
         Raises InvalidName for what is not one visible name, AccessDenied when only root could give it away.
         """
         if not name or name.startswith(".") or "/" in name or "\0" in name:
@@ -116,10 +124,10 @@ class Layout:
         path = self.managed / name
         made = not path.exists()
         if made:
-            path.mkdir(mode=0o700)
+            path.mkdir(mode=_OWNERS)
         fd = os.open(path, OPEN_DIRECTORY)
         try:
-            own(fd, uid, gid, 0o700)
+            own(fd, uid, gid, _OWNERS)
             os.fsync(fd)
         except PermissionError as error:
             if made:

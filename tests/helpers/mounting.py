@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from repofs import mounts
+from repofs.administration.user_directories import UserDirectories
 from repofs.catalog import engine, objects, users
-from repofs.cli import user_directories
 from repofs.config import load
 from repofs.model import PermissionLevel
 from repofs.repository.layout import Layout
@@ -73,10 +73,11 @@ class Drive:
         with opened.begin() as conn:
             lab = users.add_group(conn, "lab", LAB, PermissionLevel.READ_ONLY)
             elsewhere = users.add_group(conn, "elsewhere", ELSEWHERE, PermissionLevel.PRIVATE)
+            names = UserDirectories(load(self.repository).repository)
             directories = {}
             for person, group in ((ALICE, lab), (BOB, lab), (CAROL, elsewhere)):
                 experimenter = users.add_experimenter(conn, person.name, person.uid, group.id)
-                directories[person] = user_directories.make(self.layout, load(self.repository), experimenter, group)
+                directories[person] = names.make(self.layout, experimenter, group)
         opened.dispose()
         return directories
 

@@ -35,7 +35,9 @@ ALICE = "alice_2"
 def people_of(uid: int, gid: int) -> People:
     """Return a repository's people: one user, in a private group."""
     mine = frozenset({gid})
-    return People({uid: Actor(uid, "alice", mine)}, {gid: PermissionLevel.PRIVATE}, {ALICE.encode(): Home(uid, gid, mine)})
+    return People(
+        {uid: Actor(uid, "alice", mine)}, {gid: PermissionLevel.PRIVATE}, {ALICE.encode(): Home(uid, gid, mine)}
+    )
 
 
 class FakeClocks:

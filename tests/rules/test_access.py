@@ -119,9 +119,9 @@ def test_an_original_is_written_by_nobody(actor: Actor, level: PermissionLevel) 
 
 @pytest.mark.parametrize("act", Act)
 def test_a_refusal_says_who_may_not_do_what_and_why(act: Act) -> None:
-    with pytest.raises(AccessDenied, match="^bob may not .*"):
+    with pytest.raises(AccessDenied, match=r"^bob may not .*"):
         access.require(act, MEMBER, of_alice(PermissionLevel.PRIVATE))
-    with pytest.raises(AccessDenied, match="no experimenter: .*repofs user add"):
+    with pytest.raises(AccessDenied, match=r"no experimenter: .*repofs user add"):
         access.require(act, STRANGER, of_alice(PermissionLevel.READ_WRITE))
 
 
@@ -138,11 +138,10 @@ def test_a_privilege_is_asked_of_administrators() -> None:
 
 
 def test_data_move_only_to_a_group_that_their_user_is_in() -> None:
-    people = People({ALICE.uid: ALICE}, {LAB: PermissionLevel.PRIVATE, ELSEWHERE: PermissionLevel.PRIVATE})
-    access.require_member(people, ALICE.uid, LAB)
-    for uid in (ALICE.uid, None):
+    access.require_member(Home(ALICE.uid, LAB, frozenset({LAB})), LAB)
+    for home in (Home(ALICE.uid, LAB, frozenset({LAB})), None):
         with pytest.raises(NotPermitted, match="add-member"):
-            access.require_member(people, uid, ELSEWHERE)
+            access.require_member(home, ELSEWHERE)
 
 
 def test_a_user_directory_may_be_entered_for_the_sake_of_any_of_its_users_groups() -> None:

@@ -81,10 +81,22 @@ def test_members_and_owners(conn: Connection) -> None:
         users.Membership(people.alice.id, other.id, True),
     ]
     users.remove_member(conn, people.alice.id, other.id)
+    assert users.memberships(conn)[-1].removed is not None and not users.memberships(conn)[-1].owner
     with pytest.raises(NotFound, match="alice is no member of other"):
         users.remove_member(conn, people.alice.id, other.id)
     with pytest.raises(InvalidValue, match="alice's imports belong to lab"):
         users.remove_member(conn, people.alice.id, people.group.id)
+
+
+def test_who_was_taken_out_can_come_back(conn: Connection) -> None:
+    people = lab(conn)
+    other = users.add_group(conn, "other", 6000, PermissionLevel.PRIVATE)
+    users.remove_member(conn, people.alice.id, other.id)  # of whom nothing stood here: the Unix group had her
+    assert users.add_member(conn, people.alice.id, other.id) == users.memberships(conn)[-1]
+    users.remove_member(conn, people.alice.id, other.id)
+    users.remove_experimenter(conn, people.alice.id)
+    users.add_experimenter(conn, "alice", 5001, other.id)
+    assert users.memberships(conn)[-1] == users.Membership(people.alice.id, other.id, False)
 
 
 def test_the_audit_trail_tells_who_did_what_in_order(conn: Connection) -> None:

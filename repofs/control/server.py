@@ -1,0 +1,166 @@
+"""The daemon's end of the control socket. It decides nothing: the caller is who the kernel says that she is.
+
+Anybody may connect, so nobody gets more than her share: a bounded request, a bounded time for it, a bounded number of
+connections.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import structlog
+import trio
+
+from repofs.administration.requests import Request
+from repofs.control import protocol
+from repofs.control.protocol import MOST_BYTES, Call
+from repofs.errors import AccessDenied, Busy, InvalidValue, RepofsError
+from repofs.repository.layout import Layout
+
+SHARE = 8  # connections of one user at a time; root has no limit
+CONNECTIONS = 256  # of all users at a time: in a user namespace one person may have many uids
+PATIENCE_SECONDS = 10.0  # for a client to send a request, and to take its answer
+_BACKLOG = 128
+_CHUNK_BYTES = 16 << 10
+
+log = structlog.get_logger(__name__)
+
+Administer = Callable[[int, Request, int], Awaitable[str]]
+"""Sees to a request of a uid (the second names whom to audit) and returns the result as JSON; raises RepofsError."""
+
+
+@contextmanager
+def listening(layout: Layout) -> Iterator[socket.socket]:
+    """Make the control socket and listen; whoever connects waits until a Control serves. Removed on leaving.
+
+    The caller holds the lock of the repository, so one that is there was left by a daemon that was killed.
+    """
+    with suppress(FileNotFoundError):
+        layout.control.unlink()
+    directory = os.open(layout.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        try:
+            sock.bind(f"/proc/self/fd/{directory}/{layout.control.name}")  # an address has 107 bytes at most
+        finally:
+            os.close(directory)
+        try:
+            layout.control.chmod(0o666)
+            sock.listen(_BACKLOG)
+            yield sock
+        finally:
+            layout.control.unlink()
+
+
+class Control:
+    """Serves any number of clients."""
+
+    def __init__(self, sock: socket.socket, administer: Administer) -> None:
+        self._sock = sock
+        self._administer = administer
+        self._connections: Counter[int] = Counter()  # by uid; without root's
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        listener = trio.SocketListener(trio.socket.from_stdlib_socket(self._sock.dup()))
+        await trio.serve_listeners(self._meet, [listener])
+
+    async def _meet(self, stream: trio.SocketStream) -> None:
+        """Serve one client to its end. Whatever it does, the daemon goes on."""
+        try:
+            uid = _peer(stream)
+            with self._seat(uid) as seated:
+                if seated:
+                    await _Conversation(stream, uid, self._administer).run()
+                else:
+                    await _send(stream, protocol.error_line(Busy("too many requests at a time: try again in a moment")))
+        except (trio.BrokenResourceError, trio.TooSlowError):
+            pass  # it has gone, or sleeps
+        except Exception:
+            log.exception("a request over the control socket failed unexpectedly")
+        finally:
+            with trio.CancelScope(shield=True):
+                await stream.aclose()
+
+    @contextmanager
+    def _seat(self, uid: int) -> Iterator[bool]:
+        """Count the connection as one of *uid* while the context lasts; False when there is no place for it."""
+        if uid == 0:
+            yield True
+        elif self._connections[uid] >= SHARE or self._connections.total() >= CONNECTIONS:
+            yield False
+        else:
+            self._connections[uid] += 1
+            try:
+                yield True
+            finally:
+                self._connections[uid] -= 1
+                if not self._connections[uid]:
+                    del self._connections[uid]
+
+
+class _Conversation:
+    """One client: a request, its answer, the next."""
+
+    def __init__(self, stream: trio.SocketStream, uid: int, administer: Administer) -> None:
+        self._stream = stream
+        self._uid = uid
+        self._administer = administer
+        self._received = bytearray()
+
+    async def run(self) -> None:
+        """Return when the client has ended, or asks too much. Raises TooSlowError, BrokenResourceError."""
+        while True:
+            try:
+                line = await self._line()
+            except InvalidValue as error:
+                await _send(self._stream, protocol.error_line(error))
+                return
+            if line is None:
+                return
+            await _send(self._stream, await self._answer(line))
+
+    async def _line(self) -> bytes | None:
+        """Return the next line, None at the end; InvalidValue for one that is too long."""
+        with trio.fail_after(PATIENCE_SECONDS):
+            while (end := self._received.find(b"\n")) < 0:
+                if len(self._received) >= MOST_BYTES:
+                    raise InvalidValue(f"a request has {MOST_BYTES} bytes at most")
+                chunk = await self._stream.receive_some(_CHUNK_BYTES)
+                if not chunk:
+                    return None
+                self._received += chunk
+        line = bytes(self._received[:end])
+        del self._received[: end + 1]
+        return line
+
+    async def _answer(self, line: bytes) -> bytes:
+        try:
+            call = protocol.read_call(line)
+            result = await self._administer(self._uid, call.request, self._audit_uid(call))
+        except RepofsError as error:
+            return protocol.error_line(error)
+        return protocol.result_line(result)
+
+    def _audit_uid(self, call: Call) -> int:
+        if call.audit_uid is None:
+            return self._uid
+        if self._uid not in (0, call.audit_uid):
+            raise AccessDenied("only root asks in the name of somebody else")
+        return call.audit_uid
+
+
+async def _send(stream: trio.SocketStream, line: bytes) -> None:
+    with trio.fail_after(PATIENCE_SECONDS):
+        await stream.send_all(line)
+
+
+def _peer(stream: trio.SocketStream) -> int:
+    """Return the uid that the client had when it connected (unix(7), SO_PEERCRED)."""
+    credentials = struct.Struct("=iII")  # struct ucred: pid, uid, gid
+    _pid, uid, _gid = credentials.unpack(stream.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials.size))
+    return int(uid)
