@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,10 +21,11 @@ from typing import Protocol
 import structlog
 import trio
 
+from repofs.deeds import Deed
 from repofs.errors import Busy, DaemonUnreachable, NotFound
 from repofs.importer.queue import FairQueue
 from repofs.importer.settling import Settling
-from repofs.importer.wire import Answer, Ask, Channel, Done, Handed, Hangup, Message, Stop
+from repofs.importer.wire import Answer, Ask, Channel, Deeds, Done, Handed, Hangup, Message, Stop
 from repofs.lifecycle import State
 from repofs.model import Drop, Outcome
 
@@ -65,7 +66,7 @@ class _Waiting:
 
 
 class _Question:
-    """An Ask without its Answer."""
+    """An Ask, or Deeds, without its Answer."""
 
     def __init__(self) -> None:
         self.answered = trio.Event()
@@ -127,23 +128,37 @@ class Inbox:
 
         Raises NotFound when there is none, Busy when no importer process is ready.
         """
+        answer = await self._exchange(lambda number: Ask(number, what))
+        if answer.json is None:
+            raise NotFound(answer.error or f"there is no {what}")
+        return answer.json
+
+    async def keep(self, deeds: Sequence[Deed]) -> None:
+        """Return when *deeds* are in the audit trail. Raises Busy when they cannot be written now.
+
+        A process that dies between writing and answering leaves them written, and the next writes them again.
+        """
+        answer = await self._exchange(lambda number: Deeds(number, tuple(deeds)))
+        if answer.json is None:
+            raise Busy(answer.error or "the audit trail cannot be written")
+
+    async def _exchange(self, question_of: Callable[[int], Ask | Deeds]) -> Answer:
+        """Send what *question_of* makes of a new number, and return the answer. Raises Busy without a process."""
         if self._channel is None:
             raise Busy("the catalogue is not ready yet: try again in a moment")
         self._asked += 1
-        ask, question = Ask(self._asked, what), _Question()
-        self._questions[ask.id] = question
+        number, question = self._asked, _Question()
+        self._questions[number] = question
         try:
-            await self._channel.send(ask)
+            await self._channel.send(question_of(number))
             await question.answered.wait()
         except Hangup:
             pass
         finally:
-            del self._questions[ask.id]
+            del self._questions[number]
         if question.answer is None:
             raise Busy("the importer has just been restarted: try again in a moment")
-        if question.answer.json is None:
-            raise NotFound(question.answer.error or f"there is no {what}")
-        return question.answer.json
+        return question.answer
 
     def stop(self) -> None:
         """Let `run` come to its end: what is in hand is finished or given back within 10 seconds."""

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from repofs.catalog import containers, filesets, ids, imports, users
+from repofs.catalog import audit, containers, filesets, ids, imports, users
 from repofs.catalog.containers import Target
 from repofs.catalog.engine import Connection
 from repofs.catalog.filesets import FinishedImport
 from repofs.catalog.imports import NewImport
 from repofs.catalog.users import Experimenter, Group
+from repofs.deeds import Deed
 from repofs.errors import NotFound
 from repofs.lifecycle import State
 from repofs.model import ExperimenterId, ImportId, ObjectRef, Transfer
@@ -158,3 +159,9 @@ def record(conn: Connection, items: Sequence[FinishedImport]) -> Sequence[None]:
 def end(conn: Connection, items: Sequence[Ending]) -> Sequence[bool]:
     """Take imports from importing to another state; False for one that is not importing any more."""
     return [imports.advance(conn, one.id, State.IMPORTING, one.state, error=one.error) for one in items]
+
+
+def keep(conn: Connection, items: Sequence[Sequence[Deed]]) -> Sequence[int]:
+    """Write deeds into the audit trail; return how many of each item."""
+    audit.add(conn, [deed for deeds in items for deed in deeds])
+    return [len(deeds) for deeds in items]

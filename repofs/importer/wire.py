@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import msgspec
 import trio
 
+from repofs.deeds import Deed
 from repofs.model import Drop, Outcome
 
 INLINE_BYTES = 32 << 10  # well below the kernel's default send buffer of 208 KiB: a longer packet is EMSGSIZE
@@ -44,11 +45,18 @@ class Ask(msgspec.Struct, frozen=True, tag="ask"):
     what: str  # "Fileset:17"
 
 
-class Answer(msgspec.Struct, frozen=True, tag="answer"):
-    """Importer to mount: the one answer to the Ask of that id."""
+class Deeds(msgspec.Struct, frozen=True, tag="deeds"):
+    """Mount to importer: write these into the audit trail."""
 
     id: int
-    json: str | None  # None: there is no such object, *error* says so
+    deeds: tuple[Deed, ...]
+
+
+class Answer(msgspec.Struct, frozen=True, tag="answer"):
+    """Importer to mount: the one answer to the Ask or the Deeds of that id."""
+
+    id: int
+    json: str | None  # what is known of the object, how many deeds were written; None: *error* says why not
     error: str | None = None
 
 
@@ -66,7 +74,7 @@ class Stop(msgspec.Struct, frozen=True, tag="stop"):
     """Mount to importer: finish what is in hand, give the rest back, and end."""
 
 
-Message = Handed | Done | Ask | Answer | Ready | NotReady | Stop
+Message = Handed | Done | Ask | Deeds | Answer | Ready | NotReady | Stop
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Message).decode

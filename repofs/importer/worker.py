@@ -11,23 +11,27 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
+import structlog
 import trio
 
 from repofs import config, logs
 from repofs.catalog.engine import Engine, open_engine
 from repofs.catalog.objects import describe
 from repofs.errors import InvalidValue, NotFound, RepofsError
+from repofs.importer import transactions
 from repofs.importer.commits import Commits
 from repofs.importer.pipeline import Pipeline
 from repofs.importer.readers import Readers
 from repofs.importer.recovery import recover
-from repofs.importer.wire import Answer, Ask, Channel, Done, Handed, Hangup, Message, NotReady, Ready, Stop
+from repofs.importer.wire import Answer, Ask, Channel, Deeds, Done, Handed, Hangup, Message, NotReady, Ready, Stop
 from repofs.lifecycle import State
 from repofs.model import Drop, ObjectRef, Outcome
 from repofs.repository.layout import Layout
 from repofs.threads import in_thread
 
 FINISH_SECONDS = 6.0  # at a stop, for what is in hand; what needs longer is taken back
+
+log = structlog.get_logger(__name__)
 
 
 async def serve(directory: Path, channel: Channel) -> None:
@@ -48,16 +52,17 @@ async def serve(directory: Path, channel: Channel) -> None:
         async with trio.open_nursery() as services:
             services.start_soon(commits.run)
             services.start_soon(pipeline.run)
-            await _Desk(channel, pipeline, catalogue).run()
+            await _Desk(channel, pipeline, commits, catalogue).run()
             services.cancel_scope.cancel()
 
 
 class _Desk:
     """Takes messages in, and has each seen to."""
 
-    def __init__(self, channel: Channel, pipeline: Pipeline, catalogue: Engine) -> None:
+    def __init__(self, channel: Channel, pipeline: Pipeline, commits: Commits, catalogue: Engine) -> None:
         self._channel = channel
         self._pipeline = pipeline
+        self._commits = commits
         self._catalogue = catalogue
 
     async def run(self) -> None:
@@ -83,6 +88,8 @@ class _Desk:
                 nursery.start_soon(self._answer, Done(again))
             case Ask(), []:
                 nursery.start_soon(self._describe, message)
+            case Deeds(), []:
+                nursery.start_soon(self._keep, message)
             case _:
                 raise AssertionError(f"the mount does not send {message} with {len(descriptors)} descriptors")
 
@@ -100,6 +107,15 @@ class _Desk:
     def _facts(self, what: ObjectRef) -> dict[str, object]:
         with self._catalogue.begin() as conn:
             return describe(conn, what)
+
+    async def _keep(self, message: Deeds) -> None:
+        try:
+            written = await self._commits.write(transactions.keep, message.deeds)
+        except Exception as error:  # they are the mount's again, and no reason to leave imports undone
+            log.exception("deeds could not be written into the audit trail")
+            await self._answer(Answer(message.id, None, f"the audit trail cannot be written: {error}"))
+        else:
+            await self._answer(Answer(message.id, json.dumps(written)))
 
     async def _answer(self, message: Message) -> None:
         with suppress(Hangup):  # the receiving side sees it too, and ends all
