@@ -33,11 +33,14 @@ from repofs.namespace.handles import Directories, Handles
 from repofs.namespace.names import Names
 from repofs.namespace.standing import Standing
 from repofs.namespace.survey import Survey
+from repofs.namespace.trail import Trail
 from repofs.namespace.tree import Tree
 from repofs.repository.failure_logs import FailureLogs
 from repofs.repository.layout import Layout, load_key
 from repofs.repository.marks import Marks
 from repofs.repository.template import Template
+
+TRAIL_SECONDS = 2.0  # at a stop, for an importer that is slow to write the last deeds
 
 log = structlog.get_logger()
 
@@ -78,6 +81,7 @@ class _Rooms:
     operations: Operations
     inbox: Inbox
     survey: Survey
+    trail: Trail
 
 
 @contextlib.contextmanager
@@ -95,7 +99,7 @@ def _rooms(layout: Layout, settings: config.Settings) -> Iterator[_Rooms]:
     handles = Handles(standing, drops, tree)
     operations = Operations(standing, tree, handles, Directories(standing, drops), facts, settings.mount.cache_seconds)
     try:
-        yield _Rooms(operations, inbox, survey)
+        yield _Rooms(operations, inbox, survey, Trail())
     finally:
         backing.close()
 
@@ -106,12 +110,13 @@ async def _serve(rooms: _Rooms, ready: Callable[[], None]) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
             await nursery.start(_import, rooms.inbox, imports_ended)  # what a crash has left is mended first
-            nursery.start_soon(_stop_at_signal, signals, rooms.inbox, imports_ended)
+            nursery.start_soon(rooms.trail.run, rooms.inbox.keep)
+            nursery.start_soon(_stop_at_signal, signals, rooms, imports_ended)
             nursery.start_soon(rooms.survey.run)
             ready()
             log.info("mounted")
             await mount.serve()  # ends when somebody unmounts, or at a signal
-            rooms.inbox.stop()
+            await _stop_imports(rooms)
             await imports_ended.wait()
             nursery.cancel_scope.cancel()
 
@@ -121,13 +126,20 @@ async def _import(inbox: Inbox, ended: trio.Event, *, task_status: trio.TaskStat
     ended.set()
 
 
-async def _stop_at_signal(signals: AsyncIterator[int], inbox: Inbox, imports_ended: trio.Event) -> None:
+async def _stop_at_signal(signals: AsyncIterator[int], rooms: _Rooms, imports_ended: trio.Event) -> None:
     """At SIGTERM: finish what is in hand while the mount goes on to answer, then unmount."""
     async for number in signals:
         log.info("stopping", signal=signal.Signals(number).name)
-        inbox.stop()
+        await _stop_imports(rooms)
         await imports_ended.wait()
         mount.stop()
+
+
+async def _stop_imports(rooms: _Rooms) -> None:
+    """Let the importer end; what users did until now is in the audit trail first."""
+    with trio.move_on_after(TRAIL_SECONDS):
+        await rooms.trail.flush(rooms.inbox.keep)
+    rooms.inbox.stop()
 
 
 @contextlib.contextmanager
