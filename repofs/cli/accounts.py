@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+from functools import cache
 
 from repofs.errors import NotFound
 
@@ -18,6 +19,15 @@ def uid_of(name: str) -> int:
         return pwd.getpwnam(name).pw_uid
     except KeyError:
         raise NotFound(f"{name} is no account of this machine: make one, or say --uid N") from None
+
+
+@cache
+def name_of(uid: int) -> str | None:
+    """Return the name of the account *uid*; None when the machine has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except (KeyError, OverflowError):
+        return None
 
 
 def gid_of(name: str) -> int:
