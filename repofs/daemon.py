@@ -36,11 +36,14 @@ from repofs.namespace.regrouping import Regrouping
 from repofs.namespace.rights import Rights
 from repofs.namespace.standing import Standing
 from repofs.namespace.survey import Survey
+from repofs.namespace.trail import Trail
 from repofs.namespace.tree import Tree
 from repofs.repository.failure_logs import FailureLogs
 from repofs.repository.layout import Layout, load_key
 from repofs.repository.marks import Marks
 from repofs.repository.template import Template
+
+TRAIL_SECONDS = 2.0  # at a stop, for an importer that is slow to write the last deeds
 
 log = structlog.get_logger()
 
@@ -82,6 +85,7 @@ class _Rooms:
     inbox: Inbox
     survey: Survey
     control: Control
+    trail: Trail
 
 
 @contextlib.contextmanager
@@ -89,8 +93,8 @@ def _rooms(layout: Layout, settings: config.Settings) -> Iterator[_Rooms]:
     backing = Backing(layout.managed)
     names = Names(Template(settings.repository.template).reserved, settings.drops)
     standing = Standing(backing, names, Marks(load_key(layout)), settings.drops)
-    kernel = mount.KernelCache()
-    rights = Rights(standing, kernel)
+    kernel, trail = mount.KernelCache(), Trail()
+    rights = Rights(standing, kernel, trail)
     drops = Drops(standing, FailureLogs(layout))
     survey = Survey(standing, rights, drops)
     claims = Claims(standing, rights, drops, kernel)
@@ -105,7 +109,7 @@ def _rooms(layout: Layout, settings: config.Settings) -> Iterator[_Rooms]:
     operations = Operations(standing, rights, tree, handles, directories, facts, regrouping, cache_seconds)
     try:
         with listening(layout) as control:
-            yield _Rooms(operations, inbox, survey, Control(control, inbox.administer))
+            yield _Rooms(operations, inbox, survey, Control(control, inbox.administer), trail)
     finally:
         backing.close()
 
@@ -116,13 +120,14 @@ async def _serve(rooms: _Rooms, ready: Callable[[], None]) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
             await nursery.start(_import, rooms.inbox, imports_ended)  # what a crash has left is mended first
-            nursery.start_soon(_stop_at_signal, signals, rooms.inbox, imports_ended)
+            nursery.start_soon(rooms.trail.run, rooms.inbox.keep)
+            nursery.start_soon(_stop_at_signal, signals, rooms, imports_ended)
             nursery.start_soon(rooms.survey.run)
             nursery.start_soon(rooms.control.run)
             ready()
             log.info("mounted")
             await mount.serve()  # ends when somebody unmounts, or at a signal
-            rooms.inbox.stop()
+            await _stop_imports(rooms)
             await imports_ended.wait()
             nursery.cancel_scope.cancel()
 
@@ -132,13 +137,20 @@ async def _import(inbox: Inbox, ended: trio.Event, *, task_status: trio.TaskStat
     ended.set()
 
 
-async def _stop_at_signal(signals: AsyncIterator[int], inbox: Inbox, imports_ended: trio.Event) -> None:
+async def _stop_at_signal(signals: AsyncIterator[int], rooms: _Rooms, imports_ended: trio.Event) -> None:
     """At SIGTERM: finish what is in hand while the mount goes on to answer, then unmount."""
     async for number in signals:
         log.info("stopping", signal=signal.Signals(number).name)
-        inbox.stop()
+        await _stop_imports(rooms)
         await imports_ended.wait()
         mount.stop()
+
+
+async def _stop_imports(rooms: _Rooms) -> None:
+    """Let the importer end; what users did until now is in the audit trail first."""
+    with trio.move_on_after(TRAIL_SECONDS):
+        await rooms.trail.flush(rooms.inbox.keep)
+    rooms.inbox.stop()
 
 
 @contextlib.contextmanager

@@ -97,8 +97,13 @@ class Event:
     text: str
 
     def __str__(self) -> str:
-        when = datetime.fromtimestamp(self.time_ns // 1_000_000_000, UTC)  # whole: a float rounds up
-        return f"{when:%Y-%m-%dT%H:%M:%S}.{self.time_ns // 1_000_000 % 1000:03d}Z {self.text}"
+        return f"{utc(self.time_ns)} {self.text}"
+
+
+def utc(time_ns: int) -> str:
+    """Return nanoseconds since the epoch as logs have them: ``2026-11-22T21:15:03.123Z``."""
+    when = datetime.fromtimestamp(time_ns // 1_000_000_000, UTC)  # whole: a float rounds up
+    return f"{when:%Y-%m-%dT%H:%M:%S}.{time_ns // 1_000_000 % 1000:03d}Z"
 
 
 @dataclass(frozen=True, slots=True)

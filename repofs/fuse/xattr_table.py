@@ -7,7 +7,6 @@ import os
 from typing import Protocol
 
 from repofs import acl, xattrs
-from repofs.access import Act
 from repofs.errors import InvalidValue, NotPermitted
 from repofs.namespace.backing import Backing
 from repofs.namespace.facts import Facts
@@ -106,17 +105,18 @@ class Kept:
     async def set(self, node: Node, name: bytes, value: bytes, caller: Caller) -> None:
         self._require_settable(node, caller)
         self._backing.set_attribute(node, name, value)
+        self._rights.tell_attribute(node, caller.uid, name)
 
     def remove(self, node: Node, name: bytes, caller: Caller) -> None:
         self._require_settable(node, caller)
         self._backing.remove_attribute(node, name)
+        self._rights.tell_attribute(node, caller.uid, name)
 
     def _require_settable(self, node: Node, caller: Caller) -> None:
         kept = node.is_directory and node.area in (Area.ROOT, Area.IMPORTS, Area.OWN)
         if kept or self._standing.is_log(node):
             raise NotPermitted("the repository keeps this itself")
-        if node.names:
-            self._rights.require(Act.ANNOTATE if self._standing.is_original(node) else Act.SET, node, caller.uid)
+        self._rights.require_attributes(node, caller.uid)
 
 
 class XattrTable:

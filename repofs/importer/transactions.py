@@ -13,6 +13,7 @@ from repofs.catalog.engine import Connection
 from repofs.catalog.filesets import FinishedImport
 from repofs.catalog.imports import NewImport
 from repofs.catalog.users import Experimenter, Group
+from repofs.deeds import Deed
 from repofs.errors import NotFound
 from repofs.importer.wire import Move
 from repofs.lifecycle import State
@@ -161,3 +162,9 @@ def move(conn: Connection, items: Sequence[Move]) -> Sequence[list[moves.Place] 
         detail = {"group": group.name, "filesets": len(one.filesets)}
         audit.record(conn, one.actor_uid, "chgrp", ObjectRef("ExperimenterGroup", group.id), detail)
     return answers
+
+
+def keep(conn: Connection, items: Sequence[Sequence[Deed]]) -> Sequence[int]:
+    """Write deeds into the audit trail; return how many of each item."""
+    audit.add(conn, [deed for deeds in items for deed in deeds])
+    return [len(deeds) for deeds in items]

@@ -11,6 +11,7 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
+import structlog
 import trio
 
 from repofs import config, logs
@@ -24,7 +25,20 @@ from repofs.importer.commits import Commits
 from repofs.importer.pipeline import Pipeline
 from repofs.importer.readers import Readers
 from repofs.importer.recovery import recover
-from repofs.importer.wire import Administer, Answer, Ask, Channel, Done, Handed, Hangup, Message, Move, NotReady, Stop
+from repofs.importer.wire import (
+    Administer,
+    Answer,
+    Ask,
+    Channel,
+    Deeds,
+    Done,
+    Handed,
+    Hangup,
+    Message,
+    Move,
+    NotReady,
+    Stop,
+)
 from repofs.lifecycle import State
 from repofs.model import Drop, ObjectRef, Outcome
 from repofs.repository import import_directory
@@ -32,6 +46,8 @@ from repofs.repository.layout import Layout
 from repofs.threads import in_thread
 
 FINISH_SECONDS = 6.0  # at a stop, for what is in hand; what needs longer is taken back
+
+log = structlog.get_logger(__name__)
 
 
 async def serve(directory: Path, channel: Channel) -> None:
@@ -106,6 +122,8 @@ class _Desk:
                 nursery.start_soon(self._move, message)
             case Administer(), []:
                 nursery.start_soon(self._people.see_to, message)
+            case Deeds(), []:
+                nursery.start_soon(self._keep, message)
             case _:
                 raise AssertionError(f"the mount does not send {message} with {len(descriptors)} descriptors")
 
@@ -133,6 +151,15 @@ class _Desk:
     def _facts(self, what: ObjectRef) -> dict[str, object]:
         with self._catalogue.begin() as conn:
             return describe(conn, what)
+
+    async def _keep(self, message: Deeds) -> None:
+        try:
+            written = await self._commits.write(transactions.keep, message.deeds)
+        except Exception as error:  # they are the mount's again, and no reason to leave imports undone
+            log.exception("deeds could not be written into the audit trail")
+            await self._answer(Answer(message.id, None, f"the audit trail cannot be written: {error}"))
+        else:
+            await self._answer(Answer(message.id, json.dumps(written)))
 
     async def _answer(self, message: Message) -> None:
         with suppress(Hangup):  # the receiving side sees it too, and ends all

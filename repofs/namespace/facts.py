@@ -8,7 +8,6 @@ import os
 from collections.abc import Awaitable, Callable
 
 from repofs import xattrs
-from repofs.access import Act
 from repofs.errors import InvalidValue, NotFound, NotPermitted, RepofsError
 from repofs.model import ObjectRef, Original, Refused
 from repofs.namespace.drops import Drops
@@ -137,7 +136,7 @@ class Facts:
 
     async def set(self, node: Node, name: str, value: bytes, caller: Caller) -> None:
         """Set ``user.repofs.`` *name* on *node*; a value that is refused says why in ``user.repofs.error``."""
-        self._require_settable(node, caller)
+        self._rights.require_attributes(node, caller.uid)
         kind = KINDS.get(name)
         if kind is None:
             raise self._refusal(node, InvalidValue(f"user.repofs.{name} is not an attribute of repofs"))
@@ -150,10 +149,7 @@ class Facts:
         except RepofsError as error:
             raise self._refusal(node, error) from error
         node.refusal = None
-
-    def _require_settable(self, node: Node, caller: Caller) -> None:
-        if node.names:
-            self._rights.require(Act.ANNOTATE if self._standing.is_original(node) else Act.SET, node, caller.uid)
+        self._rights.tell_attribute(node, caller.uid, (xattrs.PREFIX + name.encode()))
 
     def _refusal(self, node: Node, error: RepofsError) -> RepofsError:
         node.refusal = error.message[:_REASON_CHARACTERS]
@@ -175,7 +171,7 @@ class Facts:
 
     def remove(self, node: Node, name: str, caller: Caller) -> None:
         """Take a setting away. A fact stays, without a complaint: rsync -X takes away what its source does not have."""
-        self._require_settable(node, caller)
+        self._rights.require_attributes(node, caller.uid)
         if KINDS.get(name) is Kind.FACT:
             return
         if KINDS.get(name) is not Kind.SETTING or not node.is_directory:

@@ -37,7 +37,6 @@ class Handles:
     """All open files of one mount."""
 
     def __init__(self, standing: Standing, rights: Rights, drops: Drops, tree: Tree) -> None:
-        self._standing = standing
         self._rights = rights
         self._backing = standing.backing
         self._drops = drops
@@ -64,6 +63,7 @@ class Handles:
             return node, os.fstat(fd), fd
         opener = Opener.of(caller.task, caller.uid)
         self._drops.created(node, caller.uid, command(opener))
+        self._rights.tell(Act.IMPORT, parent, name, self._rights.whose(node, status), caller.uid, None)
         self._keep(Handle(fd, node, opener if flags & os.O_ACCMODE else None))
         if not flags & os.O_ACCMODE:  # made, but only to be read: nobody will close a writer
             self._drops.truncated(node)
@@ -91,9 +91,7 @@ class Handles:
         if not flags & _CHANGES:
             self._rights.require_view(node, caller.uid)
             return self._keep(Handle(self._backing.open(node, os.O_RDONLY), node, None))
-        self._standing.require_writable(node)
-        if node.names:
-            self._rights.require(Act.WRITE, node, caller.uid)
+        self._rights.require_writable(node, caller.uid)
         opener = Opener.of(caller.task, caller.uid) if flags & os.O_ACCMODE else None
         # Without O_APPEND: the kernel gives each write its offset, and pwrite would not heed it.
         fd = self._backing.open(node, flags & os.O_ACCMODE)

@@ -16,10 +16,11 @@ import trio
 from repofs import access, acl
 from repofs.access import Act, Right, Whose
 from repofs.acl import Kind, Shown, Stored
-from repofs.errors import AccessDenied
-from repofs.model import PermissionLevel
+from repofs.errors import AccessDenied, NotPermitted, RepofsError
+from repofs.model import Mark, ObjectRef, Original, PermissionLevel
 from repofs.namespace.nodes import Area, Node
 from repofs.namespace.standing import Standing
+from repofs.namespace.trail import Trail
 from repofs.people import Actor, Home, People
 
 _NODES_A_TURN = 256
@@ -46,8 +47,9 @@ class _Place:
 class Rights:
     """The gate of one mount."""
 
-    def __init__(self, standing: Standing, kernel: Kernel, people: People | None = None) -> None:
+    def __init__(self, standing: Standing, kernel: Kernel, trail: Trail, people: People | None = None) -> None:
         self._standing = standing
+        self._trail = trail
         self._backing = standing.backing
         self._kernel = kernel
         self._people = people or People()
@@ -179,16 +181,32 @@ class Rights:
         """Refuse (AccessDenied) who may not see *node*. The kernel has decided the same; but a user namespace gives
         anybody CAP_DAC_OVERRIDE over her own inodes."""
         if node.names and not self.may_view(node, self._backing.status(node), uid):
-            access.require(Act.VIEW, self._people.actor(uid), self.whose(node))
+            self._decide(Act.VIEW, self.whose(node), uid, node)
             raise AccessDenied("only people of this repository enter here")
 
     def require(self, act: Act, node: Node, uid: int, status: os.stat_result | None = None) -> None:
-        """Refuse (AccessDenied, NotPermitted) what *uid* may not do to *node*."""
-        self._decide(act, self.whose(node, status), uid)
+        """Refuse (AccessDenied) what *uid* may not do to *node*."""
+        self._decide(act, self.whose(node, status), uid, node)
 
-    def require_in(self, act: Act, directory: Node, status: os.stat_result, uid: int) -> None:
-        """The same, for what bears *status* and lies in *directory*, be it known as a node or not."""
-        self._decide(act, self._of(self.home(directory), status.st_gid), uid)
+    def require_in(self, act: Act, directory: Node, name: bytes, status: os.stat_result, uid: int) -> Whose:
+        """The same, for what bears *status* and lies as *name* in *directory*, be it known as a node or not.
+
+        Returns whose it is.
+        """
+        of = self._of(self.home(directory), status.st_gid)
+        self._decide(act, of, uid, directory, name)
+        return of
+
+    def require_writable(self, node: Node, uid: int) -> None:
+        """Refuse to change the bytes of *node*: of an original to everybody (NotPermitted), of a drop to who may not
+        import into the directory that it lies in (AccessDenied)."""
+        try:
+            self._standing.require_writable(node)
+        except NotPermitted as refusal:
+            self._tell_refusal(Act.WRITE, uid, refusal, self._path(node))
+            raise
+        if node.names:  # else it is removed: who has it open goes on
+            self.require(Act.WRITE, node, uid)
 
     def require_member(self, node: Node, gid: int) -> None:
         """Refuse to move *node* to a group that its user is not in (NotPermitted)."""
@@ -198,5 +216,45 @@ class Rights:
         """Whether *gid* is a group of the repository."""
         return gid in self._people.levels
 
-    def _decide(self, act: Act, of: Whose, uid: int) -> None:
-        access.require(act, self._people.actor(uid), of)
+    def require_attributes(self, node: Node, uid: int) -> None:
+        """Refuse (AccessDenied) to set attributes on *node*: on an original that is annotating it."""
+        if node.names:  # else it is removed: who has it open goes on
+            self.require(Act.ANNOTATE if self._standing.is_original(node) else Act.SET, node, uid)
+
+    def _decide(self, act: Act, of: Whose, uid: int, node: Node, name: bytes | None = None) -> None:
+        try:
+            access.require(act, self._people.actor(uid), of)
+        except RepofsError as refusal:
+            self._tell_refusal(act, uid, refusal, self._path(node, name))
+            raise
+
+    # --- the audit trail --------------------------------------------------------------------------------
+
+    def tell(
+        self, act: Act, directory: Node, name: bytes, of: Whose, uid: int, mark: Mark | None, **detail: str
+    ) -> None:
+        """Tell the audit trail what *uid* did to *name* in *directory*, when that is an original or another's."""
+        if isinstance(mark, Original):
+            target = ObjectRef("Fileset", mark.fileset)
+        elif uid == of.uid:
+            return
+        else:
+            target = None
+        word = "import-as" if act is Act.IMPORT else act.name.lower()
+        self._trail.done(uid, word, target=target, path=self._path(directory, name), **detail)
+
+    def tell_attribute(self, node: Node, uid: int, attribute: bytes) -> None:
+        """The same, of an attribute that was set on *node* or removed."""
+        if node.names:
+            mark = self._standing.mark(node)
+            act = Act.ANNOTATE if isinstance(mark, Original) else Act.SET
+            self.tell(act, *node.names[0], self.whose(node), uid, mark, attribute=os.fsdecode(attribute))
+
+    def _tell_refusal(self, act: Act, uid: int, refusal: RepofsError, path: bytes) -> None:
+        self._trail.refused(uid, act.name.lower(), refusal.message, path=path)
+
+    def _path(self, node: Node, name: bytes | None = None) -> bytes:
+        """Return the path below the mount of *node*, or of *name* in it; b"" for what has been removed."""
+        root = self._backing.table.root
+        here = self._backing.path_below(root, node) if node.names or node is root else b""
+        return here if name is None else here + b"/" + name

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from repofs.access import Act
 from repofs.errors import NotPermitted
+from repofs.model import Mark
 from repofs.namespace.backing import RENAME_EXCHANGE, Backing, renameat2
 from repofs.namespace.drops import Drops
 from repofs.namespace.nodes import Area, Node
@@ -156,10 +157,12 @@ class Tree:
         self._standing.require_changeable(parent, name)
         directory = self._backing.directory(parent)
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-        self._rights.require_in(Act.REMOVE, parent, status, caller.uid)
+        of = self._rights.require_in(Act.REMOVE, parent, name, status, caller.uid)
         node = self._table.known(status.st_ino)
         has_others = node is not None and len(node.names) < status.st_nlink and not self._standing.is_original(node)
+        mark = self._mark_at(parent, name, status)
         os.unlink(name, dir_fd=directory)
+        self._rights.tell(Act.REMOVE, parent, name, of, caller.uid, mark)
         if node is not None:
             self._name_gone(node, parent, name)
         if has_others:  # names that nobody has looked up yet: its clock goes on under one of them
@@ -170,9 +173,10 @@ class Tree:
         self._standing.require_changeable(parent, name)
         directory = self._backing.directory(parent)
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-        self._rights.require_in(Act.REMOVE, parent, status, caller.uid)
+        of = self._rights.require_in(Act.REMOVE, parent, name, status, caller.uid)
         node = self._table.known(status.st_ino)
         os.rmdir(name, dir_fd=directory)
+        self._rights.tell(Act.REMOVE, parent, name, of, caller.uid, None)
         if node is not None:
             self._backing.forget_directory(node)
             self._name_gone(node, parent, name)
@@ -202,6 +206,7 @@ class Tree:
             os.rename(name, new_name, src_dir_fd=source, dst_dir_fd=target)
         if replaced is node:
             return node  # two names of one inode: rename(2) does nothing
+        self._tell_renamed(node, parent, name, status, new_name, caller)
         self._table.remove_name(node, parent, name)
         if replaced is not None:
             self._table.remove_name(replaced, new_parent, new_name)
@@ -216,6 +221,19 @@ class Tree:
         self._table.release(parent)
         return node
 
+    def _mark_at(self, directory: Node, name: bytes, status: os.stat_result) -> Mark | None:
+        """Return the mark of what *name* in *directory* is; a single name is no original's."""
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink == 1:
+            return None
+        return self._standing.mark(self.lookup(directory, name)[0])
+
+    def _tell_renamed(
+        self, node: Node, parent: Node, name: bytes, status: os.stat_result, new_name: bytes, caller: Caller
+    ) -> None:
+        mark = self._standing.mark(node) if node.is_file and status.st_nlink > 1 else None
+        of = self._rights.whose(node, status)
+        self._rights.tell(Act.RENAME, parent, name, of, caller.uid, mark, to=os.fsdecode(new_name))
+
     def _require_one_user(self, node: Node, directory: Node) -> None:
         """Refuse what would lead from one user directory into another (EXDEV): mv then copies, which is an import."""
         if self._standing.user_directory(node) is not self._standing.user_directory(directory):
@@ -228,7 +246,7 @@ class Tree:
         except FileNotFoundError:
             return None
         act = Act.RENAME if flags & RENAME_EXCHANGE else Act.REMOVE
-        self._rights.require_in(act, parent, status, caller.uid)
+        self._rights.require_in(act, parent, name, status, caller.uid)
         return self._table.known(status.st_ino)
 
     def _arrived(self, node: Node, parent: Node, name: bytes) -> None:
@@ -271,11 +289,9 @@ class Tree:
         if self._standing.is_log(node):
             raise NotPermitted("a log is written by the repository alone")
         if change.size is not None:
-            self._standing.require_writable(node)
+            self._rights.require_writable(node, caller.uid)
         if not node.names:
             return  # removed: who has it open goes on
-        if change.size is not None:
-            self._rights.require(Act.WRITE, node, caller.uid, status)
         if (change.mode, change.atime_ns, change.mtime_ns) != (None, None, None):
             self._rights.require(Act.SET, node, caller.uid, status)
         if change.mode is not None and caller.uid not in (0, status.st_uid):

@@ -22,6 +22,7 @@ from repofs.namespace.nodes import Node
 from repofs.namespace.rights import Rights
 from repofs.namespace.standing import Standing
 from repofs.namespace.survey import Survey
+from repofs.namespace.trail import Trail
 from repofs.namespace.tree import Caller, Change, Tree
 from repofs.people import Actor, Home, People
 from repofs.repository.failure_logs import FailureLogs
@@ -80,7 +81,8 @@ class World:
         names = Names(Template(self.settings.repository.template).reserved, self.settings.drops)
         self.standing = Standing(self.backing, names, self.marks, self.settings.drops)
         self.kernel = FakeKernel()
-        self.rights = Rights(self.standing, self.kernel, people_of(self.caller.uid, os.getegid()))
+        self.trail = Trail()
+        self.rights = Rights(self.standing, self.kernel, self.trail, people_of(self.caller.uid, os.getegid()))
         self.drops = Drops(self.standing, FailureLogs(self.layout))
         self.clocks = self.drops.clocks = FakeClocks()
         self.drops.surveyed = True

@@ -28,7 +28,18 @@ def test_a_copied_image_is_imported(drive: Drive, folder: Path, scan: Path) -> N
     ALICE.run("cp", "-p", scan, copy)
     drive.wait_imported(copy)
     found = facts(copy)
-    assert found.keys() == {"state", "fileset", "images", "original", "checksum", "transfer", "imported", "log", "owner", "actor"}
+    assert found.keys() == {
+        "state",
+        "fileset",
+        "images",
+        "original",
+        "checksum",
+        "transfer",
+        "imported",
+        "log",
+        "owner",
+        "actor",
+    }
     assert (found["owner"], found["actor"]) == ("alice", "alice")
     assert re.fullmatch(r"Fileset:\d+", found["fileset"])
     assert re.fullmatch(r"Image:\d+", found["images"])

@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 import trio
 
+from repofs.deeds import Deed
 from repofs.importer.wire import (
     INLINE_BYTES,
     Answer,
     Ask,
     Channel,
+    Deeds,
     Done,
     Handed,
     Hangup,
@@ -59,6 +61,7 @@ def channels() -> Iterator[tuple[Channel, Channel]]:
         Handed(DROP),
         Done(Outcome(7, State.IMPORTED, fileset=17, import_directory=b"2026-11/\xff")),
         Ask(1, "Fileset:17"),
+        Deeds(2, (Deed(1, 1000, "remove", None, b"alice_2/\xff", "she may not", {"to": "x"}, 3), Deed(2, 0, "delete"))),
         Answer(1, None, "there is no Fileset:17"),
         Ready(),
         NotReady("the disk is full"),
