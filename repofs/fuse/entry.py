@@ -8,24 +8,22 @@ import stat
 import pyfuse3
 
 from repofs.namespace.nodes import Node
+from repofs.namespace.rights import Ownership
 
 
 def entry_attributes(
-    node: Node, status: os.stat_result, mode: int, gid: int, cache_seconds: float
+    node: Node, status: os.stat_result, ownership: Ownership, cache_seconds: float
 ) -> pyfuse3.EntryAttributes:
-    """Return the attributes of *node*, its permission bits (*mode*) and group as `Rights` shows them.
-
-    The kernel may keep them, and the name, for *cache_seconds*.
-    """
+    """Return the attributes of *node*; the kernel may keep them, and the name, for *cache_seconds*."""
     entry = pyfuse3.EntryAttributes()
     entry.st_ino = node.ino
     entry.generation = node.generation
     entry.entry_timeout = cache_seconds
     entry.attr_timeout = cache_seconds
-    entry.st_mode = stat.S_IFMT(status.st_mode) | mode
+    entry.st_mode = stat.S_IFMT(status.st_mode) | ownership.mode
     entry.st_nlink = status.st_nlink
-    entry.st_uid = status.st_uid
-    entry.st_gid = gid
+    entry.st_uid = ownership.uid
+    entry.st_gid = ownership.gid
     entry.st_rdev = status.st_rdev
     entry.st_size = status.st_size
     entry.st_blksize = status.st_blksize

@@ -72,8 +72,7 @@ class Operations(pyfuse3.Operations):
         return self._attributes(node, status)
 
     def _attributes(self, node: Node, status: os.stat_result) -> pyfuse3.EntryAttributes:
-        mode, gid = self._rights.shown(node, status).mode, self._rights.gid(node, status)
-        return entry_attributes(node, status, mode, gid, self._keeps(node))
+        return entry_attributes(node, status, self._rights.shown(node, status), self._keeps(node))
 
     def _keeps(self, node: Node) -> float:
         """Return how long the kernel may keep *node*: the importer replaces failure logs without a word to it."""

@@ -61,7 +61,7 @@ class AccessList:
     async def set(self, node: Node, name: bytes, value: bytes, caller: Caller) -> None:
         """Take the list of a file that cp -a has copied; refuse one that would let somebody else in."""
         try:
-            harmless = acl.grants_no_more(value, self._rights.shown(node, self._backing.status(node)))
+            harmless = acl.grants_no_more(value, self._rights.shown(node, self._backing.status(node)).acl)
         except ValueError as error:
             raise InvalidValue(str(error)) from None
         if not harmless:

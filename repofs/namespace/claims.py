@@ -81,7 +81,7 @@ class Claims:
             policy=self._standing.policy(unit),
             events=tuple(activity.events),
             actor_uid=activity.actor_uid,
-            gid=self._rights.gid(unit, self._backing.status(unit)),
+            gid=self._rights.shown(unit, self._backing.status(unit)).gid,
         )
 
     def outcome(self, outcome: Outcome) -> None:

@@ -26,7 +26,7 @@ from repofs.people import Actor, Home, People
 _NODES_A_TURN = 256
 _ANSWER_SECONDS = 0.05  # in which a process has taken in the answer to a look-up that was under way
 
-_ROOT = Shown(0o755, None)  # the backing root is 0700, for the daemon alone; through the mount all pass it
+_ROOT_MODE = 0o755  # the backing root is 0700, for the daemon alone; through the mount all pass it
 
 
 class Kernel(Protocol):
@@ -44,6 +44,16 @@ class _Place:
     home: Home | None
 
 
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """Whom an inode belongs to, and who may do what with it, as stat(2) and getfacl(1) show it."""
+
+    uid: int
+    gid: int
+    mode: int  # permission bits
+    acl: bytes | None  # the value of system.posix_acl_access; None: the bits say it all
+
+
 class Rights:
     """The gate of one mount."""
 
@@ -53,7 +63,7 @@ class Rights:
         self._backing = standing.backing
         self._kernel = kernel
         self._people = people or People()
-        self._compiled: dict[tuple[Kind, Whose, Home | None, Stored], Shown] = {}
+        self._compiled: dict[tuple[_Place, Stored], Shown] = {}
 
     async def adopt(self, people: People) -> None:
         """Let *people* count from now on, at the next system call of anybody: the kernel forgets what it had cached."""
@@ -130,29 +140,31 @@ class Rights:
 
     # --- what the kernel is told --------------------------------------------------------------------
 
-    def shown(self, node: Node, status: os.stat_result) -> Shown:
-        """Return the permission bits and the ACL of *node* as the kernel is to enforce them."""
+    def shown(self, node: Node, status: os.stat_result) -> Ownership:
+        """Return owner, group, permission bits and ACL of *node* as the kernel is to show and enforce them.
+
+        A drop is its maker's, an original the user's in whose directory it lies: the inode of a file that was imported
+        in place may be somebody else's, outside.
+        """
+        mode = stat.S_IMODE(status.st_mode)
         if node is self._backing.table.root:
-            return _ROOT
-        stored = Stored(status.st_uid, stat.S_IMODE(status.st_mode))
-        if stat.S_ISLNK(node.format):
-            return Shown(stored.mode, None)
-        if not node.names:  # removed: who has it open goes on
-            return Shown(stored.mode & 0o700, None)
+            return Ownership(status.st_uid, status.st_gid, _ROOT_MODE, None)
+        if stat.S_ISLNK(node.format) or not node.names:  # removed: who has it open goes on
+            return Ownership(status.st_uid, status.st_gid, mode if node.names else mode & 0o700, None)
         place = self._place(node, status)
-        if place.kind is Kind.HOME and place.home is None and node.area is Area.OWN:
-            return Shown(0o755, None)  # .repofs itself is everybody's that is one of us: `require_view` sees to that
-        key = (place.kind, place.of, place.home, stored)
+        if place.of.gid is None and node.area is Area.OWN:
+            return Ownership(status.st_uid, status.st_gid, _ROOT_MODE, None)  # `look_up` decides who enters
+        of, uid = place.of, status.st_uid
+        if place.kind is Kind.ORIGINAL and of.uid is not None:
+            uid = of.uid
+        answer = self._compile(place, Stored(uid, mode))
+        return Ownership(uid, status.st_gid if of.gid is None else of.gid, answer.mode, answer.acl)
+
+    def _compile(self, place: _Place, stored: Stored) -> Shown:
+        key = (place, stored)
         if key not in self._compiled:
             self._compiled[key] = acl.shown(self._people, place.kind, place.of, stored, place.home)
         return self._compiled[key]
-
-    def gid(self, node: Node, status: os.stat_result) -> int:
-        """Return the group that *node* is shown with."""
-        if not node.names:
-            return status.st_gid
-        gid = self.whose(node, status).gid
-        return status.st_gid if gid is None else gid
 
     # --- what is asked for ----------------------------------------------------------------------------
 

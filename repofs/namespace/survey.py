@@ -121,7 +121,7 @@ class Survey:
             return
 
         def carry_out(node: Node) -> None:
-            if self._standing.state(node) is not None and self._rights.may(Act.SET, node, uid):
+            if self._standing.names.unit(node) is not None and self._rights.may(Act.SET, node, uid):
                 with contextlib.suppress(Busy):  # imported when its writer closes it
                     self._drops.command(node, command, uid)
 

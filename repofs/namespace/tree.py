@@ -109,7 +109,7 @@ class Tree:
     def _give(self, made: int | bytes, parent: Node, caller: Caller) -> None:
         """What is new belongs to its maker, whose copying program goes on to set its times, and to *parent*'s group."""
         if self._gives_away:
-            gid = self._rights.gid(parent, self._backing.status(parent))
+            gid = self._rights.shown(parent, self._backing.status(parent)).gid
             if isinstance(made, int):
                 os.fchown(made, caller.uid, gid)
             else:
@@ -301,8 +301,8 @@ class Tree:
 
     def _require_giving(self, node: Node, status: os.stat_result, caller: Caller) -> None:
         self._rights.require(Act.CHOWN, node, caller.uid, status)
-        if self._standing.is_original(node):
-            raise NotPermitted("an original belongs to the user in whose directory it lies")
+        if self._standing.is_original(node) or (node.is_directory and node.area is Area.USER):
+            raise NotPermitted("it belongs to the user in whose directory it lies")
 
     def _truncate(self, node: Node, size: int, fd: int | None) -> None:
         self._drops.writing(node, "by truncate")

@@ -118,18 +118,18 @@ def test_what_is_no_acl_is_refused(value: bytes) -> None:
     than = shown(Kind.DROP, PermissionLevel.READ_ONLY)
     if value[:4] != struct.pack("<I", 2) or len(value) % 8 != 4:
         with pytest.raises(ValueError, match="ACL"):
-            acl.grants_no_more(value, than)
+            acl.grants_no_more(value, than.acl)
 
 
 def test_an_acl_may_be_set_that_lets_nobody_else_in() -> None:
     than = shown(Kind.DROP, PermissionLevel.READ_ONLY)
     assert than.acl is not None
-    assert acl.grants_no_more(than.acl, than)
+    assert acl.grants_no_more(than.acl, than.acl)
     plain = struct.pack("<IHHIHHIHHI", 2, 1, 6, 0xFFFFFFFF, 4, 4, 0xFFFFFFFF, 0x20, 4, 0xFFFFFFFF)
-    assert acl.grants_no_more(plain, than)  # what chmod could say: it is not heeded either
+    assert acl.grants_no_more(plain, than.acl)  # what chmod could say: it is not heeded either
     eve = struct.pack("<IHHI", 2, 2, 4, 6666)
-    assert not acl.grants_no_more(eve, than)
+    assert not acl.grants_no_more(eve, than.acl)
     more = struct.pack("<IHHI", 2, 2, 6, BOB)
-    assert not acl.grants_no_more(more, than)
+    assert not acl.grants_no_more(more, than.acl)
     group = struct.pack("<IHHI", 2, 8, 4, LAB)
-    assert not acl.grants_no_more(group, than)
+    assert not acl.grants_no_more(group, than.acl)
