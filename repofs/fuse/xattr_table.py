@@ -10,7 +10,7 @@ from repofs import acl, xattrs
 from repofs.errors import InvalidValue, NotPermitted
 from repofs.namespace.backing import Backing
 from repofs.namespace.facts import Facts
-from repofs.namespace.nodes import Area, Node
+from repofs.namespace.nodes import Node
 from repofs.namespace.rights import Rights
 from repofs.namespace.standing import Standing
 from repofs.namespace.tree import Caller
@@ -113,8 +113,7 @@ class Kept:
         self._rights.tell_attribute(node, caller.uid, name)
 
     def _require_settable(self, node: Node, caller: Caller) -> None:
-        kept = node.is_directory and node.area in (Area.ROOT, Area.IMPORTS, Area.OWN)
-        if kept or self._standing.is_log(node):
+        if self._standing.is_kept(node):
             raise NotPermitted("the repository keeps this itself")
         self._rights.require_attributes(node, caller.uid)
 

@@ -11,7 +11,7 @@ from repofs import xattrs
 from repofs.errors import InvalidValue, NotFound, NotPermitted, RepofsError
 from repofs.model import ObjectRef, Original, Refused
 from repofs.namespace.drops import Drops
-from repofs.namespace.nodes import Area, Node
+from repofs.namespace.nodes import Node
 from repofs.namespace.rights import Rights
 from repofs.namespace.standing import Standing
 from repofs.namespace.survey import Survey
@@ -140,8 +140,11 @@ class Facts:
         kind = KINDS.get(name)
         if kind is None:
             raise self._refusal(node, InvalidValue(f"user.repofs.{name} is not an attribute of repofs"))
+        kept = self._standing.is_kept(node)
+        if kept and node is not self._backing.table.root:
+            raise NotPermitted("the repository keeps this itself")
         if kind in (Kind.FACT, Kind.UNLISTED):
-            if isinstance(self._standing.mark(node), Original):
+            if kept or isinstance(self._standing.mark(node), Original):
                 raise NotPermitted(f"user.repofs.{name} is a fact: it is not set")
             return  # a copying tool puts on its copy what it found on an original
         try:
@@ -161,7 +164,7 @@ class Facts:
             return
         if not node.is_directory:
             raise InvalidValue(f"user.repofs.{name} is set on directories")
-        if node.area not in (Area.USER, Area.DROPS):
+        if node is self._backing.table.root:
             raise NotPermitted(f"user.repofs.{name} is set on user directories and what users make in them")
         if name == "policy":
             xattrs.decode_policy(value, self._standing.policy(node))

@@ -196,9 +196,11 @@ class Rights:
             self._decide(Act.VIEW, self.whose(node), uid, node)
             raise AccessDenied("only people of this repository enter here")
 
-    def require(self, act: Act, node: Node, uid: int, status: os.stat_result | None = None) -> None:
-        """Refuse (AccessDenied) what *uid* may not do to *node*."""
-        self._decide(act, self.whose(node, status), uid, node)
+    def require(self, act: Act, node: Node, uid: int, status: os.stat_result | None = None) -> Whose:
+        """Refuse (AccessDenied) what *uid* may not do to *node*; return whose it is."""
+        of = self.whose(node, status)
+        self._decide(act, of, uid, node)
+        return of
 
     def require_in(self, act: Act, directory: Node, name: bytes, status: os.stat_result, uid: int) -> Whose:
         """The same, for what bears *status* and lies as *name* in *directory*, be it known as a node or not.

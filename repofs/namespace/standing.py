@@ -121,6 +121,12 @@ class Standing:
         area = node.names[0][0].area
         return area is Area.OWN or (area is Area.IMPORTS and not isinstance(self.mark(node), Original))
 
+    def is_kept(self, node: Node) -> bool:
+        """Whether the repository keeps *node* itself: its root, import directories, .repofs, logs."""
+        if node.is_directory:
+            return node.area in (Area.ROOT, Area.IMPORTS, Area.OWN)
+        return self.is_log(node)
+
     def require_changeable(self, directory: Node, name: bytes) -> None:
         """The one gate of every operation that makes, removes or renames *name* in *directory*."""
         self.names.require_changeable(directory, name)

@@ -196,17 +196,18 @@ class Tree:
         source = self._backing.directory(parent)
         target = self._backing.directory(new_parent)
         node, status = self.lookup(parent, name)
-        self._rights.require(Act.RENAME, node, caller.uid, status)
+        of = self._rights.require(Act.RENAME, node, caller.uid, status)
         self._rights.require(Act.RENAME, new_parent, caller.uid)
         replaced = self._replaceable(new_parent, new_name, flags, caller)
         rule = self._standing.names.rule(node)
+        mark = self._standing.mark(node) if node.is_file and status.st_nlink > 1 else None
         if flags:
             renameat2(source, name, target, new_name, flags)
         else:
             os.rename(name, new_name, src_dir_fd=source, dst_dir_fd=target)
         if replaced is node:
             return node  # two names of one inode: rename(2) does nothing
-        self._tell_renamed(node, parent, name, status, new_name, caller)
+        self._rights.tell(Act.RENAME, parent, name, of, caller.uid, mark, to=os.fsdecode(new_name))
         self._table.remove_name(node, parent, name)
         if replaced is not None:
             self._table.remove_name(replaced, new_parent, new_name)
@@ -226,13 +227,6 @@ class Tree:
         if not stat.S_ISREG(status.st_mode) or status.st_nlink == 1:
             return None
         return self._standing.mark(self.lookup(directory, name)[0])
-
-    def _tell_renamed(
-        self, node: Node, parent: Node, name: bytes, status: os.stat_result, new_name: bytes, caller: Caller
-    ) -> None:
-        mark = self._standing.mark(node) if node.is_file and status.st_nlink > 1 else None
-        of = self._rights.whose(node, status)
-        self._rights.tell(Act.RENAME, parent, name, of, caller.uid, mark, to=os.fsdecode(new_name))
 
     def _require_one_user(self, node: Node, directory: Node) -> None:
         """Refuse what would lead from one user directory into another (EXDEV): mv then copies, which is an import."""
@@ -284,20 +278,20 @@ class Tree:
         return self._backing.status(node)
 
     def _require_settable(self, node: Node, change: Change, status: os.stat_result, caller: Caller) -> None:
-        if node.is_directory and node.area in (Area.IMPORTS, Area.OWN, Area.ROOT):
-            raise NotPermitted("the repository keeps this directory itself")
-        if self._standing.is_log(node):
-            raise NotPermitted("a log is written by the repository alone")
+        if self._standing.is_kept(node):
+            raise NotPermitted("the repository keeps this itself")
         if change.size is not None:
             self._rights.require_writable(node, caller.uid)
         if not node.names:
             return  # removed: who has it open goes on
-        if (change.mode, change.atime_ns, change.mtime_ns) != (None, None, None):
-            self._rights.require(Act.SET, node, caller.uid, status)
-        if change.mode is not None and caller.uid not in (0, status.st_uid):
-            raise NotPermitted("only who made it, or its owner, changes its mode")
         if change.uid not in (None, status.st_uid):
             self._require_giving(node, status, caller)
+        if (change.mode, change.atime_ns, change.mtime_ns) == (None, None, None):
+            return
+        owners_alone = change.mode is not None or self._standing.is_original(node)
+        if owners_alone and caller.uid not in (0, self._rights.shown(node, status).uid):
+            raise NotPermitted("only its owner, as stat shows, changes mode or times")
+        self._rights.require(Act.SET, node, caller.uid, status)
 
     def _require_giving(self, node: Node, status: os.stat_result, caller: Caller) -> None:
         self._rights.require(Act.CHOWN, node, caller.uid, status)
