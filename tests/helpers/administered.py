@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from repofs.repository.layout import Layout
+from tests.helpers import agreement
 from tests.helpers.command_line import repofs
-from tests.helpers.mounting import CHECKOUT, REPOFS, Drive
+from tests.helpers.mounting import CHECKOUT, QUICK, REPOFS, Drive, scratch
 from tests.helpers.people import Person
 
 
@@ -71,3 +74,21 @@ def administrators(groups: dict[str, list[str]]) -> str:
         f"\n[[administrators]]\ngroup = {json.dumps(group)}\nprivileges = {json.dumps(privileges)}\n"
         for group, privileges in groups.items()
     )
+
+
+@contextlib.contextmanager
+def administered(populate: Callable[[Administered], None], settings: str = QUICK) -> Iterator[Administered]:
+    """Make a repository, let *populate* add its people, and mount it; what must be so at the end is checked."""
+    with scratch() as place:
+        drive = Administered(place, settings)
+        try:
+            populate(drive)
+            drive.start()
+            yield drive
+            if drive.daemon is not None:
+                drive.check()
+                drive.stop()
+            drive.check()
+            assert not (found := agreement.disagreements(drive)), "\n".join(found)
+        finally:
+            drive.clean_up()

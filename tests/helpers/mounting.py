@@ -10,9 +10,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from repofs import mounts
 from repofs.administration.user_directories import UserDirectories
@@ -207,9 +206,6 @@ class Drive:
         return self.mountpoint / str(original["import_path"])
 
 
-AnyDrive = TypeVar("AnyDrive", bound=Drive)
-
-
 def fact(path: Path, name: str) -> str | None:
     """Return ``user.repofs.`` *name* of *path*, or None when it has none."""
     try:
@@ -235,16 +231,10 @@ def tell(path: Path, command: str) -> None:
 
 
 @contextlib.contextmanager
-def mounted(
-    settings: str = QUICK,
-    command: Sequence[str] = REPOFS,
-    *,
-    place: Path | None = None,
-    kind: Callable[[Path, str], AnyDrive] = Drive,  # type: ignore[assignment]
-) -> Iterator[AnyDrive]:
+def mounted(settings: str = QUICK, command: Sequence[str] = REPOFS, *, place: Path | None = None) -> Iterator[Drive]:
     """Make a repository in *place* and mount it for the time of the context; what must be so at its end is checked."""
     with scratch() if place is None else contextlib.nullcontext(place) as there:
-        drive = kind(there, settings)
+        drive = Drive(there, settings)
         try:
             drive.start(command)
             yield drive
