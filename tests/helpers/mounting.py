@@ -83,19 +83,18 @@ class Drive:
 
     # --- the daemon -----------------------------------------------------------------------------
 
-    def start(self, command: Sequence[str] = REPOFS) -> None:
+    def start(self, command: Sequence[str] = REPOFS, options: Sequence[str] = ()) -> None:
         """Start the daemon; returns when the mount answers. AssertionError with its log when it does not."""
         heard, told = os.pipe()
         with self.log.open("ab") as log:
-            arguments = [
-                "mount",
-                "--foreground",
-                f"--ready-descriptor={told}",
-                str(self.repository),
-                str(self.mountpoint),
-            ]
+            arguments = ["--foreground", f"--ready-descriptor={told}", str(self.repository), str(self.mountpoint)]
             self.daemon = subprocess.Popen(
-                [*command, *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[told], cwd=CHECKOUT
+                [*command, "mount", *options, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[told],
+                cwd=CHECKOUT,
             )
         os.close(told)
         with os.fdopen(heard, "rb") as pipe:
