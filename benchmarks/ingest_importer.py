@@ -104,6 +104,7 @@ class Files:
 
 async def _ingest(layout: Layout, source: Files) -> float:
     """Return the seconds from the first hand-over to the last outcome."""
+
     async def adopt(_people: People) -> None:
         """Nobody asks a mount here who she is."""
 

@@ -74,7 +74,7 @@ def rights(actor: Actor, of: Whose) -> Right:
 
 
 def rights_in_home(people: People, actor: Actor, home: Home) -> Right:
-    """Return what *actor* may do in a directory that holds data of several groups: see it when she may see any of them."""
+    """Return what *actor* may do in a directory with data of several groups: see it when she may see any of them."""
     held = rights(actor, Whose(home.uid, home.gid, people.levels.get(home.gid, PermissionLevel.PRIVATE)))
     if any(Right.VIEW in rights(actor, Whose(home.uid, gid, people.levels[gid])) for gid in home.gids):
         held |= Right.VIEW
@@ -141,9 +141,9 @@ def require_privilege(privilege: Privilege, actor: Actor) -> None:
         raise AccessDenied(f"{actor} is no administrator with the privilege {privilege}: ask one who is")
 
 
-def require_member(people: People, uid: int | None, gid: int) -> None:
-    """Refuse to move data of *uid* to a group of the repository that she is not in (NotPermitted)."""
-    if uid is None or gid not in people.actor(uid).groups:
+def require_member(home: Home | None, gid: int) -> None:
+    """Refuse to move data of the user of *home* to a group of the repository that she is not in (NotPermitted)."""
+    if home is None or gid not in home.gids:
         raise NotPermitted(f"gid {gid} is not a group that its owner is in: add her with repofs group add-member")
 
 

@@ -47,7 +47,7 @@ def _bits(kind: Kind, held: Right) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What the backing inode says: its uid (of a drop, who made it) and its permission bits, of which the owner's count."""
+    """What the backing inode says: its uid (of a drop, who made it) and its mode, of which the owner's bits count."""
 
     uid: int
     mode: int
@@ -110,21 +110,16 @@ def _most_trusted(named: Mapping[int, int]) -> Mapping[int, int]:
     return dict(sorted(named.items(), key=lambda entry: (-entry[1], entry[0]))[:MOST_NAMED])
 
 
-def grants_no_more(wanted: bytes, than: Shown) -> bool:
+def grants_no_more(wanted: bytes, than: bytes | None) -> bool:
     """Whether an ACL that somebody sets gives nobody but the owner a right beyond those of *than*.
 
     Raises ValueError when *wanted* is no ACL.
     """
-    granted = _entries(than.acl) if than.acl is not None else {}
+    granted = {} if than is None else _entries(than)
     for (tag, who), bits in _entries(wanted).items():
         if tag in (_USER, _GROUP) and bits & ~granted.get((tag, who), 0):
             return False
     return True
-
-
-def owner_bits(acl: bytes) -> int:
-    """Return the owner's three bits of *acl*; ValueError when it is none."""
-    return _entries(acl).get((_USER_OBJ, _NO_ID), 0)
 
 
 def _entries(acl: bytes) -> dict[tuple[int, int], int]:

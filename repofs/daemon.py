@@ -32,22 +32,29 @@ from repofs.namespace.drops import Drops
 from repofs.namespace.facts import Facts
 from repofs.namespace.handles import Directories, Handles
 from repofs.namespace.names import Names
+from repofs.namespace.regrouping import Regrouping
+from repofs.namespace.rights import Rights
 from repofs.namespace.standing import Standing
 from repofs.namespace.survey import Survey
+from repofs.namespace.trail import Trail
 from repofs.namespace.tree import Tree
-from repofs.people import People
 from repofs.repository.failure_logs import FailureLogs
 from repofs.repository.layout import Layout, load_key
 from repofs.repository.marks import Marks
 from repofs.repository.template import Template
 
+TRAIL_SECONDS = 2.0  # at a stop, for an importer that is slow to write the last deeds
+
 log = structlog.get_logger()
 
 
-def run(repository: Path, mountpoint: Path, options: Sequence[str], ready: Callable[[], None]) -> int:
-    """Mount *repository* on *mountpoint* and serve until it is unmounted or SIGTERM comes; return the exit code.
+def run(
+    repository: Path, mountpoint: Path, options: Sequence[str], ready: Callable[[], None], device: int | None = None
+) -> int:
+    """Serve *repository* on *mountpoint* until it is unmounted or SIGTERM comes; return the exit code.
 
-    *ready* is called once the mount answers. Raises RepofsError with a sentence when it cannot be mounted.
+    *device* is what the launcher has mounted there; without it we mount ourselves. *ready* is called once the mount
+    answers. Raises RepofsError with a sentence when it cannot be mounted.
     """
     layout = Layout.open(repository.resolve())
     settings = config.load(layout.root)
@@ -55,7 +62,7 @@ def run(repository: Path, mountpoint: Path, options: Sequence[str], ready: Calla
     os.umask(0)  # modes come with the requests, umask applied
     _raise_descriptor_limit()
     with _only_daemon(layout, mountpoint), _rooms(layout, settings) as rooms:
-        with mount.mounted(rooms.operations, layout.root, mountpoint, options):
+        with mount.mounted(rooms.operations, layout.root, mountpoint, options, device):
             _run(rooms, ready)
     log.info("unmounted", mountpoint=str(mountpoint))
     return 0
@@ -81,6 +88,7 @@ class _Rooms:
     inbox: Inbox
     survey: Survey
     control: Control
+    trail: Trail
 
 
 @contextlib.contextmanager
@@ -88,24 +96,25 @@ def _rooms(layout: Layout, settings: config.Settings) -> Iterator[_Rooms]:
     backing = Backing(layout.managed)
     names = Names(Template(settings.repository.template).reserved, settings.drops)
     standing = Standing(backing, names, Marks(load_key(layout)), settings.drops)
+    kernel, trail = mount.KernelCache(), Trail()
+    rights = Rights(standing, kernel, trail)
     drops = Drops(standing, FailureLogs(layout))
-    survey = Survey(standing, drops)
-    claims = Claims(standing, drops, mount.KernelCache())
-    inbox = Inbox(claims, functools.partial(importer_process, layout.root), _adopt)
+    survey = Survey(standing, rights, drops)
+    claims = Claims(standing, rights, drops, kernel)
+    inbox = Inbox(claims, functools.partial(importer_process, layout.root), rights.adopt)
     drops.clocks = inbox
-    tree = Tree(standing, drops)
-    facts = Facts(standing, drops, survey, inbox.ask)
-    handles = Handles(standing, drops, tree)
-    operations = Operations(standing, tree, handles, Directories(standing, drops), facts, settings.mount.cache_seconds)
+    tree = Tree(standing, rights, drops)
+    facts = Facts(standing, rights, drops, survey, inbox.ask)
+    handles = Handles(standing, rights, drops, tree)
+    directories = Directories(standing, rights, drops)
+    regrouping = Regrouping(standing, rights, inbox.move)
+    cache_seconds = settings.mount.cache_seconds
+    operations = Operations(standing, rights, tree, handles, directories, facts, regrouping, cache_seconds)
     try:
         with listening(layout) as control:
-            yield _Rooms(operations, inbox, survey, Control(control, inbox.administer))
+            yield _Rooms(operations, inbox, survey, Control(control, inbox.administer), trail)
     finally:
         backing.close()
-
-
-async def _adopt(people: People) -> None:
-    """Who there is does not count in the mount yet."""
 
 
 async def _serve(rooms: _Rooms, ready: Callable[[], None]) -> None:
@@ -114,13 +123,14 @@ async def _serve(rooms: _Rooms, ready: Callable[[], None]) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
             await nursery.start(_import, rooms.inbox, imports_ended)  # what a crash has left is mended first
-            nursery.start_soon(_stop_at_signal, signals, rooms.inbox, imports_ended)
+            nursery.start_soon(rooms.trail.run, rooms.inbox.keep)
+            nursery.start_soon(_stop_at_signal, signals, rooms, imports_ended)
             nursery.start_soon(rooms.survey.run)
             nursery.start_soon(rooms.control.run)
             ready()
             log.info("mounted")
             await mount.serve()  # ends when somebody unmounts, or at a signal
-            rooms.inbox.stop()
+            await _stop_imports(rooms)
             await imports_ended.wait()
             nursery.cancel_scope.cancel()
 
@@ -130,13 +140,20 @@ async def _import(inbox: Inbox, ended: trio.Event, *, task_status: trio.TaskStat
     ended.set()
 
 
-async def _stop_at_signal(signals: AsyncIterator[int], inbox: Inbox, imports_ended: trio.Event) -> None:
+async def _stop_at_signal(signals: AsyncIterator[int], rooms: _Rooms, imports_ended: trio.Event) -> None:
     """At SIGTERM: finish what is in hand while the mount goes on to answer, then unmount."""
     async for number in signals:
         log.info("stopping", signal=signal.Signals(number).name)
-        inbox.stop()
+        await _stop_imports(rooms)
         await imports_ended.wait()
         mount.stop()
+
+
+async def _stop_imports(rooms: _Rooms) -> None:
+    """Let the importer end; what users did until now is in the audit trail first."""
+    with trio.move_on_after(TRAIL_SECONDS):
+        await rooms.trail.flush(rooms.inbox.keep)
+    rooms.inbox.stop()
 
 
 @contextlib.contextmanager

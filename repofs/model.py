@@ -97,8 +97,15 @@ class Event:
     text: str
 
     def __str__(self) -> str:
-        when = datetime.fromtimestamp(self.time_ns // 1_000_000_000, UTC)  # whole: a float rounds up
-        return f"{when:%Y-%m-%dT%H:%M:%S}.{self.time_ns // 1_000_000 % 1000:03d}Z {self.text}"
+        # A name in it may hold anything: a line stays one line, and says nothing to a terminal.
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in self.text)
+        return f"{utc(self.time_ns)} {text}"
+
+
+def utc(time_ns: int) -> str:
+    """Return nanoseconds since the epoch as logs have them: ``2026-11-22T21:15:03.123Z``."""
+    when = datetime.fromtimestamp(time_ns // 1_000_000_000, UTC)  # whole: a float rounds up
+    return f"{when:%Y-%m-%dT%H:%M:%S}.{time_ns // 1_000_000 % 1000:03d}Z"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +124,7 @@ class Drop:
     policy: Policy
     events: tuple[Event, ...]  # everything since the first create, oldest first
     actor_uid: int  # who wrote it
+    gid: int  # the group that it belongs to
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +147,7 @@ class Closed:
 
     size: int  # bytes
     mtime_ns: int
+    actor_uid: int | None = None  # who wrote it
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +176,7 @@ class Original:
     name: str  # below the import directory
     importing: int  # the row of imports
     note: str | None = None  # why there is no image, in the reader's words
+    actor_uid: int | None = None  # who dropped it
 
 
 Mark = Closed | Refused | Original

@@ -33,6 +33,8 @@ KINDS: dict[str, Kind] = {
     "transfer": Kind.FACT,
     "imported": Kind.FACT,
     "log": Kind.FACT,
+    "owner": Kind.FACT,
+    "actor": Kind.FACT,
     "metadata": Kind.UNLISTED,
     "status": Kind.UNLISTED,
     "origin": Kind.UNLISTED,

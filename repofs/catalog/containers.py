@@ -91,9 +91,7 @@ def dataset_for(conn: Connection, target: Target, owner: ExperimenterId, group_i
     """Return the id of the dataset that *target* means, made (with its project) in the group if it is new."""
     project = target.project
     if isinstance(project, str):
-        project = _newest(conn, projects, _called(projects, project, owner, group_id)) or _make(
-            conn, projects, project, owner, group_id
-        )
+        project = newest_called(conn, projects, project, owner, group_id)
     if isinstance(target.dataset, int):
         return target.dataset
     wanted = _called(datasets, target.dataset, owner, group_id)
@@ -105,6 +103,12 @@ def dataset_for(conn: Connection, target: Target, owner: ExperimenterId, group_i
         if project is not None:
             conn.execute(insert(project_dataset_links).values(project_id=project, dataset_id=found))
     return found
+
+
+def newest_called(conn: Connection, table: Table, name: str, owner: ExperimenterId, group_id: GroupId) -> int:
+    """Return the owner's newest project or dataset (*table*) of that name in the group, made if there is none."""
+    found = _newest(conn, table, _called(table, name, owner, group_id))
+    return _make(conn, table, name, owner, group_id) if found is None else found
 
 
 def _called(table: Table, name: str, owner: ExperimenterId, group_id: GroupId) -> ColumnElement[bool]:

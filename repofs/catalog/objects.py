@@ -32,6 +32,8 @@ from repofs.errors import NotFound
 from repofs.model import ObjectRef
 
 LISTED = 25
+_IMPORT = ("state", "error", "transfer", "imported", "actor_uid", "format", "note")
+_WHOSE = ("owner", "owner_uid", "group", "group_id", "group_gid", "group_level")
 METADATA_BYTES = 16 << 10
 
 Facts = dict[str, object]
@@ -41,7 +43,8 @@ AnyRow = Row[tuple[Any, ...]]
 def describe(conn: Connection, ref: ObjectRef) -> Facts:
     """Return what is known of a Fileset, Image, OriginalFile, Dataset or Project.
 
-    Every description has object, owner, owner_uid, group, group_id and group_level. Raises NotFound.
+    Every description has object, owner, owner_uid, group, group_id, group_gid and group_level; that of what was
+    imported also actor_uid, who dropped it. Raises NotFound.
     """
     if ref.kind not in _KINDS:
         raise NotFound(f"{ref.kind} is nothing that can be shown: ask for {', '.join(_KINDS)}")
@@ -180,21 +183,22 @@ def _owned(conn: Connection, table: Table, which: ColumnElement[bool]) -> AnyRow
         experimenters.c.user_name.label("owner"),
         experimenters.c.uid.label("owner_uid"),
         groups.c.name.label("group"),
+        groups.c.gid.label("group_gid"),
         groups.c.level.label("group_level"),
     ]
     if table is filesets:
         source = source.join(imports, filesets.c.import_id == imports.c.id)
-        columns += [imports.c.state, imports.c.error]
+        columns += [imports.c.state, imports.c.error, imports.c.actor_uid]
     return conn.execute(select(*columns).select_from(source).where(which)).one_or_none()
 
 
 def _whose(row: AnyRow) -> Facts:
-    return {name: row._mapping[name] for name in ("owner", "owner_uid", "group", "group_id", "group_level")}
+    return {name: row._mapping[name] for name in _WHOSE}
 
 
 def _import_facts(row: AnyRow) -> Facts:
     directory = _below_mount(row, row.import_directory)
-    facts: Facts = {name: row._mapping[name] for name in ("state", "error", "transfer", "imported", "format", "note")}
+    facts: Facts = {name: row._mapping[name] for name in _IMPORT}
     return {**facts, "import_directory": directory, "log": directory + ".log"}
 
 

@@ -289,10 +289,10 @@ audit = Table(
     Column("id", Big, primary_key=True, comment="in the order of the acts"),
     _need("time", Text, "when"),
     _need("actor_uid", Big, "the Unix account that asked; 0 also for the daemon itself"),
-    _need("act", Text, "what was asked for: user.add, group.set-permissions, import-as, chgrp …"),
+    _need("act", Text, "what was asked for: user.add, remove, chgrp …; docs/howto/audit.md lists all"),
     _may("object", Text, "of what: Kind:id; null: of the repository, or of what is no object yet"),
-    _need("detail", Text, "a JSON object: what was given and what changed"),
-    _may("path", LargeBinary, "of what: below the mount; null: of no file"),
+    _need("detail", Text, "a JSON object: what was given and what changed; times: of several alike, how many"),
+    _may("path", LargeBinary, "of what: below the mount; of several files their directory, with /; null: of no file"),
     _may("refusal", Text, "why it was refused: one sentence; null: it was done"),
     comment="Who asked for what, done or refused, except imports, which have their own table. Only ever added to.",
 )

@@ -7,22 +7,23 @@ import stat
 
 import pyfuse3
 
-from repofs.namespace.nodes import ROOT_INODE, Node
+from repofs.namespace.nodes import Node
+from repofs.namespace.rights import Ownership
 
-_ROOT_MODE = stat.S_IFDIR | 0o755  # the backing root is 0700, for the daemon alone; through the mount all pass it
 
-
-def entry_attributes(node: Node, status: os.stat_result, cache_seconds: float) -> pyfuse3.EntryAttributes:
+def entry_attributes(
+    node: Node, status: os.stat_result, ownership: Ownership, cache_seconds: float
+) -> pyfuse3.EntryAttributes:
     """Return the attributes of *node*; the kernel may keep them, and the name, for *cache_seconds*."""
     entry = pyfuse3.EntryAttributes()
     entry.st_ino = node.ino
     entry.generation = node.generation
     entry.entry_timeout = cache_seconds
     entry.attr_timeout = cache_seconds
-    entry.st_mode = status.st_mode if node.ino != ROOT_INODE else _ROOT_MODE
+    entry.st_mode = stat.S_IFMT(status.st_mode) | ownership.mode
     entry.st_nlink = status.st_nlink
-    entry.st_uid = status.st_uid
-    entry.st_gid = status.st_gid
+    entry.st_uid = ownership.uid
+    entry.st_gid = ownership.gid
     entry.st_rdev = status.st_rdev
     entry.st_size = status.st_size
     entry.st_blksize = status.st_blksize

@@ -17,6 +17,8 @@ from repofs.fuse.xattr_table import XattrTable
 from repofs.namespace.facts import Facts
 from repofs.namespace.handles import Directories, Handles
 from repofs.namespace.nodes import Area, Node
+from repofs.namespace.regrouping import Regrouping
+from repofs.namespace.rights import Rights
 from repofs.namespace.standing import Standing
 from repofs.namespace.tree import Caller, Change, Tree
 
@@ -24,7 +26,7 @@ _STATVFS = ("f_bsize", "f_frsize", "f_blocks", "f_bfree", "f_bavail", "f_files",
 
 
 def _caller(ctx: pyfuse3.RequestContext) -> Caller:
-    return Caller(uid=ctx.uid, gid=ctx.gid, umask=ctx.umask, task=ctx.pid)
+    return Caller(uid=ctx.uid, umask=ctx.umask, task=ctx.pid)
 
 
 @guarded
@@ -32,24 +34,29 @@ class Operations(pyfuse3.Operations):
     """The mount of one repository."""
 
     supports_dot_lookup = True
+    enable_acl = True
     enable_writeback_cache = False
 
     def __init__(
         self,
         standing: Standing,
+        rights: Rights,
         tree: Tree,
         handles: Handles,
         directories: Directories,
         facts: Facts,
+        regrouping: Regrouping,
         cache_seconds: float,
     ) -> None:
         super().__init__()
         self._backing = standing.backing
         self._table = standing.backing.table
+        self._rights = rights
         self._tree = tree
         self._handles = handles
         self._directories = directories
-        self._xattrs = XattrTable(facts, standing)
+        self._xattrs = XattrTable(facts, standing, rights)
+        self._regrouping = regrouping
         self._cache_seconds = cache_seconds
 
     def _node(self, ino: pyfuse3.InodeT) -> Node:
@@ -62,7 +69,10 @@ class Operations(pyfuse3.Operations):
     def _entry(self, node: Node, status: os.stat_result) -> pyfuse3.EntryAttributes:
         """Answer with *node*, which the kernel refers to once more from now on."""
         node.lookups += 1
-        return entry_attributes(node, status, self._keeps(node))
+        return self._attributes(node, status)
+
+    def _attributes(self, node: Node, status: os.stat_result) -> pyfuse3.EntryAttributes:
+        return entry_attributes(node, status, self._rights.shown(node, status), self._keeps(node))
 
     def _keeps(self, node: Node) -> float:
         """Return how long the kernel may keep *node*: the importer replaces failure logs without a word to it."""
@@ -72,7 +82,7 @@ class Operations(pyfuse3.Operations):
     # --- names ----------------------------------------------------------------------------------
 
     async def lookup(self, parent: pyfuse3.InodeT, name: bytes, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
-        return self._entry(*self._tree.lookup(self._node(parent), name))
+        return self._entry(*self._tree.look_up(self._node(parent), name, _caller(ctx)))
 
     async def forget(self, inode_list: Sequence[tuple[pyfuse3.InodeT, int]]) -> None:
         for ino, lookups in inode_list:
@@ -96,16 +106,16 @@ class Operations(pyfuse3.Operations):
     async def link(
         self, inode: pyfuse3.InodeT, parent: pyfuse3.InodeT, name: bytes, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
-        return self._entry(*self._tree.link(self._node(inode), self._node(parent), name))
+        return self._entry(*self._tree.link(self._node(inode), self._node(parent), name, _caller(ctx)))
 
     async def readlink(self, inode: pyfuse3.InodeT, ctx: pyfuse3.RequestContext) -> bytes:
         return self._tree.readlink(self._node(inode))
 
     async def unlink(self, parent: pyfuse3.InodeT, name: bytes, ctx: pyfuse3.RequestContext) -> None:
-        self._tree.unlink(self._node(parent), name)
+        self._tree.unlink(self._node(parent), name, _caller(ctx))
 
     async def rmdir(self, parent: pyfuse3.InodeT, name: bytes, ctx: pyfuse3.RequestContext) -> None:
-        self._tree.rmdir(self._node(parent), name)
+        self._tree.rmdir(self._node(parent), name, _caller(ctx))
 
     async def rename(
         self,
@@ -116,13 +126,13 @@ class Operations(pyfuse3.Operations):
         flags: int,
         ctx: pyfuse3.RequestContext,
     ) -> None:
-        self._tree.rename(self._node(parent_old), name_old, self._node(parent_new), name_new, flags)
+        self._tree.rename(self._node(parent_old), name_old, self._node(parent_new), name_new, flags, _caller(ctx))
 
     # --- attributes -----------------------------------------------------------------------------
 
     async def getattr(self, inode: pyfuse3.InodeT, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         node = self._node(inode)
-        return entry_attributes(node, self._backing.status(node), self._keeps(node))
+        return self._attributes(node, self._backing.status(node))
 
     async def setattr(
         self,
@@ -136,12 +146,13 @@ class Operations(pyfuse3.Operations):
         change = Change(
             mode=attr.st_mode if fields.update_mode else None,
             uid=attr.st_uid if fields.update_uid else None,
-            gid=attr.st_gid if fields.update_gid else None,
             size=attr.st_size if fields.update_size else None,
             atime_ns=attr.st_atime_ns if fields.update_atime else None,
             mtime_ns=attr.st_mtime_ns if fields.update_mtime else None,
         )
-        return entry_attributes(node, self._handles.setattr(node, change, fh, _caller(ctx)), self._keeps(node))
+        if fields.update_gid:
+            await self._regrouping.chgrp(node, attr.st_gid, _caller(ctx))
+        return self._attributes(node, self._handles.setattr(node, change, fh, _caller(ctx)))
 
     async def getxattr(self, inode: pyfuse3.InodeT, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
         return await self._xattrs.answering(name).get(self._node(inode), name, _caller(ctx))
@@ -150,10 +161,10 @@ class Operations(pyfuse3.Operations):
         await self._xattrs.answering(name).set(self._node(inode), name, value, _caller(ctx))
 
     async def listxattr(self, inode: pyfuse3.InodeT, ctx: pyfuse3.RequestContext) -> Sequence[bytes]:
-        return self._xattrs.listed(self._node(inode))
+        return self._xattrs.listed(self._node(inode), _caller(ctx))
 
     async def removexattr(self, inode: pyfuse3.InodeT, name: bytes, ctx: pyfuse3.RequestContext) -> None:
-        self._xattrs.answering(name).remove(self._node(inode), name)
+        self._xattrs.answering(name).remove(self._node(inode), name, _caller(ctx))
 
     async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
         there = os.fstatvfs(self._backing.root_fd)
@@ -195,7 +206,7 @@ class Operations(pyfuse3.Operations):
     # --- directories ----------------------------------------------------------------------------
 
     async def opendir(self, inode: pyfuse3.InodeT, ctx: pyfuse3.RequestContext) -> pyfuse3.FileHandleT:
-        return pyfuse3.FileHandleT(self._directories.open(self._node(inode)))
+        return pyfuse3.FileHandleT(self._directories.open(self._node(inode), _caller(ctx)))
 
     async def readdir(self, fh: pyfuse3.FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         self._backing.trim()
@@ -206,7 +217,10 @@ class Operations(pyfuse3.Operations):
                 node, status = self._tree.lookup(directory, name)
             except FileNotFoundError:
                 continue  # removed since it was listed
-            entry = entry_attributes(node, status, self._keeps(node))
+            if not self._directories.lists(fh, node, status):
+                self._table.release(node)
+                continue
+            entry = self._attributes(node, status)
             if not pyfuse3.readdir_reply(token, name, entry, next_id):
                 self._table.release(node)
                 return

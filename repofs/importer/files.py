@@ -135,15 +135,10 @@ def _require_no_writer(fd: int) -> None:
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
 
 
-def mark_closed(fd: int, marks: Marks) -> None:
-    """Make the file of *fd* a drop again, whole as it is."""
+def mark_closed(fd: int, marks: Marks, actor_uid: int | None) -> None:
+    """Make the file of *fd*, which *actor_uid* had dropped, a drop again, whole as it is."""
     status = os.fstat(fd)
-    marks.write(fd, Closed(status.st_size, status.st_mtime_ns))
-
-
-def is_original_of(mark: Mark | None, importing: int) -> bool:
-    """Whether *mark* says that the file is an original of that import."""
-    return isinstance(mark, Original) and mark.importing == importing
+    marks.write(fd, Closed(status.st_size, status.st_mtime_ns, actor_uid))
 
 
 def refuse(drop: Drop, fd: int, marks: Marks, state: State, error: str, log: str) -> None:

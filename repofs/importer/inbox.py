@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -22,10 +22,24 @@ import structlog
 import trio
 
 from repofs.administration.requests import Request
+from repofs.deeds import Deed
 from repofs.errors import Busy, DaemonUnreachable, told
 from repofs.importer.queue import FairQueue
 from repofs.importer.settling import Settling
-from repofs.importer.wire import Administer, Answer, Ask, Channel, Done, Handed, Hangup, Message, PeopleAre, Stop
+from repofs.importer.wire import (
+    Administer,
+    Answer,
+    Ask,
+    Channel,
+    Deeds,
+    Done,
+    Handed,
+    Hangup,
+    Message,
+    Move,
+    PeopleAre,
+    Stop,
+)
 from repofs.lifecycle import State
 from repofs.model import Drop, Outcome
 from repofs.people import People
@@ -71,7 +85,7 @@ class _Waiting:
 
 
 class _Question:
-    """An Ask or Administer without its Answer."""
+    """A question without its Answer."""
 
     def __init__(self) -> None:
         self.answered = trio.Event()
@@ -150,11 +164,30 @@ class Inbox:
             raise Busy("the importer has just been restarted: look whether it was done before you try again")
         return _json(answer)
 
+    async def move(self, filesets: Sequence[int], gid: int, actor_uid: int) -> None:
+        """Have filesets moved to the group of *gid*; it may be asked for again.
+
+        Raises RepofsError when that cannot be, Busy when no importer process is ready or it ended in the middle.
+        """
+        answer = await self._answer(Move(self._number(), tuple(filesets), gid, actor_uid))
+        if answer is None:
+            raise Busy("the importer has just been restarted: try again in a moment")
+        _json(answer)
+
+    async def keep(self, deeds: Sequence[Deed]) -> None:
+        """Return when *deeds* are in the audit trail. Raises Busy when they cannot be written now.
+
+        A process that dies between writing and answering leaves them written, and the next writes them again.
+        """
+        answer = await self._answer(Deeds(self._number(), tuple(deeds)))
+        if answer is None or answer.json is None:
+            raise Busy((answer and answer.error) or "the audit trail cannot be written now")
+
     def _number(self) -> int:
         self._asked += 1
         return self._asked
 
-    async def _answer(self, message: Ask | Administer) -> Answer | None:
+    async def _answer(self, message: Ask | Administer | Deeds | Move) -> Answer | None:
         """Send a question and return its answer; None when the process has died. Raises Busy when none is ready."""
         if self._channel is None:
             raise Busy("the catalogue is not ready yet: try again in a moment")

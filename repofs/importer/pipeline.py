@@ -146,10 +146,13 @@ class Pipeline:
     async def _begin(self, job: _Job) -> Begun:
         drop, status = job.drop, os.fstat(job.fd)
         deaths = self._interrupted.pop((status.st_dev, status.st_ino), 0)
-        intent = Intent(drop.user_directory, drop.path, status, drop.actor_uid, deaths + 1, now())
+        intent = Intent(drop.user_directory, drop.path, status, drop.actor_uid, drop.gid, deaths + 1, now())
         with trio.CancelScope(shield=True):  # a row that we do not know of would look like a death
             begun = job.begun = await self._commits.write(self._owners.begin, intent)
-        job.log.note(f"import {begun.id} for {begun.owner.user_name} in group {begun.group.name}, attempt {deaths + 1}")
+        by = "" if drop.actor_uid == begun.owner.uid else f", by uid {drop.actor_uid}"
+        job.log.note(
+            f"import {begun.id} for {begun.owner.user_name} in group {begun.group.name}{by}, attempt {deaths + 1}"
+        )
         if deaths >= self._settings.imports.attempts:
             raise RepofsError(f"the importer died {deaths} times with this file: see the daemon's log, then retry")
         return begun
@@ -224,9 +227,10 @@ class Pipeline:
         final_rows: Callable[[bytes], FinishedImport],
     ) -> FinishedImport:
         staged = files.named(job.drop, job.fd, {file.name for file in examined})
-        directory = self._placement.put(job.drop, staged, begun.id, job.log.text(), name_for)
+        gid = begun.group.gid
+        directory = self._placement.put(job.drop, staged, begun.id, gid, job.log.text(), name_for)
         finished = final_rows(directory)
-        self._placement.mark(job.drop, job.fd, finished)
+        self._placement.mark(job.drop, job.fd, gid, finished)
         return finished
 
     async def _forget(self, begun: Begun) -> None:

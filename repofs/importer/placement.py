@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterable, Sequence
 
 from repofs.catalog.filesets import FinishedImport
@@ -10,6 +11,7 @@ from repofs.importer import files
 from repofs.lifecycle import State
 from repofs.model import Drop, ImportId, Original
 from repofs.repository import import_directory
+from repofs.repository.durable import own
 from repofs.repository.failure_logs import FailureLogs
 from repofs.repository.import_directory import StagedFile
 from repofs.repository.layout import Layout, load_key
@@ -27,19 +29,20 @@ class Placement:
         drop: Drop,
         new: Iterable[tuple[bytes, int]],
         importing: ImportId,
+        gid: int,
         log: str,
         name_for: Callable[[int], bytes],
     ) -> bytes:
-        """Link the *new* files of *drop* (name, descriptor) into an import directory, its log beside it.
+        """Link the *new* files of *drop* (name, descriptor) into an import directory of group *gid*, its log beside it.
 
         Returns its name. It is durable after `sync`.
         """
         import_directory.stage(self._layout, importing, (StagedFile(file, name) for name, file in new))
         import_directory.write_log(self._layout, importing, log)
-        return import_directory.publish(self._layout, importing, drop.user_directory, name_for, durable=False)
+        return import_directory.publish(self._layout, importing, drop.user_directory, gid, name_for, durable=False)
 
-    def mark(self, drop: Drop, fd: int, finished: FinishedImport) -> None:
-        """Write on each file of the import what original it is.
+    def mark(self, drop: Drop, fd: int, gid: int, finished: FinishedImport) -> None:
+        """Write on each file of the import what original it is, and give it to its user and the group *gid*.
 
         Raises ChangedWhileReading when one is not as it was hashed, or is open for writing.
         """
@@ -57,9 +60,11 @@ class Placement:
                 import_directory=os.fsdecode(finished.import_directory),
                 name=os.fsdecode(name),
                 importing=finished.import_id,
+                actor_uid=drop.actor_uid,
                 note=finished.note,
             )
             self.marks.write(file, mark)
+            self._give(file, drop.user_directory, gid)
             # From the mark on the mount opens it for nobody: who came between the hash and the mark is found here.
             files.require_still(file, entries[name].size, entries[name].mtime_ns)
 
@@ -74,12 +79,20 @@ class Placement:
     def take_back(self, drop: Drop, fd: int, importing: ImportId) -> None:
         """Undo `put` and `mark`, however far they got: the files are drops again."""
         for _, file in files.opened(drop, fd):
-            if files.is_original_of(self.marks.read(file), importing):
-                files.mark_closed(file, self.marks)
+            mark = self.marks.read(file)
+            if isinstance(mark, Original) and mark.importing == importing:
+                files.mark_closed(file, self.marks, drop.actor_uid)
         import_directory.undo(self._layout, importing)
 
     def refuse(self, drop: Drop, fd: int, state: State, error: str, lines: Sequence[str], name: str) -> None:
         """Keep the log under *name* and leave *state* and *error* on the files of the drop."""
-        owner = os.stat(os.path.join(os.fsencode(self._layout.managed), drop.user_directory))
-        log = self._failure_logs.write(drop.user_directory, name, lines, owner.st_uid, owner.st_gid)
+        uid = self._owner(drop.user_directory)
+        log = self._failure_logs.write(drop.user_directory, name, lines, uid, os.fstat(fd).st_gid)
         files.refuse(drop, fd, self.marks, state, error, log)
+
+    def _owner(self, user_directory: bytes) -> int:
+        return os.stat(os.path.join(os.fsencode(self._layout.managed), user_directory)).st_uid
+
+    def _give(self, fd: int, user_directory: bytes, gid: int) -> None:
+        """What was dropped for somebody is hers from now on; who owns an original may read and annotate it."""
+        own(fd, self._owner(user_directory), gid, stat.S_IMODE(os.fstat(fd).st_mode) | stat.S_IRUSR | stat.S_IWUSR)

@@ -15,7 +15,7 @@ from repofs.errors import NotFound
 from repofs.importer import files
 from repofs.importer.pipeline import Interrupted
 from repofs.lifecycle import State
-from repofs.model import ImportId
+from repofs.model import ImportId, Original
 from repofs.repository import import_directory
 from repofs.repository.layout import Layout, load_key
 from repofs.repository.marks import Marks
@@ -43,8 +43,9 @@ def _settle(layout: Layout, engine: Engine, importing: ImportId) -> None:
         return
     marks = Marks(load_key(layout))
     for fd in import_directory.linked(layout, importing):
-        if files.is_original_of(marks.read(fd), importing):
-            files.mark_closed(fd, marks)
+        mark = marks.read(fd)
+        if isinstance(mark, Original) and mark.importing == importing:
+            files.mark_closed(fd, marks, mark.actor_uid)
     import_directory.undo(layout, importing)
 
 

@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from repofs.administration.user_directories import UserDirectories
-from repofs.catalog import containers, filesets, ids, imports, users
+from repofs.catalog import audit, containers, filesets, ids, imports, moves, users
 from repofs.catalog.containers import Target
 from repofs.catalog.engine import Connection
 from repofs.catalog.filesets import FinishedImport
 from repofs.catalog.imports import NewImport
 from repofs.catalog.users import Experimenter, Group
+from repofs.deeds import Deed
 from repofs.errors import NotFound
+from repofs.importer.wire import Move
 from repofs.lifecycle import State
-from repofs.model import ExperimenterId, ImportId, ObjectRef, Transfer
+from repofs.model import ExperimenterId, FilesetId, ImportId, ObjectRef, Transfer
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class Intent:
     path: bytes
     status: os.stat_result
     actor_uid: int
+    gid: int  # the group that the drop belongs to
     attempts: int
     started: str  # ISO 8601, UTC
 
@@ -77,8 +80,13 @@ class Owners:
 
     def begin(self, conn: Connection, items: Sequence[Intent]) -> Sequence[Begun | Exception]:
         """Write the intent rows; NotFound for a drop in nobody's directory."""
-        known = self.read(conn)
-        owned = [(one, *known[one.user_directory]) for one in items if one.user_directory in known]
+        known, groups = self.read(conn), {group.gid: group for group in users.groups(conn)}
+        owned = [
+            (one, person, groups.get(one.gid, home))
+            for one in items
+            if one.user_directory in known
+            for person, home in [known[one.user_directory]]
+        ]
         new = imports.begin(conn, [_new(one, person.id) for one, person, _ in owned])
         begun = iter(Begun(number, person, group) for number, (_, person, group) in zip(new, owned, strict=True))
         return [next(begun) if one.user_directory in known else _nobodys(one) for one in items]
@@ -139,3 +147,24 @@ def record(conn: Connection, items: Sequence[FinishedImport]) -> Sequence[None]:
 def end(conn: Connection, items: Sequence[Ending]) -> Sequence[bool]:
     """Take imports from importing to another state; False for one that is not importing any more."""
     return [imports.advance(conn, one.id, State.IMPORTING, one.state, error=one.error) for one in items]
+
+
+def move(conn: Connection, items: Sequence[Move]) -> Sequence[list[moves.Place] | Exception]:
+    """Move filesets to other groups; NotFound for a group that is none. Returns where each item's filesets lie."""
+    groups = {group.gid: group for group in users.groups(conn)}
+    answers: list[list[moves.Place] | Exception] = []
+    for one in items:
+        if one.gid not in groups:
+            answers.append(NotFound(f"gid {one.gid} is no group of the repository"))
+            continue
+        group = groups[one.gid]
+        answers.append(moves.move(conn, [FilesetId(number) for number in one.filesets], group.id))
+        detail = {"group": group.name, "filesets": len(one.filesets)}
+        audit.record(conn, one.actor_uid, "chgrp", ObjectRef("ExperimenterGroup", group.id), detail)
+    return answers
+
+
+def keep(conn: Connection, items: Sequence[Sequence[Deed]]) -> Sequence[int]:
+    """Write deeds into the audit trail; return how many of each item."""
+    audit.add(conn, [deed for deeds in items for deed in deeds])
+    return [len(deeds) for deeds in items]

@@ -18,6 +18,7 @@ import msgspec
 import trio
 
 from repofs.administration.requests import Request
+from repofs.deeds import Deed
 from repofs.model import Drop, Outcome
 from repofs.people import People
 
@@ -47,6 +48,15 @@ class Ask(msgspec.Struct, frozen=True, tag="ask"):
     what: str  # "Fileset:17"
 
 
+class Move(msgspec.Struct, frozen=True, tag="move"):
+    """Mount to importer: move these filesets to the group of that gid, as that uid asks."""
+
+    id: int
+    filesets: tuple[int, ...]
+    gid: int
+    actor_uid: int
+
+
 class Administer(msgspec.Struct, frozen=True, tag="administer"):
     """Mount to importer: see to this request about people and groups."""
 
@@ -56,8 +66,15 @@ class Administer(msgspec.Struct, frozen=True, tag="administer"):
     audit_uid: int  # who is named for it in the audit trail
 
 
+class Deeds(msgspec.Struct, frozen=True, tag="deeds"):
+    """Mount to importer: write these into the audit trail."""
+
+    id: int
+    deeds: tuple[Deed, ...]
+
+
 class Answer(msgspec.Struct, frozen=True, tag="answer"):
-    """Importer to mount: the one answer to the Ask or Administer of that id."""
+    """Importer to mount: the one answer to the Ask, Administer, Deeds or Move of that id."""
 
     id: int
     json: str | None  # None: refused, as *error* and *errno* say
@@ -87,7 +104,7 @@ class Stop(msgspec.Struct, frozen=True, tag="stop"):
     """Mount to importer: finish what is in hand, give the rest back, and end."""
 
 
-Message = Handed | Done | Ask | Administer | Answer | Ready | PeopleAre | NotReady | Stop
+Message = Handed | Done | Ask | Administer | Deeds | Move | Answer | Ready | PeopleAre | NotReady | Stop
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Message).decode

@@ -11,6 +11,7 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
+import structlog
 import trio
 
 from repofs import config, logs
@@ -18,18 +19,35 @@ from repofs.administration.office import Office
 from repofs.catalog.engine import Engine, open_engine
 from repofs.catalog.objects import describe
 from repofs.errors import InvalidValue, NotFound, RepofsError
+from repofs.importer import transactions
 from repofs.importer.administration import Administration
 from repofs.importer.commits import Commits
 from repofs.importer.pipeline import Pipeline
 from repofs.importer.readers import Readers
 from repofs.importer.recovery import recover
-from repofs.importer.wire import Administer, Answer, Ask, Channel, Done, Handed, Hangup, Message, NotReady, Stop
+from repofs.importer.wire import (
+    Administer,
+    Answer,
+    Ask,
+    Channel,
+    Deeds,
+    Done,
+    Handed,
+    Hangup,
+    Message,
+    Move,
+    NotReady,
+    Stop,
+)
 from repofs.lifecycle import State
 from repofs.model import Drop, ObjectRef, Outcome
+from repofs.repository import import_directory
 from repofs.repository.layout import Layout
 from repofs.threads import in_thread
 
 FINISH_SECONDS = 6.0  # at a stop, for what is in hand; what needs longer is taken back
+
+log = structlog.get_logger(__name__)
 
 
 async def serve(directory: Path, channel: Channel) -> None:
@@ -52,15 +70,25 @@ async def serve(directory: Path, channel: Channel) -> None:
             services.start_soon(commits.run)
             services.start_soon(pipeline.run)
             people = Administration(channel, office, settings.people.refresh_seconds)
-            await _Desk(channel, pipeline, catalogue, people).run()
+            await _Desk(channel, layout, pipeline, commits, catalogue, people).run()
             services.cancel_scope.cancel()
 
 
 class _Desk:
     """Takes messages in, and has each seen to."""
 
-    def __init__(self, channel: Channel, pipeline: Pipeline, catalogue: Engine, people: Administration) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        layout: Layout,
+        pipeline: Pipeline,
+        commits: Commits,
+        catalogue: Engine,
+        people: Administration,
+    ) -> None:
         self._channel = channel
+        self._layout = layout
+        self._commits = commits
         self._pipeline = pipeline
         self._catalogue = catalogue
         self._people = people
@@ -90,8 +118,12 @@ class _Desk:
                 nursery.start_soon(self._answer, Done(again))
             case Ask(), []:
                 nursery.start_soon(self._describe, message)
+            case Move(), []:
+                nursery.start_soon(self._move, message)
             case Administer(), []:
                 nursery.start_soon(self._people.see_to, message)
+            case Deeds(), []:
+                nursery.start_soon(self._keep, message)
             case _:
                 raise AssertionError(f"the mount does not send {message} with {len(descriptors)} descriptors")
 
@@ -106,9 +138,28 @@ class _Desk:
         else:
             await self._answer(Answer(ask.id, json.dumps(facts)))
 
+    async def _move(self, move: Move) -> None:
+        try:
+            places = await self._commits.write(transactions.move, move)
+            for user_directory, directory in places:
+                await in_thread(import_directory.give, self._layout, user_directory, directory, move.gid)
+        except OSError as error:
+            await self._answer(Answer(move.id, None, str(error)))
+        else:
+            await self._answer(Answer(move.id, json.dumps(len(places))))
+
     def _facts(self, what: ObjectRef) -> dict[str, object]:
         with self._catalogue.begin() as conn:
             return describe(conn, what)
+
+    async def _keep(self, message: Deeds) -> None:
+        try:
+            written = await self._commits.write(transactions.keep, message.deeds)
+        except Exception as error:  # they are the mount's again, and no reason to leave imports undone
+            log.exception("deeds could not be written into the audit trail")
+            await self._answer(Answer(message.id, None, f"the audit trail cannot be written: {error}"))
+        else:
+            await self._answer(Answer(message.id, json.dumps(written)))
 
     async def _answer(self, message: Message) -> None:
         with suppress(Hangup):  # the receiving side sees it too, and ends all

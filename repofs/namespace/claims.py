@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import Protocol
 
 import structlog
 
@@ -16,6 +15,7 @@ from repofs.model import Closed, Drop, Outcome, Refused
 from repofs.namespace.activity import Activity
 from repofs.namespace.drops import Drops
 from repofs.namespace.nodes import UNKNOWN, Node
+from repofs.namespace.rights import Kernel, Rights
 from repofs.namespace.standing import Standing
 from repofs.repository.marks import despite_mode
 
@@ -24,17 +24,12 @@ _READ = os.O_RDONLY | (os.O_NOATIME if os.geteuid() == 0 else 0)
 log = structlog.get_logger()
 
 
-class Kernel(Protocol):
-    """The kernel's cache, which must hear of what the importer has changed."""
-
-    def changed(self, ino: int) -> None: ...
-
-
 class Claims:
     """All drops of one mount that the importer has. The inbox's Source."""
 
-    def __init__(self, standing: Standing, drops: Drops, kernel: Kernel) -> None:
+    def __init__(self, standing: Standing, rights: Rights, drops: Drops, kernel: Kernel) -> None:
         self._standing = standing
+        self._rights = rights
         self._backing = standing.backing
         self._drops = drops
         self._kernel = kernel
@@ -86,6 +81,7 @@ class Claims:
             policy=self._standing.policy(unit),
             events=tuple(activity.events),
             actor_uid=activity.actor_uid,
+            gid=self._rights.shown(unit, self._backing.status(unit)).gid,
         )
 
     def outcome(self, outcome: Outcome) -> None:

@@ -71,10 +71,16 @@ class Drops:
     def activity(self, node: Node, uid: int | None = None) -> Activity:
         """Return the activity of *node*, begun now if there is none; *uid* becomes its actor."""
         if node.activity is None:
-            node.activity = Activity(self._backing.status(node).st_uid if uid is None else uid)
+            node.activity = Activity(self._maker(node) if uid is None else uid)
         elif uid is not None:
             node.activity.actor_uid = uid
         return node.activity
+
+    def _maker(self, node: Node) -> int:
+        """Return who wrote *node*, as far as its mark knows; else whose its inode is."""
+        mark = self._standing.mark(node)
+        known = mark.actor_uid if isinstance(mark, Closed) else None
+        return self._backing.status(node).st_uid if known is None else known
 
     # --- writing --------------------------------------------------------------------------------
 
@@ -322,15 +328,18 @@ class Drops:
 
     def _mark_closed(self, node: Node) -> None:
         status = self._backing.status(node)
-        self._mark(node, Closed(status.st_size, status.st_mtime_ns))
-        self.activity(node).note(f"closed: {status.st_size} bytes")
+        activity = self.activity(node)
+        self._mark(node, Closed(status.st_size, status.st_mtime_ns, activity.actor_uid))
+        activity.note(f"closed: {status.st_size} bytes")
 
     def _refuse(self, node: Node, state: State, error: str) -> None:
         """Leave *state* and *error* on the file itself, and its log where its owner can read it."""
         status = self._backing.status(node)
         events = self.activity(node).events
-        user = self._standing.user_directory(node).names[0][1]
-        where = self._failure_logs.write(user, f"inode-{node.ino}", map(str, events), status.st_uid, status.st_gid)
+        user = self._standing.user_directory(node)
+        owner = self._backing.status(user).st_uid
+        name = user.names[0][1]
+        where = self._failure_logs.write(name, f"inode-{node.ino}", map(str, events), owner, status.st_gid)
         self._mark(node, Refused(status.st_size, status.st_mtime_ns, state, error, where))
 
 

@@ -7,11 +7,12 @@ import json
 import os
 from collections.abc import Awaitable, Callable
 
-from repofs import access, xattrs
+from repofs import xattrs
 from repofs.errors import InvalidValue, NotFound, NotPermitted, RepofsError
 from repofs.model import ObjectRef, Original, Refused
 from repofs.namespace.drops import Drops
-from repofs.namespace.nodes import Area, Node
+from repofs.namespace.nodes import Node
+from repofs.namespace.rights import Rights
 from repofs.namespace.standing import Standing
 from repofs.namespace.survey import Survey
 from repofs.namespace.tree import Caller
@@ -23,8 +24,16 @@ _REASON_CHARACTERS = 1000  # a refused value may be 64 KiB long
 class Facts:
     """Attributes of one mount's nodes. *ask* answers what only the catalogue knows, as JSON: ``Fileset:17``."""
 
-    def __init__(self, standing: Standing, drops: Drops, survey: Survey, ask: Callable[[str], Awaitable[str]]) -> None:
+    def __init__(
+        self,
+        standing: Standing,
+        rights: Rights,
+        drops: Drops,
+        survey: Survey,
+        ask: Callable[[str], Awaitable[str]],
+    ) -> None:
         self._standing = standing
+        self._rights = rights
         self._backing = standing.backing
         self._drops = drops
         self._survey = survey
@@ -48,6 +57,7 @@ class Facts:
         """
         if node is self._backing.table.root and ":" in name:
             return await self._object(name, caller)
+        self._rights.require_view(node, caller.uid)
         if name in ("target", "policy"):
             return self._standing.setting(node, name.encode()) if node.is_directory else None
         if name == "error":
@@ -56,7 +66,7 @@ class Facts:
         if name == "status":
             return (await self._survey.report(node, caller.uid)).json()
         if name == "state" and node.is_directory:
-            return (await self._survey.report(node)).summary().encode()
+            return (await self._survey.report(node, caller.uid)).summary().encode()
         if name == "metadata":
             return await self._metadata(node)
         fact = self._fact(node, name)
@@ -79,12 +89,29 @@ class Facts:
         if name == "state":
             stands = self._standing.state(node)
             return None if stands is None else str(stands[0])
+        if name in ("owner", "actor"):
+            return self._who(node, name)
         mark = self._standing.mark(node)
         if isinstance(mark, Original) and name in self._of_original:
             return self._of_original[name](mark)
         if isinstance(mark, Refused) and name == "log":
             return mark.log
         return None
+
+    def _who(self, node: Node, name: str) -> str | None:
+        """Return the owner of a file, or the one who dropped it: the account's name, or the uid when it has none."""
+        home = self._rights.home(node)
+        if home is None or home.uid is None or self._standing.state(node) is None:
+            return None
+        if name == "owner":
+            uid = home.uid
+        elif node.activity is not None:
+            uid = node.activity.actor_uid
+        else:
+            mark = self._standing.mark(node)
+            known = None if mark is None or isinstance(mark, Refused) else mark.actor_uid
+            uid = self._backing.status(node).st_uid if known is None else known
+        return self._rights.actor(uid).name or str(uid)
 
     def _error(self, node: Node) -> str | None:
         """Return why the last attribute set here was refused, else what is wrong with the file, or None."""
@@ -101,17 +128,23 @@ class Facts:
             answer = await self._ask(str(ObjectRef.parse(name)))
         except (InvalidValue, NotFound):
             return None
-        return answer.encode() if access.may_view(caller.uid, json.loads(answer)["owner_uid"]) else None
+        whose = json.loads(answer)
+        seen = self._rights.may_view_data(whose["owner_uid"], whose["group_gid"], caller.uid)
+        return answer.encode() if seen else None
 
     # --- setting --------------------------------------------------------------------------------
 
     async def set(self, node: Node, name: str, value: bytes, caller: Caller) -> None:
         """Set ``user.repofs.`` *name* on *node*; a value that is refused says why in ``user.repofs.error``."""
+        self._rights.require_attributes(node, caller.uid)
         kind = KINDS.get(name)
         if kind is None:
             raise self._refusal(node, InvalidValue(f"user.repofs.{name} is not an attribute of repofs"))
+        kept = self._standing.is_kept(node)
+        if kept and node is not self._backing.table.root:
+            raise NotPermitted("the repository keeps this itself")
         if kind in (Kind.FACT, Kind.UNLISTED):
-            if isinstance(self._standing.mark(node), Original):
+            if kept or isinstance(self._standing.mark(node), Original):
                 raise NotPermitted(f"user.repofs.{name} is a fact: it is not set")
             return  # a copying tool puts on its copy what it found on an original
         try:
@@ -119,6 +152,7 @@ class Facts:
         except RepofsError as error:
             raise self._refusal(node, error) from error
         node.refusal = None
+        self._rights.tell_attribute(node, caller.uid, (xattrs.PREFIX + name.encode()))
 
     def _refusal(self, node: Node, error: RepofsError) -> RepofsError:
         node.refusal = error.message[:_REASON_CHARACTERS]
@@ -130,7 +164,7 @@ class Facts:
             return
         if not node.is_directory:
             raise InvalidValue(f"user.repofs.{name} is set on directories")
-        if node.area not in (Area.USER, Area.DROPS):
+        if node is self._backing.table.root:
             raise NotPermitted(f"user.repofs.{name} is set on user directories and what users make in them")
         if name == "policy":
             xattrs.decode_policy(value, self._standing.policy(node))
@@ -138,8 +172,9 @@ class Facts:
             xattrs.decode_target(value)
         self._standing.set_setting(node, name.encode(), value)
 
-    def remove(self, node: Node, name: str) -> None:
+    def remove(self, node: Node, name: str, caller: Caller) -> None:
         """Take a setting away. A fact stays, without a complaint: rsync -X takes away what its source does not have."""
+        self._rights.require_attributes(node, caller.uid)
         if KINDS.get(name) is Kind.FACT:
             return
         if KINDS.get(name) is not Kind.SETTING or not node.is_directory:

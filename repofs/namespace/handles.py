@@ -7,12 +7,14 @@ import os
 import stat
 from dataclasses import dataclass
 
+from repofs.access import Act
 from repofs.errors import NotPermitted
 from repofs.namespace.backing import names_in
 from repofs.namespace.drops import Drops
 from repofs.namespace.names import Names
 from repofs.namespace.nodes import Node
 from repofs.namespace.openers import Opener, command, killed_by
+from repofs.namespace.rights import Rights
 from repofs.namespace.standing import Standing
 from repofs.namespace.tree import Caller, Change, Found, Opened, Tree
 from repofs.threads import in_thread
@@ -34,8 +36,8 @@ class Handle:
 class Handles:
     """All open files of one mount."""
 
-    def __init__(self, standing: Standing, drops: Drops, tree: Tree) -> None:
-        self._standing = standing
+    def __init__(self, standing: Standing, rights: Rights, drops: Drops, tree: Tree) -> None:
+        self._rights = rights
         self._backing = standing.backing
         self._drops = drops
         self._tree = tree
@@ -61,6 +63,7 @@ class Handles:
             return node, os.fstat(fd), fd
         opener = Opener.of(caller.task, caller.uid)
         self._drops.created(node, caller.uid, command(opener))
+        self._rights.tell(Act.IMPORT, parent, name, self._rights.whose(node, status), caller.uid, None)
         self._keep(Handle(fd, node, opener if flags & os.O_ACCMODE else None))
         if not flags & os.O_ACCMODE:  # made, but only to be read: nobody will close a writer
             self._drops.truncated(node)
@@ -81,12 +84,14 @@ class Handles:
         return self._tree.setattr(node, change, caller, fh)
 
     def open(self, node: Node, flags: int, caller: Caller) -> int:
-        """Open a file and return its handle. NotPermitted when *flags* could change an original."""
+        """Open a file and return its handle. NotPermitted when *flags* could change an original, AccessDenied when
+        *caller* may not see it, or not write it."""
         if stat.S_ISLNK(node.format):
             raise OSError(errno.ELOOP, "a symbolic link is not opened itself")
         if not flags & _CHANGES:
+            self._rights.require_view(node, caller.uid)
             return self._keep(Handle(self._backing.open(node, os.O_RDONLY), node, None))
-        self._standing.require_writable(node)
+        self._rights.require_writable(node, caller.uid)
         opener = Opener.of(caller.task, caller.uid) if flags & os.O_ACCMODE else None
         # Without O_APPEND: the kernel gives each write its offset, and pwrite would not heed it.
         fd = self._backing.open(node, flags & os.O_ACCMODE)
@@ -169,13 +174,16 @@ class Handles:
 @dataclass(slots=True)
 class _Listing:
     node: Node
-    names: list[bytes] | None
+    sees_all: bool  # whether all names are for who lists
+    uid: int  # who lists
+    names: list[bytes] | None = None
 
 
 class Directories:
     """All open directories: each listing is of one moment, so that no name comes twice or is skipped."""
 
-    def __init__(self, standing: Standing, drops: Drops) -> None:
+    def __init__(self, standing: Standing, rights: Rights, drops: Drops) -> None:
+        self._rights = rights
         self._backing = standing.backing
         self._drops = drops
         self._names: Names = standing.names
@@ -184,10 +192,14 @@ class Directories:
     def __len__(self) -> int:
         return len(self._open)
 
-    def open(self, node: Node) -> int:
-        """Return a handle to list directory *node*: a backing descriptor, good also when it is removed meanwhile."""
+    def open(self, node: Node, caller: Caller) -> int:
+        """Return a handle to list directory *node*: a backing descriptor, good also when it is removed meanwhile.
+
+        AccessDenied when *caller* may not see it.
+        """
+        self._rights.require_view(node, caller.uid)
         fd = self._backing.open(node, os.O_RDONLY | os.O_DIRECTORY)
-        self._open[fd] = _Listing(node, None)
+        self._open[fd] = _Listing(node, not self._rights.is_shared(node), caller.uid)
         node.hold(fd)
         return fd
 
@@ -198,6 +210,11 @@ class Directories:
             names = await names_in(fh)  # none of a directory that has been removed
             listing.names = [b".", b"..", *(name for name in names if not self._names.hidden(listing.node, name))]
         return listing.node, listing.names
+
+    def lists(self, fh: int, node: Node, status: os.stat_result) -> bool:
+        """Whether *node* is shown to who lists: in a directory that holds data of several groups, what she may see."""
+        listing = self._open[fh]
+        return listing.sees_all or self._rights.may_view(node, status, listing.uid)
 
     async def fsync(self, fh: int) -> None:
         """Wait until the names are on the disk."""

@@ -116,6 +116,10 @@ class InodeTable:
     def __len__(self) -> int:
         return len(self._nodes)
 
+    def inodes(self) -> list[int]:
+        """Return the numbers of all that the kernel refers to, but for the root."""
+        return [ino for ino, node in self._nodes.items() if node.lookups and node is not self.root]
+
     def shown_inode(self, backing_inode: int) -> int:
         return ROOT_INODE if backing_inode == self._root_inode else backing_inode
 

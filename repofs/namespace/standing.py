@@ -108,7 +108,11 @@ class Standing:
 
     def is_original(self, node: Node) -> bool:
         """Whether *node* is a file that has been imported."""
-        return isinstance(self.mark(node), Original)
+        if not node.is_file:
+            return False
+        if node.mark is UNKNOWN:
+            return self.marks.is_original(self.backing.target(node))
+        return isinstance(node.mark, Original)
 
     def is_log(self, node: Node) -> bool:
         """Whether *node* is a file that repofs has written: beside an import directory, or below .repofs."""
@@ -116,6 +120,12 @@ class Standing:
             return False
         area = node.names[0][0].area
         return area is Area.OWN or (area is Area.IMPORTS and not isinstance(self.mark(node), Original))
+
+    def is_kept(self, node: Node) -> bool:
+        """Whether the repository keeps *node* itself: its root, import directories, .repofs, logs."""
+        if node.is_directory:
+            return node.area in (Area.ROOT, Area.IMPORTS, Area.OWN)
+        return self.is_log(node)
 
     def require_changeable(self, directory: Node, name: bytes) -> None:
         """The one gate of every operation that makes, removes or renames *name* in *directory*."""

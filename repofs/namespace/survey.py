@@ -1,36 +1,26 @@
-"""Walks of the backing tree: what stands below a directory, and which drops were missed.
-
-A walk lets the mount's other requests through every few dozen entries.
-"""
+"""What stands below a directory, and which drops were missed."""
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import os
-from collections import Counter, deque
-from collections.abc import Callable
+from collections import Counter
 from dataclasses import dataclass, field
 
-import structlog
-import trio
-
-from repofs import access
+from repofs.access import Act
 from repofs.errors import Busy
 from repofs.lifecycle import State, worst
-from repofs.namespace.backing import names_in
 from repofs.namespace.drops import Drops
-from repofs.namespace.nodes import Area, Node
+from repofs.namespace.nodes import Node
+from repofs.namespace.rights import Rights
 from repofs.namespace.standing import Standing
+from repofs.namespace.walk import Walk
 from repofs.xattrs import ImportCommand
 
-_ENTRIES_A_TURN = 64
 _MOST_PROBLEMS = 100
 _PROBLEM_BYTES = 60_000  # of JSON: the kernel passes on attributes of at most 64 KiB
 _PROBLEMS = frozenset({State.FAILED, State.DUPLICATE, State.INCOMPLETE, State.ALTERED, State.MISSING, State.OFFLINE})
-
-log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -73,12 +63,14 @@ class Report:
 
 
 class Survey:
-    """Walks for one mount."""
+    """Looks for one mount."""
 
-    def __init__(self, standing: Standing, drops: Drops) -> None:
+    def __init__(self, standing: Standing, rights: Rights, drops: Drops) -> None:
         self._standing = standing
+        self._rights = rights
         self._backing = standing.backing
         self._drops = drops
+        self._walk = Walk(standing)
 
     async def run(self) -> None:
         """Scan the whole mount once, for what was closed while no daemon ran, then whatever is asked for."""
@@ -89,8 +81,8 @@ class Survey:
             directory.users -= 1
             self._backing.table.release(directory)
 
-    async def report(self, top: Node, uid: int = 0) -> Report:
-        """Return how everything at and below *top* stands; only problems that *uid* may view are listed."""
+    async def report(self, top: Node, uid: int) -> Report:
+        """Return how everything at and below *top* that *uid* may see stands."""
         report = Report()
         seen: set[int] = set()
         root = self._backing.table.root
@@ -101,15 +93,17 @@ class Survey:
                 return
             seen.add(node.ino)
             status = self._backing.status(node)
+            if not self._rights.may_view(node, status, uid):
+                return
             report.count(stands[0], status.st_size)
             if stands[0] not in _PROBLEMS:
                 return
-            if access.may_view(uid, status.st_uid) and len(report.problems) < _MOST_PROBLEMS:
+            if len(report.problems) < _MOST_PROBLEMS:
                 report.list_problem(self._backing.path_below(root, node), *stands)
             else:
                 report.more += 1
 
-        await self._visit(top, add)
+        await self._walk.files(top, add)
         return report
 
     def _left_alone(self, node: Node) -> bool:
@@ -118,7 +112,7 @@ class Survey:
 
     async def scan(self, top: Node) -> None:
         """Give a clock to every drop at and below *top* that is closed and has none."""
-        await self._visit(top, self._drops.found)
+        await self._walk.files(top, self._drops.found)
 
     async def command(self, top: Node, command: ImportCommand, uid: int) -> None:
         """Carry out ``user.repofs.import`` on the drop *top*, or on all drops below it that nobody is writing."""
@@ -127,78 +121,8 @@ class Survey:
             return
 
         def carry_out(node: Node) -> None:
-            if self._standing.state(node) is not None:
+            if self._standing.names.unit(node) is not None and self._rights.may(Act.SET, node, uid):
                 with contextlib.suppress(Busy):  # imported when its writer closes it
                     self._drops.command(node, command, uid)
 
-        await self._visit(top, carry_out)
-
-    async def _visit(self, top: Node, visit: Callable[[Node], None]) -> None:
-        """Call *visit* with each regular file at and below *top*; what cannot be read is logged and passed over."""
-        pending = deque([top])  # all held, so that each is there when its turn comes
-        top.users += 1
-        turns = itertools.count(1)
-        try:
-            if top.is_file:
-                _attempt(visit, top)
-                return
-            while pending:
-                for name in await self._entries(pending[0]):
-                    if next(turns) % _ENTRIES_A_TURN == 0:
-                        await trio.lowlevel.checkpoint()
-                    node = self._enter(pending[0], name)
-                    if node is None:
-                        continue
-                    if node.is_directory:
-                        node.users += 1
-                        pending.append(node)
-                    elif node.is_file:
-                        _attempt(visit, node)
-                    self._backing.table.release(node)
-                self._let_go(pending.popleft())
-        finally:
-            for node in pending:
-                self._let_go(node)
-
-    def _let_go(self, node: Node) -> None:
-        node.users -= 1
-        self._backing.table.release(node)
-
-    async def _entries(self, directory: Node) -> list[bytes]:
-        if directory.area is Area.OWN:
-            return []
-        self._backing.trim()
-        try:
-            fd = self._backing.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        except FileNotFoundError:
-            return []  # removed since it was listed
-        except OSError as error:
-            log.warning("a directory cannot be read", inode=directory.ino, error=str(error))
-            return []
-        try:
-            return await names_in(fd)
-        finally:
-            os.close(fd)
-
-    def _enter(self, directory: Node, name: bytes) -> Node | None:
-        if self._standing.names.hidden(directory, name):
-            return None
-        self._backing.trim()
-        try:
-            status = os.stat(name, dir_fd=self._backing.directory(directory), follow_symlinks=False)
-        except FileNotFoundError:
-            return None  # removed since it was listed
-        except OSError as error:
-            log.warning("a file cannot be looked at", directory=directory.ino, name=name, error=str(error))
-            return None
-        node = self._backing.table.intern(status.st_ino, status.st_mode, directory, name)
-        if node.is_directory:
-            node.area = self._standing.names.area(directory, name)
-        return node
-
-
-def _attempt(visit: Callable[[Node], None], node: Node) -> None:
-    try:
-        visit(node)
-    except OSError as error:
-        log.warning("a file cannot be read", inode=node.ino, error=str(error))
+        await self._walk.files(top, carry_out)

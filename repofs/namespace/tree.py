@@ -10,13 +10,17 @@ import os
 import stat
 from dataclasses import dataclass
 
+from repofs.access import Act
 from repofs.errors import NotPermitted
+from repofs.model import Mark
 from repofs.namespace.backing import RENAME_EXCHANGE, Backing, renameat2
 from repofs.namespace.drops import Drops
 from repofs.namespace.nodes import Area, Node
+from repofs.namespace.rights import Rights
 from repofs.namespace.standing import Standing
 
-_SETID = stat.S_ISUID | stat.S_ISGID
+_FILE_BITS = 0o777  # set-user-ID and set-group-ID of files are never kept
+_DIRECTORY_BITS = 0o777 | stat.S_ISGID | stat.S_ISVTX
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +28,12 @@ class Caller:
     """Who asks: as the kernel says it of a request."""
 
     uid: int
-    gid: int
     umask: int
     task: int  # thread id
+
+    def unmasked(self, mode: int, bits: int) -> int:
+        """Return *mode* with those of the owner's *bits* that the umask has taken away from it."""
+        return mode | self.umask & bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +42,6 @@ class Change:
 
     mode: int | None = None
     uid: int | None = None
-    gid: int | None = None
     size: int | None = None
     atime_ns: int | None = None
     mtime_ns: int | None = None
@@ -48,12 +54,20 @@ Opened = tuple[Node, os.stat_result, int]  # the last is the descriptor, which i
 class Tree:
     """Operations on names. Each returns the node and its status where the kernel wants to know it."""
 
-    def __init__(self, standing: Standing, drops: Drops) -> None:
+    def __init__(self, standing: Standing, rights: Rights, drops: Drops) -> None:
         self._standing = standing
+        self._rights = rights
         self._backing: Backing = standing.backing
         self._table = standing.backing.table
         self._drops = drops
         self._gives_away = os.geteuid() == 0  # an ordinary user's daemon makes only what is hers
+
+    def look_up(self, parent: Node, name: bytes, caller: Caller) -> Found:
+        """Find *name* in *parent* for *caller*. FileNotFoundError when there is none, AccessDenied in .repofs for
+        strangers: of all other directories the kernel knows who may enter."""
+        if parent.area is Area.OWN:
+            self._rights.require_view(parent, caller.uid)
+        return self.lookup(parent, name)
 
     def lookup(self, parent: Node, name: bytes) -> Found:
         """Find *name* in *parent*. FileNotFoundError when there is none."""
@@ -79,13 +93,12 @@ class Tree:
 
     def create(self, parent: Node, name: bytes, mode: int, flags: int, caller: Caller) -> Opened:
         """Make a regular file and open it. FileExistsError when there is one."""
-        self._standing.require_changeable(parent, name)
+        self._require_import(parent, name, caller)
         directory = self._backing.directory(parent)
-        wanted = mode & 0o7777 & ~caller.umask
         access = flags & os.O_ACCMODE | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(name, access, wanted, dir_fd=directory)
+        fd = os.open(name, access, caller.unmasked(mode, 0o600) & _FILE_BITS, dir_fd=directory)
         try:
-            self._give(fd, parent, wanted, caller)
+            self._give(fd, parent, caller)
             node, status = self._enter(parent, name, os.fstat(fd))
         except OSError:
             os.unlink(name, dir_fd=directory)
@@ -93,47 +106,44 @@ class Tree:
             raise
         return node, status, fd
 
-    def _give(self, fd: int, parent: Node, mode: int, caller: Caller) -> None:
-        """A new file belongs to its maker; its group is the directory's where that is set-group-ID."""
-        if not self._gives_away:
-            return
-        os.fchown(fd, caller.uid, self._group(parent, caller))
-        if mode & _SETID:  # chown has cleared them
-            os.fchmod(fd, mode)
+    def _require_import(self, parent: Node, name: bytes, caller: Caller) -> None:
+        """Refuse to make *name* in *parent*: where users make no names, and where it is not *caller*'s to import."""
+        self._standing.require_changeable(parent, name)
+        self._rights.require(Act.IMPORT, parent, caller.uid)
 
-    def _group(self, parent: Node, caller: Caller) -> int:
-        above = self._backing.status(parent)
-        return above.st_gid if above.st_mode & stat.S_ISGID else caller.gid
+    def _give(self, made: int | bytes, parent: Node, caller: Caller) -> None:
+        """What is new belongs to its maker, whose copying program goes on to set its times, and to *parent*'s group."""
+        if self._gives_away:
+            gid = self._rights.shown(parent, self._backing.status(parent)).gid
+            if isinstance(made, int):
+                os.fchown(made, caller.uid, gid)
+            else:
+                os.chown(made, caller.uid, gid, dir_fd=self._backing.directory(parent), follow_symlinks=False)
 
     def mkdir(self, parent: Node, name: bytes, mode: int, caller: Caller) -> Found:
         """Make a directory."""
-        self._standing.require_changeable(parent, name)
+        self._require_import(parent, name, caller)
         directory = self._backing.directory(parent)
-        above = self._backing.status(parent)
-        wanted = mode & 0o7777 & ~caller.umask | above.st_mode & stat.S_ISGID
-        os.mkdir(name, wanted, dir_fd=directory)
-        if self._gives_away:
-            os.chown(name, caller.uid, self._group(parent, caller), dir_fd=directory, follow_symlinks=False)
-            if wanted & _SETID or wanted & stat.S_ISVTX:
-                os.chmod(name, wanted, dir_fd=directory)
+        os.mkdir(name, caller.unmasked(mode, 0o700) & _DIRECTORY_BITS, dir_fd=directory)
+        self._give(name, parent, caller)
         return self.lookup(parent, name)
 
     def symlink(self, parent: Node, name: bytes, target: bytes, caller: Caller) -> Found:
         """Make a symbolic link; it leads where the caller's own path lookup takes it."""
-        self._standing.require_changeable(parent, name)
-        directory = self._backing.directory(parent)
-        os.symlink(target, name, dir_fd=directory)
-        if self._gives_away:
-            os.chown(name, caller.uid, self._group(parent, caller), dir_fd=directory, follow_symlinks=False)
+        self._require_import(parent, name, caller)
+        os.symlink(target, name, dir_fd=self._backing.directory(parent))
+        self._give(name, parent, caller)
         return self.lookup(parent, name)
 
-    def link(self, node: Node, parent: Node, name: bytes) -> Found:
-        """Give *node* one more name."""
-        self._standing.require_changeable(parent, name)
+    def link(self, node: Node, parent: Node, name: bytes, caller: Caller) -> Found:
+        """Give *node* one more name, in the same user directory."""
+        self._require_import(parent, name, caller)
         if not node.names:
             raise FileNotFoundError(errno.ENOENT, "the file has been removed")
         if self._standing.is_log(node):
             raise NotPermitted("a log is kept where it is")  # by another name it could be written
+        self._require_one_user(node, parent)
+        self._rights.require(Act.RENAME, node, caller.uid)
         source, old = self._backing.where(node)
         os.link(old, name, src_dir_fd=source, dst_dir_fd=self._backing.directory(parent), follow_symlinks=False)
         self._table.add_name(node, parent, name)
@@ -147,25 +157,31 @@ class Tree:
 
     # --- removing and moving --------------------------------------------------------------------
 
-    def unlink(self, parent: Node, name: bytes) -> None:
+    def unlink(self, parent: Node, name: bytes, caller: Caller) -> None:
         """Take the name of a file away. The original that an import directory holds is not touched by it."""
         self._standing.require_changeable(parent, name)
         directory = self._backing.directory(parent)
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        of = self._rights.require_in(Act.REMOVE, parent, name, status, caller.uid)
         node = self._table.known(status.st_ino)
         has_others = node is not None and len(node.names) < status.st_nlink and not self._standing.is_original(node)
+        mark = self._mark_at(parent, name, status)
         os.unlink(name, dir_fd=directory)
+        self._rights.tell(Act.REMOVE, parent, name, of, caller.uid, mark)
         if node is not None:
             self._name_gone(node, parent, name)
         if has_others:  # names that nobody has looked up yet: its clock goes on under one of them
             self._drops.look_again(self._standing.user_directory(parent))
 
-    def rmdir(self, parent: Node, name: bytes) -> None:
+    def rmdir(self, parent: Node, name: bytes, caller: Caller) -> None:
         """Remove an empty directory."""
         self._standing.require_changeable(parent, name)
         directory = self._backing.directory(parent)
-        node = self._table.known(os.stat(name, dir_fd=directory, follow_symlinks=False).st_ino)
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        of = self._rights.require_in(Act.REMOVE, parent, name, status, caller.uid)
+        node = self._table.known(status.st_ino)
         os.rmdir(name, dir_fd=directory)
+        self._rights.tell(Act.REMOVE, parent, name, of, caller.uid, None)
         if node is not None:
             self._backing.forget_directory(node)
             self._name_gone(node, parent, name)
@@ -177,21 +193,26 @@ class Tree:
         self._table.release(node)
         self._table.release(parent)
 
-    def rename(self, parent: Node, name: bytes, new_parent: Node, new_name: bytes, flags: int) -> Node:
+    def rename(self, parent: Node, name: bytes, new_parent: Node, new_name: bytes, flags: int, caller: Caller) -> Node:
         """Move a name, over another one unless *flags* (renameat2's) say otherwise; return what was moved."""
         self._standing.require_changeable(parent, name)
         self._standing.require_changeable(new_parent, new_name)
+        self._require_one_user(parent, new_parent)
         source = self._backing.directory(parent)
         target = self._backing.directory(new_parent)
-        node, _ = self.lookup(parent, name)
-        replaced = self._known(target, new_name)
+        node, status = self.lookup(parent, name)
+        of = self._rights.require(Act.RENAME, node, caller.uid, status)
+        self._rights.require(Act.RENAME, new_parent, caller.uid)
+        replaced = self._replaceable(new_parent, new_name, flags, caller)
         rule = self._standing.names.rule(node)
+        mark = self._standing.mark(node) if node.is_file and status.st_nlink > 1 else None
         if flags:
             renameat2(source, name, target, new_name, flags)
         else:
             os.rename(name, new_name, src_dir_fd=source, dst_dir_fd=target)
         if replaced is node:
             return node  # two names of one inode: rename(2) does nothing
+        self._rights.tell(Act.RENAME, parent, name, of, caller.uid, mark, to=os.fsdecode(new_name))
         self._table.remove_name(node, parent, name)
         if replaced is not None:
             self._table.remove_name(replaced, new_parent, new_name)
@@ -206,11 +227,26 @@ class Tree:
         self._table.release(parent)
         return node
 
-    def _known(self, directory: int, name: bytes) -> Node | None:
+    def _mark_at(self, directory: Node, name: bytes, status: os.stat_result) -> Mark | None:
+        """Return the mark of what *name* in *directory* is; a single name is no original's."""
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink == 1:
+            return None
+        return self._standing.mark(self.lookup(directory, name)[0])
+
+    def _require_one_user(self, node: Node, directory: Node) -> None:
+        """Refuse what would lead from one user directory into another (EXDEV): mv then copies, which is an import."""
+        if self._standing.user_directory(node) is not self._standing.user_directory(directory):
+            raise OSError(errno.EXDEV, "what lies in a user directory is its user's: copy it")
+
+    def _replaceable(self, parent: Node, name: bytes, flags: int, caller: Caller) -> Node | None:
+        """Return what is known as *name*, which is to give way to another; AccessDenied when that is not *caller*'s."""
         try:
-            return self._table.known(os.stat(name, dir_fd=directory, follow_symlinks=False).st_ino)
+            status = os.stat(name, dir_fd=self._backing.directory(parent), follow_symlinks=False)
         except FileNotFoundError:
             return None
+        act = Act.RENAME if flags & RENAME_EXCHANGE else Act.REMOVE
+        self._rights.require_in(act, parent, name, status, caller.uid)
+        return self._table.known(status.st_ino)
 
     def _arrived(self, node: Node, parent: Node, name: bytes) -> None:
         self._table.add_name(node, parent, name)
@@ -233,12 +269,9 @@ class Tree:
 
         *fd* is the caller's descriptor that may write, if that is what the size is changed by.
         """
-        if node.is_directory and node.area in (Area.IMPORTS, Area.OWN, Area.ROOT):
-            raise NotPermitted("the repository keeps this directory itself")
-        if self._standing.is_log(node):
-            raise NotPermitted("a log is written by the repository alone")
+        status = self._backing.status(node)
+        self._require_settable(node, change, status, caller)
         if change.size is not None:
-            self._standing.require_writable(node)
             self._drops.activity(node, caller.uid)
             self._truncate(node, change.size, fd)
         mark = self._standing.mark(node) if change.mtime_ns is not None else None
@@ -248,6 +281,27 @@ class Tree:
                 self._drops.times_set(node, mark)
             self._drops.touched(node)
         return self._backing.status(node)
+
+    def _require_settable(self, node: Node, change: Change, status: os.stat_result, caller: Caller) -> None:
+        if self._standing.is_kept(node):
+            raise NotPermitted("the repository keeps this itself")
+        if change.size is not None:
+            self._rights.require_writable(node, caller.uid)
+        if not node.names:
+            return  # removed: who has it open goes on
+        if change.uid not in (None, status.st_uid):
+            self._require_giving(node, status, caller)
+        if (change.mode, change.atime_ns, change.mtime_ns) == (None, None, None):
+            return
+        owners_alone = change.mode is not None or self._standing.is_original(node)
+        if owners_alone and caller.uid not in (0, self._rights.shown(node, status).uid):
+            raise NotPermitted("only its owner, as stat shows, changes mode or times")
+        self._rights.require(Act.SET, node, caller.uid, status)
+
+    def _require_giving(self, node: Node, status: os.stat_result, caller: Caller) -> None:
+        self._rights.require(Act.CHOWN, node, caller.uid, status)
+        if self._standing.is_original(node) or (node.is_directory and node.area is Area.USER):
+            raise NotPermitted("it belongs to the user in whose directory it lies")
 
     def _truncate(self, node: Node, size: int, fd: int | None) -> None:
         self._drops.writing(node, "by truncate")
@@ -263,12 +317,12 @@ class Tree:
     def _apply(self, node: Node, change: Change) -> None:
         target = self._backing.target(node)
         follow = isinstance(target, int)
-        if (change.uid is not None or change.gid is not None) and self._gives_away:
-            os.chown(target, _or_same(change.uid), _or_same(change.gid), follow_symlinks=follow)
+        if change.uid is not None and self._gives_away:
+            os.chown(target, change.uid, -1, follow_symlinks=follow)
         if change.mode is not None:
             if stat.S_ISLNK(node.format):
                 raise OSError(errno.EOPNOTSUPP, "a symbolic link has no mode")
-            os.chmod(target, change.mode & 0o7777)
+            os.chmod(target, change.mode & (_DIRECTORY_BITS if node.is_directory else _FILE_BITS))
         if change.atime_ns is not None or change.mtime_ns is not None:
             self._set_times(node, target, change)
 
@@ -277,7 +331,3 @@ class Tree:
         atime = now.st_atime_ns if change.atime_ns is None else change.atime_ns
         mtime = now.st_mtime_ns if change.mtime_ns is None else change.mtime_ns
         os.utime(target, ns=(atime, mtime), follow_symlinks=isinstance(target, int))
-
-
-def _or_same(value: int | None) -> int:
-    return -1 if value is None else value

@@ -16,7 +16,6 @@ from __future__ import annotations
 import errno
 import itertools
 import os
-import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -81,21 +80,23 @@ def publish(
     layout: Layout,
     import_id: ImportId,
     user_directory: bytes,
+    gid: int,
     name_for: Callable[[int], bytes],
     *,
     durable: bool = True,
 ) -> bytes:
     """Move the staged directory to ``name_for(0)`` below the user directory, or ``name_for(1)``… until one is free.
 
-    A name is free when neither it nor its log is there. Missing parents are made. What is made belongs to the user
-    directory's owner and group. Returns the name; all is durable then, or, with *durable* off, after `sync`.
+    A name is free when neither it nor its log is there. What is made belongs to the user directory's owner and to the
+    group *gid*; but missing directories above it are of no group, because those below them may be of several.
+    Returns the name; all is durable then, or, with *durable* off, after `sync`.
     Raises AlreadyExists when *name_for* has no other name to offer, InvalidName for one that leads elsewhere, OSError.
     """
     flush = os.fsync if durable else _leave
     with _staging(layout, import_id) as staging, opened(_user(layout, user_directory)) as user:
-        owner = os.fstat(user)
+        uid = os.fstat(user).st_uid
         for fd in bottom_up(staging.directory, dir_fd=staging.fd):
-            own(fd, owner.st_uid, owner.st_gid, 0o755 & owner.st_mode)
+            own(fd, uid, gid, 0o700)
             flush(fd)
         taken = None
         for attempt in itertools.count():
@@ -103,7 +104,7 @@ def publish(
             if name == taken:
                 raise AlreadyExists(f"{os.fsdecode(name)} is taken: the template needs %time% or %increment%")
             path = _components(name)
-            _note(staging, user_directory + b"/" + name, owner, flush)
+            _note(staging, user_directory + b"/" + name, uid, gid, flush)
             if _take(staging, user, path, flush):
                 break
             taken = name
@@ -171,7 +172,7 @@ def _components(name: bytes) -> list[bytes]:
     return components
 
 
-def _note(staging: _Staging, place: bytes, owner: os.stat_result, flush: Flush) -> None:
+def _note(staging: _Staging, place: bytes, uid: int, gid: int, flush: Flush) -> None:
     """Note on the log that *place* is about to be made: parents, log and directory.
 
     Whatever was noted before came to nothing. The log's first fsync makes its name durable too.
@@ -180,7 +181,7 @@ def _note(staging: _Staging, place: bytes, owner: os.stat_result, flush: Flush) 
     try:
         os.fchmod(log, 0o600)  # an ordinary user sets attributes only where he may write
         os.setxattr(log, _PLACE, place)
-        own(log, owner.st_uid, owner.st_gid, 0o444 & owner.st_mode)
+        own(log, uid, gid, 0o400)
         flush(log)
     finally:
         os.close(log)
@@ -203,7 +204,7 @@ def _take(staging: _Staging, user: int, path: list[bytes], flush: Flush) -> bool
             with Cursor(b".", dir_fd=user) as parent:
                 for name in path[:-1]:
                     if not exists(name, dir_fd=parent.fd):
-                        _make_parent(staging, parent.fd, name, os.fstat(user), flush)
+                        _make_parent(staging, parent.fd, name, os.fstat(user).st_uid, flush)
                     parent.down(name)
                 return _put(staging, parent.fd, path[-1], flush)
         except FileNotFoundError:
@@ -213,12 +214,12 @@ def _take(staging: _Staging, user: int, path: list[bytes], flush: Flush) -> bool
                 raise
 
 
-def _make_parent(staging: _Staging, parent: int, name: bytes, owner: os.stat_result, flush: Flush) -> None:
+def _make_parent(staging: _Staging, parent: int, name: bytes, uid: int, flush: Flush) -> None:
     """Make the directory *name* in *parent*, seen by nobody before it has its owner."""
     os.mkdir(staging.parent, 0o700, dir_fd=staging.fd)
     try:
         with opened(staging.parent, dir_fd=staging.fd) as fd:
-            own(fd, owner.st_uid, owner.st_gid, stat.S_IMODE(owner.st_mode))
+            own(fd, uid, os.getegid(), 0o700)
         rename_no_replace(staging.parent, name, old_dir_fd=staging.fd, new_dir_fd=parent)
     except FileExistsError:
         os.rmdir(staging.parent, dir_fd=staging.fd)  # another import was first
@@ -273,3 +274,16 @@ def _clear(staging: _Staging) -> None:
     with suppress(FileNotFoundError):
         os.unlink(staging.log, dir_fd=staging.fd)
     remove_empty(staging.parent, dir_fd=staging.fd)
+
+
+def give(layout: Layout, user_directory: bytes, name: bytes, gid: int) -> None:
+    """Give the published import directory *name*, all that is in it and its log to the group *gid*. May run again."""
+    way = _components(name)
+    with opened(_user(layout, user_directory)) as user, Cursor(b".", dir_fd=user) as parent:
+        for component in way[:-1]:
+            parent.down(component)
+        for directory in bottom_up(way[-1], dir_fd=parent.fd):
+            os.fchown(directory, -1, gid)
+        for file in files_of(way[-1], dir_fd=parent.fd):
+            os.fchown(file, -1, gid)
+        os.chown(way[-1] + b".log", -1, gid, dir_fd=parent.fd, follow_symlinks=False)

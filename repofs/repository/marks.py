@@ -31,6 +31,7 @@ T = TypeVar("T")
 
 _KINDS: dict[bytes, type[Mark]] = {b"closed": Closed, b"refused": Refused, b"original": Original}
 _NAMES = {kind: name for name, kind in _KINDS.items()}
+_ORIGINAL = _NAMES[Original] + b" "
 _SIGNATURE_BYTES = 16
 _SENTENCE_CHARACTERS = 1000  # the attributes of an inode share 4 KiB on ext4; the log has the whole story
 
@@ -49,6 +50,11 @@ class Marks:
 
     def read(self, target: Target) -> Mark | None:
         """Return the mark of *target*; None when there is none, or (with a warning in the log) none of ours."""
+        body = self._verified(target)
+        return None if body is None else _decode(body)
+
+    def _verified(self, target: Target) -> bytes | None:
+        """Return a mark without its signature; None when there is none that is right."""
         try:
             value = os.getxattr(target, MARK, follow_symlinks=isinstance(target, int))
         except OSError as error:
@@ -56,12 +62,17 @@ class Marks:
                 return None
             if error.errno != errno.EACCES:
                 raise
-            return despite_mode(target, self.read, error)
+            return despite_mode(target, self._verified, error)
         signature, _, body = value.partition(b" ")
         if not hmac.compare_digest(signature, self._sign(body)):
             _log.warning("a mark is forged or damaged: ignored", target=target, mark=value[:80])
             return None
-        return _decode(body)
+        return body
+
+    def is_original(self, target: Target) -> bool:
+        """Return whether *target* bears the mark of an original, without reading on."""
+        body = self._verified(target)
+        return body is not None and body.startswith(_ORIGINAL)
 
     def write(self, target: Target, mark: Mark) -> None:
         """Put *mark* on *target* in place of the one that is there. Raises OSError, ENOSPC when there is no room."""

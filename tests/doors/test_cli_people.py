@@ -296,29 +296,3 @@ def test_each_change_of_people_is_in_the_audit_trail(repository: Path, monkeypat
         (4711, "group.set-permissions", group),
         (4711, "user.remove", person),
     ]
-
-
-def test_the_audit_trail_can_be_narrowed(repository: Path) -> None:
-    for name, gid in (("lab", "7001"), ("other", "7002")):
-        repofs("-C", repository, "group", "add", name, "--gid", gid)
-
-    def lines(*words: str) -> list[str]:
-        return repofs("-C", repository, "audit", *words).out.splitlines()
-
-    assert len(lines()) == len(lines("--user", str(ME), "--since", "2026-01-01")) == 2
-    assert [line.split("  ")[3:] for line in lines("--object", "ExperimenterGroup:4")] == [
-        ["ExperimenterGroup:4", "gid=7002 level=private"]
-    ]
-    assert lines("--user", "4711") == lines("--since", "9999-12-30") == []
-
-
-@pytest.mark.parametrize(
-    ("words", "code"),
-    [
-        (("--since", "yesterday"), ExitCode.INVALID),
-        (("--object", "Fileset"), ExitCode.INVALID),
-        (("--user", "nobody-of-that-name"), ExitCode.NOT_FOUND),
-    ],
-)
-def test_the_audit_trail_refuses_what_it_cannot_read(repository: Path, words: tuple[str, str], code: ExitCode) -> None:
-    assert repofs("-C", repository, "audit", *words).code == code

@@ -54,7 +54,7 @@ def second_link(act: Callable[..., Any]) -> Callable[..., Any]:
 def second_mark(act: Callable[..., Any]) -> Callable[..., Any]:
     """Mark one file as an original, and die at the next."""
 
-    def mark(placement: Placement, drop: Any, fd: int, finished: Any) -> None:
+    def mark(placement: Placement, drop: Any, fd: int, gid: int, finished: Any) -> None:
         write, left = placement.marks.write, [1]
 
         def once(target: Any, value: Any) -> None:
@@ -64,7 +64,7 @@ def second_mark(act: Callable[..., Any]) -> Callable[..., Any]:
             write(target, value)
 
         placement.marks.write = once  # type: ignore[method-assign]
-        act(placement, drop, fd, finished)
+        act(placement, drop, fd, gid, finished)
         die()
 
     return mark

@@ -11,7 +11,7 @@ from pathlib import Path
 from repofs import config
 from repofs.errors import NotFound
 from repofs.lifecycle import State
-from repofs.model import Drop, Original, Outcome, Transfer
+from repofs.model import Drop, Original, Outcome, PermissionLevel, Transfer
 from repofs.namespace.backing import Backing
 from repofs.namespace.claims import Claims
 from repofs.namespace.drops import Drops
@@ -19,15 +19,26 @@ from repofs.namespace.facts import Facts
 from repofs.namespace.handles import Directories, Handles
 from repofs.namespace.names import Names
 from repofs.namespace.nodes import Node
+from repofs.namespace.rights import Rights
 from repofs.namespace.standing import Standing
 from repofs.namespace.survey import Survey
+from repofs.namespace.trail import Trail
 from repofs.namespace.tree import Caller, Change, Tree
+from repofs.people import Actor, Home, People
 from repofs.repository.failure_logs import FailureLogs
 from repofs.repository.layout import Layout, load_key
 from repofs.repository.marks import Marks
 from repofs.repository.template import Template
 
 ALICE = "alice_2"
+
+
+def people_of(uid: int, gid: int) -> People:
+    """Return a repository's people: one user, in a private group."""
+    mine = frozenset({gid})
+    return People(
+        {uid: Actor(uid, "alice", mine)}, {gid: PermissionLevel.PRIVATE}, {ALICE.encode(): Home(uid, gid, mine)}
+    )
 
 
 class FakeClocks:
@@ -59,26 +70,28 @@ class World:
 
     def __init__(self, directory: Path, settings: config.Settings | None = None) -> None:
         self.settings = settings or config.Settings()
-        self.caller = Caller(uid=os.geteuid(), gid=os.getegid(), umask=0o022, task=os.getpid())
+        self.caller = Caller(uid=os.geteuid(), umask=0o022, task=os.getpid())
         if not directory.exists():
             layout = Layout.create(directory, "")
-            layout.make_user_directory(ALICE, self.caller.uid, self.caller.gid, 0o755)
+            layout.make_user_directory(ALICE, self.caller.uid, os.getegid())
         self.layout = Layout.open(directory)
         self.marks = Marks(load_key(self.layout))
         self.backing = Backing(self.layout.managed)
         self.table = self.backing.table
         names = Names(Template(self.settings.repository.template).reserved, self.settings.drops)
         self.standing = Standing(self.backing, names, self.marks, self.settings.drops)
+        self.kernel = FakeKernel()
+        self.trail = Trail()
+        self.rights = Rights(self.standing, self.kernel, self.trail, people_of(self.caller.uid, os.getegid()))
         self.drops = Drops(self.standing, FailureLogs(self.layout))
         self.clocks = self.drops.clocks = FakeClocks()
         self.drops.surveyed = True
-        self.kernel = FakeKernel()
-        self.claims = Claims(self.standing, self.drops, self.kernel)
-        self.survey = Survey(self.standing, self.drops)
-        self.tree = Tree(self.standing, self.drops)
-        self.handles = Handles(self.standing, self.drops, self.tree)
-        self.directories = Directories(self.standing, self.drops)
-        self.facts = Facts(self.standing, self.drops, self.survey, self._ask)
+        self.claims = Claims(self.standing, self.rights, self.drops, self.kernel)
+        self.survey = Survey(self.standing, self.rights, self.drops)
+        self.tree = Tree(self.standing, self.rights, self.drops)
+        self.handles = Handles(self.standing, self.rights, self.drops, self.tree)
+        self.directories = Directories(self.standing, self.rights, self.drops)
+        self.facts = Facts(self.standing, self.rights, self.drops, self.survey, self._ask)
         self.answers: dict[str, str] = {}  # what the catalogue says
         self._lookups: Counter[int] = Counter()
         self._originals = 0
@@ -116,13 +129,13 @@ class World:
         return self.seen(self.tree.mkdir(*self.place(path), 0o755, self.caller)[0])
 
     def rename(self, old: str, new: str, flags: int = 0) -> None:
-        self.tree.rename(*self.place(old), *self.place(new), flags)
+        self.tree.rename(*self.place(old), *self.place(new), flags, self.caller)
 
     def link(self, old: str, new: str) -> None:
-        self.seen(self.tree.link(self.node(old), *self.place(new))[0])
+        self.seen(self.tree.link(self.node(old), *self.place(new), self.caller)[0])
 
     def unlink(self, path: str) -> None:
-        self.tree.unlink(*self.place(path))
+        self.tree.unlink(*self.place(path), self.caller)
 
     def change(self, path: str, change: Change) -> None:
         self.handles.setattr(self.node(path), change, None, self.caller)

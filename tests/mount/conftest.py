@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +70,25 @@ def scan(outside: Path) -> Path:
     path = outside / "scan.tif"
     tifffile.imwrite(path, np.arange(3 * 32 * 40, dtype=np.uint16).reshape(3, 32, 40), photometric="minisblack")
     return path
+
+
+_REPORTED: list[str] = []
+
+
+@pytest.fixture
+def report(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Say a sentence in the summary at the end of the run, whether the test passes or not."""
+
+    def say(sentence: str) -> None:
+        record_property("report", sentence)
+        _REPORTED.append(sentence)
+
+    return say
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for sentence in _REPORTED:
+        terminalreporter.write_line(sentence)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -28,7 +28,19 @@ def test_a_copied_image_is_imported(drive: Drive, folder: Path, scan: Path) -> N
     ALICE.run("cp", "-p", scan, copy)
     drive.wait_imported(copy)
     found = facts(copy)
-    assert found.keys() == {"state", "fileset", "images", "original", "checksum", "transfer", "imported", "log"}
+    assert found.keys() == {
+        "state",
+        "fileset",
+        "images",
+        "original",
+        "checksum",
+        "transfer",
+        "imported",
+        "log",
+        "owner",
+        "actor",
+    }
+    assert (found["owner"], found["actor"]) == ("alice", "alice")
     assert re.fullmatch(r"Fileset:\d+", found["fileset"])
     assert re.fullmatch(r"Image:\d+", found["images"])
     assert re.fullmatch(r"OriginalFile:\d+", found["original"])
@@ -250,10 +262,10 @@ def test_times_and_mode_stay_the_owners(drive: Drive, folder: Path) -> None:
     path = drop(ALICE, folder / "file.bin")
     drive.wait_imported(path)
     ALICE.do(os.utime, path, (1000, 2000))
-    ALICE.do(os.chmod, path, 0o600)
+    ALICE.do(os.chmod, path, 0o700)  # the bits of group and others follow the level, read-only
     ALICE.do(os.setxattr, path, "user.comment", b"mine")
     found = drive.original_of(path).stat()
-    assert (found.st_mtime, stat.S_IMODE(found.st_mode)) == (2000, 0o600)
+    assert (found.st_mtime, stat.S_IMODE(found.st_mode)) == (2000, 0o750)
     assert fact(path, "state") == "imported"
 
 

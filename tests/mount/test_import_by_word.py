@@ -184,4 +184,4 @@ def test_a_directory_tells_the_worst_below_it_with_counts(drive: Drive, folder: 
     [problem] = told["problems"]
     assert problem["path"] == str(failed.relative_to(drive.mountpoint))
     assert problem["error"] == fact(failed, "error")
-    assert ALICE.do(os.listxattr, folder) == ["user.repofs.state"]
+    assert ALICE.do(os.listxattr, folder) == ["system.posix_acl_access", "user.repofs.state"]

@@ -9,16 +9,18 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
 from repofs.administration.requests import ListPeople, RemoveUser
+from repofs.deeds import Deed
 from repofs.errors import AccessDenied, Busy, DaemonUnreachable, NotFound
 from repofs.importer import inbox as inbox_module
 from repofs.importer.inbox import SHARE, WINDOW, Inbox
-from repofs.importer.wire import Administer, Answer, Ask, Channel, Done, Handed, Hangup, Message, PeopleAre, Stop
+from repofs.importer.wire import Administer, Answer, Ask, Channel, Deeds, Done, Handed, Hangup, Message, PeopleAre, Stop
 from repofs.lifecycle import State
 from repofs.model import Drop, Duplicates, Outcome, Policy
 from repofs.people import Actor, People
@@ -48,7 +50,7 @@ class FakeMount:
         if token in self.no_drop:
             return None
         self.claimed.append((token, trio.current_time()))
-        drop = Drop(token, ALICE, b"scan.tif", False, None, POLICY, (), 1000)
+        drop = Drop(token, ALICE, b"scan.tif", False, None, POLICY, (), 1000, 100)
         return drop, os.open("/dev/null", os.O_RDONLY)
 
     def outcome(self, outcome: Outcome) -> None:
@@ -365,10 +367,10 @@ async def test_stop_does_not_wait_for_a_process_that_hangs(
     assert mount.outcomes == [Outcome(1, State.SETTLING)]
 
 
-async def answer_all(process: FakeProcess, answer: Callable[[Ask], Answer]) -> None:
+async def answer_all(process: FakeProcess, answer: Callable[[Any], Answer]) -> None:
     await trio.testing.wait_all_tasks_blocked()
     for message in process.messages:
-        assert isinstance(message, Ask)
+        assert isinstance(message, (Ask, Deeds))
         await process.channel.send(answer(message))
 
 
@@ -406,6 +408,32 @@ async def test_questions_while_no_process_can_answer(autojump_clock: trio.abc.Cl
                 await world.inbox.ask("Image:9")
         with pytest.raises(Busy, match="not ready"):
             await world.inbox.ask("Image:9")
+
+
+DEEDS = (Deed(1, 5001, "remove", path=b"alice_2/x.tif"),)
+
+
+async def test_deeds_are_kept_once_the_process_says_so(autojump_clock: trio.abc.Clock) -> None:
+    async with running() as world, trio.open_nursery() as nursery:
+        nursery.start_soon(answer_all, world.lives.last, lambda deeds: Answer(deeds.id, "1"))
+        await world.inbox.keep(DEEDS)
+        [message] = world.lives.last.messages
+        assert isinstance(message, Deeds)
+        assert message.deeds == DEEDS
+
+
+async def test_deeds_that_cannot_be_written_are_still_the_mounts(autojump_clock: trio.abc.Clock) -> None:
+    async with running() as world:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(answer_all, world.lives.last, lambda deeds: Answer(deeds.id, None, "the disk is full"))
+            with pytest.raises(Busy, match="the disk is full"):
+                await world.inbox.keep(DEEDS)
+        world.lives.last.die()
+        with pytest.raises(Busy, match="restarted"):
+            await world.inbox.keep(DEEDS)
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(Busy, match="not ready"):
+            await world.inbox.keep(DEEDS)
 
 
 # --- people --------------------------------------------------------------------------------------

@@ -219,7 +219,7 @@ def test_an_empty_directory_removed_during_its_import_leaves_no_seal(w: World) -
     w.unlink("a.zarr/0")
     drop = w.claim("a.zarr")
     assert drop is not None
-    w.tree.rmdir(*w.place("a.zarr"))
+    w.tree.rmdir(*w.place("a.zarr"), w.caller)
     w.claims.outcome(Outcome(drop.token, State.FAILED, "nothing in it"))
     assert not w.standing.sealed
 

@@ -155,7 +155,7 @@ class NamespaceMachine(RuleBasedStateMachine):
 
     @rule(path=paths)
     def rmdir(self, path: str) -> None:
-        self.both(lambda: self.w.tree.rmdir(*self.w.place(path)), lambda: os.rmdir(self.plain / path))
+        self.both(lambda: self.w.tree.rmdir(*self.w.place(path), self.w.caller), lambda: os.rmdir(self.plain / path))
 
     @rule(old=paths, new=paths, flags=st.sampled_from([0, 0, RENAME_NOREPLACE, RENAME_EXCHANGE]))
     def rename(self, old: str, new: str, flags: int) -> None:

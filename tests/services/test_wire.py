@@ -14,12 +14,14 @@ import pytest
 import trio
 
 from repofs.administration.requests import AddUser, ListPeople, SetPermissions
+from repofs.deeds import Deed
 from repofs.importer.wire import (
     INLINE_BYTES,
     Administer,
     Answer,
     Ask,
     Channel,
+    Deeds,
     Done,
     Handed,
     Hangup,
@@ -44,6 +46,7 @@ DROP = Drop(
     policy=Policy(3.0, Duplicates.REFUSE, ("*.log",)),
     events=(Event(1, "created"),),
     actor_uid=1000,
+    gid=100,
 )
 
 
@@ -73,6 +76,7 @@ def channels() -> Iterator[tuple[Channel, Channel]]:
         Handed(DROP),
         Done(Outcome(7, State.IMPORTED, fileset=17, import_directory=b"2026-11/\xff")),
         Ask(1, "Fileset:17"),
+        Deeds(2, (Deed(1, 1000, "remove", None, b"alice_2/\xff", "she may not", {"to": "x"}, 3), Deed(2, 0, "delete"))),
         Answer(1, None, "there is no Fileset:17"),
         Answer(1, None, "not you", errno.EACCES),
         Administer(2, AddUser("alice", 1001), 1000, 1000),

@@ -1,13 +1,13 @@
-"""Experimenters, groups, memberships and the audit trail."""
+"""Experimenters, groups and memberships."""
 
 from __future__ import annotations
 
 import pytest
 
-from repofs.catalog import audit, users
+from repofs.catalog import users
 from repofs.catalog.engine import Connection
 from repofs.errors import AlreadyExists, InvalidValue, NotFound
-from repofs.model import ExperimenterId, GroupId, ObjectRef, PermissionLevel
+from repofs.model import ExperimenterId, GroupId, PermissionLevel
 from tests.helpers.catalogue import lab
 
 
@@ -97,17 +97,3 @@ def test_who_was_taken_out_can_come_back(conn: Connection) -> None:
     users.remove_experimenter(conn, people.alice.id)
     users.add_experimenter(conn, "alice", 5001, other.id)
     assert users.memberships(conn)[-1] == users.Membership(people.alice.id, other.id, False)
-
-
-def test_the_audit_trail_tells_who_did_what_in_order(conn: Connection) -> None:
-    audit.record(conn, 0, "user.add", ObjectRef("Experimenter", 2), {"user_name": "alice"})
-    audit.record(conn, 5001, "settings.reload")
-    told = list(audit.entries(conn))
-    assert [(one.actor_uid, one.act, one.target, one.detail) for one in told] == [
-        (0, "user.add", "Experimenter:2", {"user_name": "alice"}),
-        (5001, "settings.reload", None, {}),
-    ]
-    assert list(audit.entries(conn, target=ObjectRef("Experimenter", 2))) == told[:1]
-    assert list(audit.entries(conn, actor_uid=5001)) == told[1:]
-    assert list(audit.entries(conn, since=told[0].time)) == told
-    assert list(audit.entries(conn, since="9999")) == []

@@ -16,11 +16,23 @@ from repofs.errors import AlreadyExists, InvalidName
 from repofs.model import ImportId
 from repofs.repository import import_directory, trees
 from repofs.repository.durable import rename_no_replace
-from repofs.repository.import_directory import StagedFile, finish, linked, publish, stage, staged, sync, undo, write_log
+from repofs.repository.import_directory import (
+    StagedFile,
+    finish,
+    give,
+    linked,
+    publish,
+    stage,
+    staged,
+    sync,
+    undo,
+    write_log,
+)
 from repofs.repository.layout import Layout
 
 ALICE = b"alice_2"
 N = ImportId(7)
+UID, GID, OTHER_GID = (20_001, 20_002, 20_003) if os.geteuid() == 0 else (os.geteuid(), os.getegid(), os.getegid())
 
 
 @pytest.fixture
@@ -28,11 +40,9 @@ def layout(tmp_path: Path) -> Layout:
     return make_layout(tmp_path)
 
 
-def make_layout(directory: Path, mode: int = 0o750) -> Layout:
+def make_layout(directory: Path) -> Layout:
     layout = Layout.create(directory / "repository", "")
-    uid, gid = (20_001, 20_002) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
-    layout.make_user_directory("alice_2", uid, gid)
-    (layout.managed / "alice_2").chmod(mode)
+    layout.make_user_directory("alice_2", UID, GID)
     return layout
 
 
@@ -70,7 +80,7 @@ def test_a_file_gets_a_second_name_and_a_log(layout: Layout) -> None:
     scan = drop(layout, "scan.tif")
     stage_paths(layout, N, {b"scan.tif": scan})
     assert staged(layout) == {N}
-    assert publish(layout, N, ALICE, at) == b"2026-11/22/21-15-03.000"
+    assert publish(layout, N, ALICE, GID, at) == b"2026-11/22/21-15-03.000"
     directory = layout.managed / "alice_2/2026-11/22/21-15-03.000"
     assert (directory / "scan.tif").samefile(scan)
     assert directory.with_name("21-15-03.000.log").read_text() == "import 7\n"
@@ -81,25 +91,31 @@ def test_a_file_gets_a_second_name_and_a_log(layout: Layout) -> None:
     sync(layout)
 
 
-@pytest.mark.parametrize(("mode", "parent", "directory", "log"), [
-    (0o700, 0o700, 0o700, 0o400), (0o750, 0o750, 0o750, 0o440), (0o770, 0o770, 0o750, 0o440),
-])  # fmt: skip
-def test_owner_group_and_modes_follow_the_user_directory(
-    tmp_path: Path, mode: int, parent: int, directory: int, log: int
-) -> None:
-    layout = make_layout(tmp_path, mode)
+def test_what_is_published_is_the_users_and_the_groups_and_what_is_above_it_no_groups(layout: Layout) -> None:
     scan = drop(layout, "scan.tif")
     stage_paths(layout, N, {b"a.zarr/0/0.0": scan})
-    publish(layout, N, ALICE, at)
+    publish(layout, N, ALICE, GID, at)
     user = layout.managed / "alice_2"
-    modes = {
-        "2026-11": parent, "2026-11/22": parent, "2026-11/22/21-15-03.000": directory,
-        "2026-11/22/21-15-03.000/a.zarr/0": directory, "2026-11/22/21-15-03.000.log": log,
+    own, none = (GID, 0o700), (os.getegid(), 0o700)
+    expected = {
+        "2026-11": none, "2026-11/22": none, "2026-11/22/21-15-03.000": own,
+        "2026-11/22/21-15-03.000/a.zarr/0": own, "2026-11/22/21-15-03.000.log": (GID, 0o400),
     }  # fmt: skip
-    for name, expected in modes.items():
+    for name, (gid, mode) in expected.items():
         status = (user / name).stat()
-        assert stat.S_IMODE(status.st_mode) == expected, name
-        assert (status.st_uid, status.st_gid) == (user.stat().st_uid, user.stat().st_gid)
+        assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (user.stat().st_uid, gid, mode), name
+
+
+def test_an_import_directory_is_given_to_another_group_whole(layout: Layout) -> None:
+    stage_paths(layout, N, {b"a.zarr/0/0.0": drop(layout, "scan.tif")})
+    name = publish(layout, N, ALICE, GID, at)
+    finish(layout, N)
+    for _ in range(2):
+        give(layout, ALICE, name, OTHER_GID)
+        below = layout.managed / "alice_2" / os.fsdecode(name)
+        inside = [below, below.with_name(f"{below.name}.log"), *below.rglob("*")]
+        assert {path.stat().st_gid for path in inside} == {OTHER_GID}
+        assert below.parent.stat().st_gid == os.getegid()
 
 
 def test_the_next_free_name_is_taken(layout: Layout) -> None:
@@ -109,7 +125,7 @@ def test_the_next_free_name_is_taken(layout: Layout) -> None:
     (day / "21-15-03.001.log").write_text("another's")
     scan = drop(layout, "scan.tif")
     stage_paths(layout, N, {b"scan.tif": scan})
-    assert publish(layout, N, ALICE, at) == b"2026-11/22/21-15-03.002"
+    assert publish(layout, N, ALICE, GID, at) == b"2026-11/22/21-15-03.002"
     assert (day / "21-15-03.001.log").read_text() == "another's"
     assert list((day / "21-15-03.000").iterdir()) == []
     assert not (day / "21-15-03.000.log").exists()
@@ -119,7 +135,7 @@ def test_a_template_without_another_name_is_told_so(layout: Layout) -> None:
     (layout.managed / "alice_2/2026").mkdir()
     stage_paths(layout, N, {b"scan.tif": drop(layout, "scan.tif")})
     with pytest.raises(AlreadyExists, match="%time% or %increment%"):
-        publish(layout, N, ALICE, lambda _: b"2026")
+        publish(layout, N, ALICE, GID, lambda _: b"2026")
 
 
 @pytest.mark.parametrize("name", [b"", b"/etc/x", b"../x", b"a/../x", b"a//x", b"./x", b"x/"])
@@ -130,7 +146,7 @@ def test_names_cannot_lead_elsewhere(layout: Layout, name: bytes) -> None:
     undo(layout, N)
     stage_paths(layout, N, {b"scan.tif": scan})
     with pytest.raises(InvalidName):
-        publish(layout, N, ALICE, lambda _: name)
+        publish(layout, N, ALICE, GID, lambda _: name)
 
 
 def test_a_symlink_in_the_way_is_never_followed(layout: Layout, tmp_path: Path) -> None:
@@ -138,7 +154,7 @@ def test_a_symlink_in_the_way_is_never_followed(layout: Layout, tmp_path: Path) 
     (layout.managed / "alice_2/2026-11").symlink_to(tmp_path / "elsewhere")
     stage_paths(layout, N, {b"scan.tif": drop(layout, "scan.tif")})
     with pytest.raises(NotADirectoryError):
-        publish(layout, N, ALICE, at)
+        publish(layout, N, ALICE, GID, at)
     undo(layout, N)
     assert os.listdir(tmp_path / "elsewhere") == ["22"]
 
@@ -155,7 +171,7 @@ def test_any_bytes_make_names(tmp_path_factory: pytest.TempPathFactory, ways: li
     scan = drop(layout, "scan.tif")
     before = tree(layout)
     stage_paths(layout, N, dict.fromkeys(names, scan))
-    directory = os.path.join(os.fsencode(layout.managed), ALICE, publish(layout, N, ALICE, at))
+    directory = os.path.join(os.fsencode(layout.managed), ALICE, publish(layout, N, ALICE, GID, at))
     assert all(os.path.samefile(os.path.join(directory, name), scan) for name in names)
     assert scan.stat().st_nlink == 1 + len(names)
     undo(layout, N)
@@ -167,7 +183,7 @@ def test_names_may_be_longer_than_any_path(layout: Layout) -> None:
     before = tree(layout)
     deep = b"/".join([b"d" * 50] * 1500)  # no system call takes this, and no process has a descriptor for each level
     stage_paths(layout, N, {deep + b"/0.0": scan, deep + b"/0.1": scan, b"top": scan})
-    publish(layout, N, ALICE, at)
+    publish(layout, N, ALICE, GID, at)
     assert scan.stat().st_nlink == 4
     undo(layout, N)
     assert tree(layout) == before
@@ -178,7 +194,7 @@ def test_the_files_of_an_import_are_found_wherever_they_are(layout: Layout) -> N
     scan, plate = drop(layout, "scan.tif"), drop(layout, "plate.tif")
     other, elsewhere = ImportId(1), drop(layout, "other.tif")
     stage_paths(layout, other, {b"other.tif": elsewhere})
-    publish(layout, other, ALICE, at)
+    publish(layout, other, ALICE, GID, at)
     assert list(linked(layout, N)) == []
 
     def found() -> list[int]:
@@ -187,7 +203,7 @@ def test_the_files_of_an_import_are_found_wherever_they_are(layout: Layout) -> N
     expected = sorted(path.stat().st_ino for path in (scan, plate))
     stage_paths(layout, N, {b"a/scan.tif": scan, b"plate.tif": plate})
     assert found() == expected
-    publish(layout, N, ALICE, at)
+    publish(layout, N, ALICE, GID, at)
     assert found() == expected
     undo(layout, N)
     assert found() == []
@@ -203,7 +219,7 @@ def test_many_threads_never_share_a_name(layout: Layout) -> None:
 
     def work(import_id: ImportId) -> None:
         start.wait()
-        names[import_id] = publish(layout, import_id, ALICE, at, durable=False)
+        names[import_id] = publish(layout, import_id, ALICE, GID, at, durable=False)
 
     in_threads(work, imports)
     assert sorted(names.values()) == [at(attempt) for attempt in range(len(imports))]
@@ -221,7 +237,7 @@ def test_publish_beside_undo_of_others(layout: Layout) -> None:
     def work(import_id: ImportId) -> None:
         for _ in range(20):
             stage_paths(layout, import_id, {b"scan.tif": scan})
-            publish(layout, import_id, ALICE, lambda attempt: b"same/way/%d" % attempt, durable=False)
+            publish(layout, import_id, ALICE, GID, lambda attempt: b"same/way/%d" % attempt, durable=False)
             undo(layout, import_id)
 
     in_threads(work, imports)
@@ -287,13 +303,13 @@ def test_undo_after_a_crash_anywhere(layout: Layout) -> None:
     scan = drop(layout, "scan.tif")
     other = ImportId(1)  # holds the first name; its bytes have other names too, so a wrong undo could remove it
     stage_paths(layout, other, {b"scan.tif": scan})
-    publish(layout, other, ALICE, at)
+    publish(layout, other, ALICE, GID, at)
     finish(layout, other)
     before = tree(layout)
 
     def make() -> None:
         stage_paths(layout, N, {b"a/b/scan.tif": scan, b"scan.tif": scan})
-        publish(layout, N, ALICE, lambda attempt: at(0) if attempt == 0 else b"2027-01/01/00-00-00.%03d" % attempt)
+        publish(layout, N, ALICE, GID, lambda attempt: at(0) if attempt == 0 else b"2027-01/01/00-00-00.%03d" % attempt)
 
     steps = 0
     while crash_at(steps, make):
@@ -310,7 +326,7 @@ def test_undo_after_a_crash_anywhere(layout: Layout) -> None:
 
 def test_finish_after_a_crash_anywhere(layout: Layout) -> None:
     stage_paths(layout, N, {b"scan.tif": drop(layout, "scan.tif")})
-    name = publish(layout, N, ALICE, at)
+    name = publish(layout, N, ALICE, GID, at)
     steps = 0
     while crash_at(steps, lambda: finish(layout, N)):
         steps += 1
@@ -323,14 +339,14 @@ def test_an_empty_user_directory_stays(layout: Layout, tmp_path: Path) -> None:
     elsewhere.write_bytes(b"")
     before = tree(layout)
     stage_paths(layout, N, {b"scan.tif": elsewhere})
-    publish(layout, N, ALICE, at)
+    publish(layout, N, ALICE, GID, at)
     undo(layout, N)
     assert tree(layout) == before
 
 
 def test_undo_after_finish_touches_nothing(layout: Layout) -> None:
     stage_paths(layout, N, {b"scan.tif": drop(layout, "scan.tif")})
-    publish(layout, N, ALICE, at)
+    publish(layout, N, ALICE, GID, at)
     finish(layout, N)
     before = tree(layout)
     undo(layout, N)
@@ -342,7 +358,7 @@ def test_the_last_name_stays(layout: Layout, published: bool, capsys: pytest.Cap
     scan = drop(layout, "scan.tif", b"the only bytes")
     stage_paths(layout, N, {b"d/scan.tif": scan, b"d/again.tif": scan})
     if published:
-        publish(layout, N, ALICE, at)
+        publish(layout, N, ALICE, GID, at)
     scan.unlink()
     undo(layout, N)
     undo(layout, N)
@@ -368,7 +384,7 @@ def test_descriptors_are_given_back(layout: Layout) -> None:
     before = len(os.listdir("/proc/self/fd"))
     stage_paths(layout, N, {b"a/b/c": scan})
     list(linked(layout, N))
-    publish(layout, N, ALICE, at)
+    publish(layout, N, ALICE, GID, at)
     next(linked(layout, N))
     undo(layout, N)
     list(trees.bottom_up(layout.managed, dir_fd=-1))

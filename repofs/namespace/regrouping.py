@@ -1,0 +1,88 @@
+"""chgrp: a directory and what is in it move to another group of its user, with what was imported from there.
+
+The group of a drop or directory is its backing inode's. That of an original is its fileset's, which the catalogue knows
+too: the importer moves filesets, whole.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Sequence
+
+import trio
+
+from repofs.access import Act
+from repofs.errors import Busy, NotPermitted
+from repofs.model import Original
+from repofs.namespace.names import Alone
+from repofs.namespace.nodes import Area, Node
+from repofs.namespace.rights import Rights
+from repofs.namespace.standing import Standing
+from repofs.namespace.tree import Caller
+from repofs.namespace.walk import Walk
+
+_PATIENCE_SECONDS = 60.0  # for imports that are under way
+_PAUSE_SECONDS = 0.1
+
+Move = Callable[[Sequence[int], int, int], Awaitable[None]]
+"""Has the importer move these filesets to the group of that gid, as that uid asks."""
+
+
+class Regrouping:
+    """chgrp in one mount."""
+
+    def __init__(self, standing: Standing, rights: Rights, move: Move) -> None:
+        self._standing = standing
+        self._backing = standing.backing
+        self._rights = rights
+        self._walk = Walk(standing)
+        self._move = move
+
+    async def chgrp(self, node: Node, gid: int, caller: Caller) -> None:
+        """Move *node* and what is in it to the group *gid*; one that is no group of the repository means nothing here.
+
+        Raises AccessDenied, NotPermitted (also for a group that its user is not in), Busy when an import below does
+        not come to its end.
+        """
+        if not node.names or not self._rights.is_group(gid):
+            return  # rsync -a and cp -a pass on whatever group the source had
+        self._require_movable(node, gid, caller)
+        filesets = await self._give(node, gid)
+        if filesets:
+            await self._move(sorted(filesets), gid, caller.uid)
+        await self._rights.forget_all()
+
+    def _require_movable(self, node: Node, gid: int, caller: Caller) -> None:
+        self._rights.require(Act.CHGRP, node, caller.uid)
+        area = node.area if node.is_directory else node.names[0][0].area
+        if area in (Area.IMPORTS, Area.OWN, Area.ROOT) or (node.is_directory and area is Area.USER):
+            raise NotPermitted("the repository keeps this itself: chgrp the directory that it was dropped in")
+        whole = self._standing.names.rule(node)
+        if whole is not None and not isinstance(whole, Alone) and whole is not node:
+            raise NotPermitted("it is part of a directory that is one fileset: chgrp that")
+        self._rights.require_member(node, gid)
+
+    async def _give(self, top: Node, gid: int) -> set[int]:
+        """Give all that is not imported to the group; return the filesets that are to be moved there."""
+        deadline = trio.current_time() + _PATIENCE_SECONDS
+        while True:
+            filesets: set[int] = set()
+            under_way: list[Node] = []
+
+            def visit(node: Node, filesets: set[int] = filesets, under_way: list[Node] = under_way) -> None:
+                mark = self._standing.mark(node)
+                if isinstance(mark, Original):
+                    if self._backing.status(node).st_gid != gid:
+                        filesets.add(mark.fileset)
+                elif self._standing.seal(node) is not None:
+                    under_way.append(node)
+                else:
+                    target = self._backing.target(node)
+                    os.chown(target, -1, gid, follow_symlinks=isinstance(target, int))
+
+            await self._walk.all(top, visit)
+            if not under_way:
+                return filesets
+            if trio.current_time() > deadline:
+                raise Busy("an import below it does not come to its end: try again later")
+            await trio.sleep(_PAUSE_SECONDS)

@@ -1,0 +1,274 @@
+"""Who may do what in the mount: `access` applied to nodes, and what the kernel is told so that it enforces the same.
+
+Whose a node is follows from where it lies: it is the user's in whose directory it is, and belongs to the group that
+its backing inode bears. Nothing of it is asked of the caller's process: what counts is the newest `People`.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from typing import Protocol
+
+import trio
+
+from repofs import access, acl
+from repofs.access import Act, Right, Whose
+from repofs.acl import Kind, Shown, Stored
+from repofs.errors import AccessDenied, NotPermitted, RepofsError
+from repofs.model import Mark, ObjectRef, Original, PermissionLevel
+from repofs.namespace.nodes import Area, Node
+from repofs.namespace.standing import Standing
+from repofs.namespace.trail import Trail
+from repofs.people import Actor, Home, People
+
+_NODES_A_TURN = 256
+_ANSWER_SECONDS = 0.05  # in which a process has taken in the answer to a look-up that was under way
+
+_ROOT_MODE = 0o755  # the backing root is 0700, for the daemon alone; through the mount all pass it
+
+
+class Kernel(Protocol):
+    """The kernel's cache of names, attributes and ACLs."""
+
+    def changed(self, ino: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a node stands: what it is, whose, and the user directory that it is or lies in."""
+
+    kind: Kind
+    of: Whose
+    home: Home | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """Whom an inode belongs to, and who may do what with it, as stat(2) and getfacl(1) show it."""
+
+    uid: int
+    gid: int
+    mode: int  # permission bits
+    acl: bytes | None  # the value of system.posix_acl_access; None: the bits say it all
+
+
+class Rights:
+    """The gate of one mount."""
+
+    def __init__(self, standing: Standing, kernel: Kernel, trail: Trail, people: People | None = None) -> None:
+        self._standing = standing
+        self._trail = trail
+        self._backing = standing.backing
+        self._kernel = kernel
+        self._people = people or People()
+        self._compiled: dict[tuple[_Place, Stored], Shown] = {}
+
+    async def adopt(self, people: People) -> None:
+        """Let *people* count from now on, at the next system call of anybody: the kernel forgets what it had cached."""
+        if people == self._people:
+            return
+        self._people = people
+        self._compiled.clear()
+        await self.forget_all()
+        # A look-up that was answered just before may be taken in by its process after that: once more.
+        await trio.sleep(_ANSWER_SECONDS)
+        await self.forget_all()
+
+    async def forget_all(self) -> None:
+        """Have the kernel ask again for the attributes and ACLs of everything."""
+        for number, ino in enumerate(self._backing.table.inodes(), 1):
+            self._kernel.changed(ino)
+            if number % _NODES_A_TURN == 0:
+                await trio.lowlevel.checkpoint()
+
+    # --- whose ------------------------------------------------------------------------------------
+
+    def actor(self, uid: int) -> Actor:
+        """Return who *uid* is."""
+        return self._people.actor(uid)
+
+    def home(self, node: Node) -> Home | None:
+        """Return the user directory that *node* is, lies in, or (below .repofs) tells of; None when there is none."""
+        here = node
+        while here.names:
+            parent, name = here.names[0]
+            if parent.area in (Area.ROOT, Area.OWN) and name in self._people.homes:
+                return self._people.homes[name]
+            here = parent
+        return None
+
+    def whose(self, node: Node, status: os.stat_result | None = None) -> Whose:
+        """Return whose *node* is. Raises OSError when it has gone."""
+        return self._place(node, status or self._backing.status(node)).of
+
+    def _place(self, node: Node, status: os.stat_result) -> _Place:
+        home = self.home(node)
+        kind = self._kind(node, status)
+        if kind is Kind.HOME:
+            return _Place(kind, self._of(home, None), home)
+        return _Place(kind, self._of(home, status.st_gid), None)
+
+    def _of(self, home: Home | None, gid: int | None) -> Whose:
+        """Return whose data of the Unix group *gid* are in *home*: what is of no group here is of the user's own."""
+        if home is None:
+            return Whose(None, None)
+        if gid is None or gid not in self._people.levels:
+            gid = home.gid
+        return Whose(home.uid, gid, self._people.levels.get(gid, PermissionLevel.PRIVATE))
+
+    def _kind(self, node: Node, status: os.stat_result) -> Kind:
+        area = node.area if node.is_directory or not node.names else node.names[0][0].area
+        if node.is_directory:
+            shared = area is Area.IMPORTS and status.st_gid not in self._people.levels
+            if shared or area in (Area.USER, Area.OWN):
+                return Kind.HOME
+            return Kind.IMPORT_DIRECTORY if area is Area.IMPORTS else Kind.DIRECTORY
+        if area is Area.OWN:
+            return Kind.LOG
+        # An original has a name in its import directory besides the one that it was dropped under.
+        if (area is Area.IMPORTS or status.st_nlink > 1) and self._standing.is_original(node):
+            return Kind.ORIGINAL
+        return Kind.LOG if area is Area.IMPORTS else Kind.DROP
+
+    def is_shared(self, directory: Node) -> bool:
+        """Whether *directory* holds what is of several users or groups, so that not everybody who enters sees all."""
+        if directory is self._backing.table.root or not directory.names:
+            return directory is self._backing.table.root
+        return self._kind(directory, self._backing.status(directory)) is Kind.HOME
+
+    # --- what the kernel is told --------------------------------------------------------------------
+
+    def shown(self, node: Node, status: os.stat_result) -> Ownership:
+        """Return owner, group, permission bits and ACL of *node* as the kernel is to show and enforce them.
+
+        A drop is its maker's, an original the user's in whose directory it lies: the inode of a file that was imported
+        in place may be somebody else's, outside.
+        """
+        mode = stat.S_IMODE(status.st_mode)
+        if node is self._backing.table.root:
+            return Ownership(status.st_uid, status.st_gid, _ROOT_MODE, None)
+        if stat.S_ISLNK(node.format) or not node.names:  # removed: who has it open goes on
+            return Ownership(status.st_uid, status.st_gid, mode if node.names else mode & 0o700, None)
+        place = self._place(node, status)
+        if place.of.gid is None and node.area is Area.OWN:
+            return Ownership(status.st_uid, status.st_gid, _ROOT_MODE, None)  # `look_up` decides who enters
+        of, uid = place.of, status.st_uid
+        if place.kind is Kind.ORIGINAL and of.uid is not None:
+            uid = of.uid
+        answer = self._compile(place, Stored(uid, mode))
+        return Ownership(uid, status.st_gid if of.gid is None else of.gid, answer.mode, answer.acl)
+
+    def _compile(self, place: _Place, stored: Stored) -> Shown:
+        key = (place, stored)
+        if key not in self._compiled:
+            self._compiled[key] = acl.shown(self._people, place.kind, place.of, stored, place.home)
+        return self._compiled[key]
+
+    # --- what is asked for ----------------------------------------------------------------------------
+
+    def may_view(self, node: Node, status: os.stat_result, uid: int) -> bool:
+        """Whether *uid* may see *node*; of a directory that holds data of several groups, anything in it."""
+        if node is self._backing.table.root:
+            return True
+        actor = self._people.actor(uid)
+        place = self._place(node, status)
+        if place.home is not None:
+            return Right.VIEW in access.rights_in_home(self._people, actor, place.home)
+        if place.of.uid is None and node.area is Area.OWN:
+            return actor.name is not None
+        return access.may(Act.VIEW, actor, place.of)
+
+    def may_view_data(self, owner_uid: int, gid: int, uid: int) -> bool:
+        """Whether *uid* may see data of *owner_uid* in the group *gid*."""
+        of = Whose(owner_uid, gid, self._people.levels.get(gid, PermissionLevel.PRIVATE))
+        return access.may(Act.VIEW, self._people.actor(uid), of)
+
+    def may(self, act: Act, node: Node, uid: int) -> bool:
+        """Whether *uid* may do *act* to *node*."""
+        return access.may(act, self._people.actor(uid), self.whose(node))
+
+    def require_view(self, node: Node, uid: int) -> None:
+        """Refuse (AccessDenied) who may not see *node*. The kernel has decided the same; but a user namespace gives
+        anybody CAP_DAC_OVERRIDE over her own inodes."""
+        if node.names and not self.may_view(node, self._backing.status(node), uid):
+            self._decide(Act.VIEW, self.whose(node), uid, node)
+            raise AccessDenied("only people of this repository enter here")
+
+    def require(self, act: Act, node: Node, uid: int, status: os.stat_result | None = None) -> Whose:
+        """Refuse (AccessDenied) what *uid* may not do to *node*; return whose it is."""
+        of = self.whose(node, status)
+        self._decide(act, of, uid, node)
+        return of
+
+    def require_in(self, act: Act, directory: Node, name: bytes, status: os.stat_result, uid: int) -> Whose:
+        """The same, for what bears *status* and lies as *name* in *directory*, be it known as a node or not.
+
+        Returns whose it is.
+        """
+        of = self._of(self.home(directory), status.st_gid)
+        self._decide(act, of, uid, directory, name)
+        return of
+
+    def require_writable(self, node: Node, uid: int) -> None:
+        """Refuse to change the bytes of *node*: of an original to everybody (NotPermitted), of a drop to who may not
+        import into the directory that it lies in (AccessDenied)."""
+        try:
+            self._standing.require_writable(node)
+        except NotPermitted as refusal:
+            self._tell_refusal(Act.WRITE, uid, refusal, self._path(node))
+            raise
+        if node.names:  # else it is removed: who has it open goes on
+            self.require(Act.WRITE, node, uid)
+
+    def require_member(self, node: Node, gid: int) -> None:
+        """Refuse to move *node* to a group that its user is not in (NotPermitted)."""
+        access.require_member(self.home(node), gid)
+
+    def is_group(self, gid: int) -> bool:
+        """Whether *gid* is a group of the repository."""
+        return gid in self._people.levels
+
+    def require_attributes(self, node: Node, uid: int) -> None:
+        """Refuse (AccessDenied) to set attributes on *node*: on an original that is annotating it."""
+        if node.names:  # else it is removed: who has it open goes on
+            self.require(Act.ANNOTATE if self._standing.is_original(node) else Act.SET, node, uid)
+
+    def _decide(self, act: Act, of: Whose, uid: int, node: Node, name: bytes | None = None) -> None:
+        try:
+            access.require(act, self._people.actor(uid), of)
+        except RepofsError as refusal:
+            self._tell_refusal(act, uid, refusal, self._path(node, name))
+            raise
+
+    # --- the audit trail --------------------------------------------------------------------------------
+
+    def tell(
+        self, act: Act, directory: Node, name: bytes, of: Whose, uid: int, mark: Mark | None, **detail: str
+    ) -> None:
+        """Tell the audit trail what *uid* did to *name* in *directory*, when that is an original or another's."""
+        if isinstance(mark, Original):
+            target = ObjectRef("Fileset", mark.fileset)
+        elif uid == of.uid:
+            return
+        else:
+            target = None
+        word = "import-as" if act is Act.IMPORT else act.name.lower()
+        self._trail.done(uid, word, target=target, path=self._path(directory, name), **detail)
+
+    def tell_attribute(self, node: Node, uid: int, attribute: bytes) -> None:
+        """The same, of an attribute that was set on *node* or removed."""
+        if node.names:
+            mark = self._standing.mark(node)
+            act = Act.ANNOTATE if isinstance(mark, Original) else Act.SET
+            self.tell(act, *node.names[0], self.whose(node), uid, mark, attribute=os.fsdecode(attribute))
+
+    def _tell_refusal(self, act: Act, uid: int, refusal: RepofsError, path: bytes) -> None:
+        self._trail.refused(uid, act.name.lower(), refusal.message, path=path)
+
+    def _path(self, node: Node, name: bytes | None = None) -> bytes:
+        """Return the path below the mount of *node*, or of *name* in it; b"" for what has been removed."""
+        root = self._backing.table.root
+        here = self._backing.path_below(root, node) if node.names or node is root else b""
+        return here if name is None else here + b"/" + name
