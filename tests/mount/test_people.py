@@ -58,15 +58,24 @@ class Machine:
 
     def __init__(self, directory: Path) -> None:
         self.etc = own_machine.etc(directory)
-        self._passwd, self._group, self._nsswitch = ((self.etc / name).read_text() for name in own_machine.ACCOUNTS)
+        self._passwd, self._group = ((self.etc / name).read_text() for name in ("passwd", "group"))
         self.set()
 
     def set(self, *, accounts: str = ACCOUNTS, groups: str = GROUPS, away: bool = False) -> None:
         """Let there be these besides the machine's own; *away*: the service that comes after the files."""
-        (self.etc / "passwd").write_text(self._passwd + accounts)
-        (self.etc / "group").write_text(self._group + groups)
-        services = "passwd: files hesiod\ngroup: files hesiod\n"  # of glibc, and set up nowhere
-        (self.etc / "nsswitch.conf").write_text(services if away else self._nsswitch)
+        marker = self.etc / own_machine.AWAY
+        if away:
+            marker.touch()
+        self._replace("passwd", self._passwd + accounts)
+        self._replace("group", self._group + groups)
+        if not away:
+            marker.unlink(missing_ok=True)
+
+    def _replace(self, name: str, text: str) -> None:
+        """Write a file so that nobody sees half of it, as useradd does."""
+        new = self.etc / f"{name}.new"
+        new.write_text(text)
+        new.rename(self.etc / name)
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +220,7 @@ def test_a_uid_given_out_again(drive: Drive, machine: Machine) -> None:
 
 
 def test_an_account_that_goes_leaves_its_experimenter(drive: Drive, machine: Machine) -> None:
-    machine.set(accounts=ACCOUNTS.replace("alice:", "#"))
+    machine.set(accounts="".join(line for line in ACCOUNTS.splitlines(keepends=True) if not line.startswith("alice")))
     until(lambda: ("alice", None) in people(drive), "no account")
     assert told(drive, "user", "list", person=ALICE)
     assert members(drive, "lab") == ["alice", "bob"]
