@@ -228,6 +228,24 @@ def test_other_users_read_the_settings_and_not_the_catalogue(tmp_path: Path) -> 
     assert _as_user(4001, "-C", repository, "user", "add", "eve", "--uid", "4001") == ExitCode.REFUSED
 
 
+@root_only
+def test_whose_the_repository_is_needs_no_root(tmp_path: Path) -> None:
+    for directory in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        directory.chmod(0o711)
+    (tmp_path / "own").mkdir()
+    os.chown(tmp_path / "own", 4001, 4001)
+    repository = tmp_path / "own" / "repository"
+    assert _as_user(4001, "init", repository) == ExitCode.DONE
+    assert _as_user(4001, "-C", repository, "user", "add", "ada", "--uid", "4001") == ExitCode.DONE
+    assert _as_user(4001, "-C", repository, "user", "list") == ExitCode.DONE
+    assert (
+        _as_user(4001, "-C", repository, "user", "add", "eve", "--uid", "4002") == ExitCode.REFUSED
+    )  # not hers to give
+    assert _as_user(4002, "-C", repository, "user", "list") == ExitCode.REFUSED
+    assert [one["user"] for one in repofs("-C", repository, "user", "list", "--json").json] == ["ada"]
+    assert sorted(os.listdir(repository / "ManagedRepository")) == [".repofs", ".staging", "ada_2"]
+
+
 def _as_user(uid: int, *words: str | Path) -> int:
     child = os.fork()
     if child == 0:
