@@ -194,6 +194,44 @@ def test_a_look_up_under_way_brings_nothing_back(drive: Administered, original: 
     assert ended == [0, 0]  # each has opened it at times
 
 
+def look_at_all(directory: Path, ready: int) -> list[str]:
+    """Look at one name after the other, none twice, until that is refused; return what then reopens of the last ones."""
+    looked_at: list[int] = []
+    for name in sorted(os.listdir(directory)):
+        try:
+            looked_at.append(os.open(directory / name, os.O_PATH))
+        except PermissionError:
+            break
+        if len(looked_at) == 1:
+            os.write(ready, b"x")
+        if len(looked_at) > 200:
+            os.close(looked_at.pop(0))
+    else:
+        return ["all were seen before the change came"]
+    return [name for name in (f"/proc/self/fd/{fd}" for fd in looked_at) if answer(read, name) != "EACCES"]
+
+
+def test_what_is_first_looked_at_during_the_change_opens_no_more(drive: Administered) -> None:
+    """The kernel hears nothing of the change for an inode that it gets to know only then; Bob's session has the gid."""
+    folder = drive.home(ALICE) / "folder"
+    ALICE.do(os.mkdir, folder)
+    set_on(ALICE, folder, "policy", {"settle_seconds": 86400})
+    ALICE.do(make_files, folder, 20_000)
+    reader, writer = os.pipe()
+    with companion(BOB) as bob:
+        bob.send(look_at_all, folder, writer)
+        assert os.read(reader, 1) == b"x"
+        drive.set_permissions("lab", "private")
+        assert bob.receive() == []
+    os.close(reader)
+    os.close(writer)
+
+
+def make_files(directory: Path, count: int) -> None:
+    for number in range(count):
+        os.close(os.open(directory / f"{number:05}", os.O_WRONLY | os.O_CREAT, 0o666))
+
+
 # --- members --------------------------------------------------------------------------------------
 
 
