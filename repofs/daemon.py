@@ -48,10 +48,13 @@ TRAIL_SECONDS = 2.0  # at a stop, for an importer that is slow to write the last
 log = structlog.get_logger()
 
 
-def run(repository: Path, mountpoint: Path, options: Sequence[str], ready: Callable[[], None]) -> int:
-    """Mount *repository* on *mountpoint* and serve until it is unmounted or SIGTERM comes; return the exit code.
+def run(
+    repository: Path, mountpoint: Path, options: Sequence[str], ready: Callable[[], None], device: int | None = None
+) -> int:
+    """Serve *repository* on *mountpoint* until it is unmounted or SIGTERM comes; return the exit code.
 
-    *ready* is called once the mount answers. Raises RepofsError with a sentence when it cannot be mounted.
+    *device* is what the launcher has mounted there; without it we mount ourselves. *ready* is called once the mount
+    answers. Raises RepofsError with a sentence when it cannot be mounted.
     """
     layout = Layout.open(repository.resolve())
     settings = config.load(layout.root)
@@ -59,7 +62,7 @@ def run(repository: Path, mountpoint: Path, options: Sequence[str], ready: Calla
     os.umask(0)  # modes come with the requests, umask applied
     _raise_descriptor_limit()
     with _only_daemon(layout, mountpoint), _rooms(layout, settings) as rooms:
-        with mount.mounted(rooms.operations, layout.root, mountpoint, options):
+        with mount.mounted(rooms.operations, layout.root, mountpoint, options, device):
             _run(rooms, ready)
     log.info("unmounted", mountpoint=str(mountpoint))
     return 0

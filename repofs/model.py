@@ -97,7 +97,9 @@ class Event:
     text: str
 
     def __str__(self) -> str:
-        return f"{utc(self.time_ns)} {self.text}"
+        # A name in it may hold anything: a line stays one line, and says nothing to a terminal.
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in self.text)
+        return f"{utc(self.time_ns)} {text}"
 
 
 def utc(time_ns: int) -> str:

@@ -15,10 +15,11 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from repofs.errors import AccessDenied, Busy, NotFound, RepofsError
+from repofs.errors import AccessDenied, Busy, InvalidValue, NotFound, RepofsError
 
 FILE_SYSTEM_TYPE = "fuse.repofs"
 MOUNTINFO = Path("/proc/self/mountinfo")
+DEVICE = Path("/dev/fuse")
 DEAD = (errno.ENOTCONN, errno.ECONNABORTED)  # what a mount without a daemon answers; the second while it is dying
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8  # umount(2)
 
@@ -56,8 +57,12 @@ def _path(field: bytes) -> Path:
 
 def at(mountpoint: Path) -> Mount | None:
     """Return the repofs mount, living or dead, whose mountpoint is *mountpoint* (the topmost); None without one."""
-    wanted = Path(os.path.realpath(mountpoint))
-    topmost = next((mount for mount in reversed(all_mounts()) if mount.mountpoint == wanted), None)
+    return on(Path(os.path.realpath(mountpoint)))
+
+
+def on(mountpoint: Path) -> Mount | None:
+    """Return what `at` does for a path without symlinks. The mount itself is not asked: it may not answer yet."""
+    topmost = next((mount for mount in reversed(all_mounts()) if mount.mountpoint == mountpoint), None)
     return topmost if topmost is not None and topmost.is_repofs else None
 
 
@@ -98,6 +103,24 @@ def detach_dead(mountpoint: Path) -> bool:
         unmount(mountpoint, detach=True)
         found = True
     return found
+
+
+def require_mountable(mountpoint: Path) -> None:
+    """Make sure that something can be mounted on *mountpoint*; a dead mount of ours on it is detached.
+
+    Raises RepofsError with a sentence that says what to do.
+    """
+    if not DEVICE.exists():
+        raise NotFound(f"{DEVICE} is missing: load the kernel module with modprobe fuse, as root")
+    if not os.access(DEVICE, os.R_OK | os.W_OK):
+        raise AccessDenied(f"{DEVICE} cannot be opened by you: ask your administrator for access to it")
+    detach_dead(mountpoint)
+    if at(mountpoint) is not None:
+        raise Busy(f"{mountpoint} is mounted already: end that with repofs umount {mountpoint}")
+    if not mountpoint.exists():
+        raise NotFound(f"{mountpoint} does not exist: make it with mkdir {mountpoint}")
+    if not mountpoint.is_dir():
+        raise InvalidValue(f"{mountpoint} is not a directory: a mountpoint is one")
 
 
 def unmount(mountpoint: Path, *, detach: bool = False) -> None:

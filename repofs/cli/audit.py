@@ -31,7 +31,7 @@ def audit(
     refused: Annotated[bool, typer.Option("--refused", help="Only what was refused.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Tell who did what to which object or file, and what was refused, oldest first."""
+    """Tell who did or was refused what, oldest first."""
     from repofs.catalog.audit import entries
     from repofs.cli.repository import opened
 

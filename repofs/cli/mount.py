@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from repofs.cli import readiness
-from repofs.cli.exit_codes import ExitCode, sentence
+from repofs.cli.exit_codes import ExitCode, report, sentence
+
+Ready = Callable[[], None]
 
 
 def mount(
@@ -35,10 +38,8 @@ def mount(
 
 
 def _serve(repository: Path, mountpoint: Path, options: list[str], teller: readiness.Teller) -> int:
-    """Run the daemon until it is unmounted; return its exit code. Tells systemd and *teller* how it goes."""
+    """Serve the repository until it is unmounted; return the exit code. Tells systemd and *teller* how it goes."""
     from sdnotify import SystemdNotifier
-
-    from repofs import daemon
 
     notifier = SystemdNotifier()
 
@@ -47,12 +48,49 @@ def _serve(repository: Path, mountpoint: Path, options: list[str], teller: readi
         teller.tell(readiness.READY)
 
     try:
-        return daemon.run(repository, mountpoint, options, ready)
-    except OSError as error:
-        teller.tell(sentence(error))
-        raise
+        if os.geteuid() != 0:
+            return _daemon(repository, mountpoint, options, teller, ready)
+        return _launch(repository, mountpoint, options, teller, ready)
     finally:
         notifier.notify("STOPPING=1")
+
+
+def _launch(repository: Path, mountpoint: Path, options: list[str], teller: readiness.Teller, ready: Ready) -> int:
+    """Mount as root, and serve in a child that has few of root's rights."""
+    from repofs import launcher
+
+    def serve(device: int, answers: Ready) -> int:
+        def ready() -> None:
+            teller.leave()
+            answers()
+
+        return _daemon(repository, mountpoint, launcher.daemon_options(options), teller, ready, device)
+
+    try:
+        return launcher.run(repository, mountpoint, options, serve, ready)
+    except OSError as error:
+        return _cannot(error, teller)
+
+
+def _daemon(
+    repository: Path,
+    mountpoint: Path,
+    options: list[str],
+    teller: readiness.Teller,
+    ready: Ready,
+    device: int | None = None,
+) -> int:
+    from repofs import daemon
+
+    try:
+        return daemon.run(repository, mountpoint, options, ready, device)
+    except OSError as error:
+        return _cannot(error, teller)
+
+
+def _cannot(error: OSError, teller: readiness.Teller) -> int:
+    teller.tell(sentence(error))
+    return report(error)
 
 
 def _start(repository: Path, log: Path, mountpoint: Path, options: list[str]) -> None:

@@ -2,12 +2,12 @@
 
 Started by the importer as ``python -m repofs.formats.sandbox FD LIMITS`` with its end of a socket and the limits as
 JSON (`exchange`). It sees a file only through the descriptor that comes with a request: it is nobody, in no group,
-cannot write a file, cannot gain a privilege, and ends when the importer does.
+has no file system, no network and no other process (`seccomp`, `landlock`), cannot gain a privilege, and ends when the
+importer does.
 """
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import resource
@@ -18,17 +18,17 @@ import sys
 
 import msgspec
 
+from repofs import privileges
 from repofs.errors import ReaderFailed
-from repofs.formats import exchange, registry
+from repofs.formats import exchange, landlock, registry, seccomp
 from repofs.formats.exchange import Answer, Limits
 from repofs.model import Recognised
 
 NOBODY = 65534
 _OPEN_FILES = 64
-_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38  # linux/prctl.h
 
 
-def confine(limits: Limits) -> None:
+def confine(limits: Limits, parent: int) -> None:
     """Give up every right and set the limits that hold for the whole process. Raises OSError.
 
     Memory is counted as address space beyond what is mapped already: numpy and its like map hundreds of
@@ -40,7 +40,6 @@ def confine(limits: Limits) -> None:
     for what, most in (
         (resource.RLIMIT_AS, memory),
         (resource.RLIMIT_NOFILE, _OPEN_FILES),
-        (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, 0),
     ):
         resource.setrlimit(what, (most, most))
@@ -48,14 +47,13 @@ def confine(limits: Limits) -> None:
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)
         os.setresuid(NOBODY, NOBODY, NOBODY)
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of user, which clears it
-
-
-def _prctl(option: int, value: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), f"prctl {option}")
+    privileges.hide_memory()  # from other readers too, who are the same nobody
+    privileges.end_with_parent(signal.SIGKILL, parent)
+    privileges.gain_none()
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stderr.fileno())  # a hostile file must not fill the daemon's log
+    landlock.confine()
+    seccomp.confine()
 
 
 def allow_processor_time(seconds: int) -> None:
@@ -103,13 +101,14 @@ def _packed(answer: Answer, most: int) -> bytes:
 
 def main() -> None:
     """Confine this process and serve. Readers are loaded first: afterwards nothing may be left to read."""
+    parent = os.getppid()
     connection = socket.socket(fileno=int(sys.argv[1]))
     limits = msgspec.json.decode(sys.argv[2], type=Limits)
     for number in (signal.SIGINT, signal.SIGTERM):  # for the importer, which finishes what is in hand
         signal.signal(number, signal.SIG_IGN)
-    logging.disable()  # a hostile file must not fill the daemon's log with warnings
+    logging.disable()
     registry.readers()
-    confine(limits)
+    confine(limits, parent)
     serve(connection, limits)
 
 

@@ -1,20 +1,18 @@
-"""Mounting: the options, the checks that give a sentence instead of a libfuse message, the loop, the end."""
+"""Serving a mount, and mounting where no launcher has: the options, sentences for people, the loop, the end."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyfuse3
 
 from repofs import mounts
-from repofs.errors import AccessDenied, Busy, InvalidValue, NotFound, RepofsError
+from repofs.errors import AccessDenied, RepofsError
 
 _NOTHING_CACHED = (errno.ENOENT, errno.ENODEV, errno.ENOTCONN)  # the kernel does not know it, or has unmounted
-DEVICE = Path("/dev/fuse")
 FUSE_CONF = Path("/etc/fuse.conf")
 
 
@@ -32,15 +30,20 @@ class KernelCache:
 
 @contextlib.contextmanager
 def mounted(
-    operations: pyfuse3.Operations, repository: Path, mountpoint: Path, options: Sequence[str]
+    operations: pyfuse3.Operations, repository: Path, mountpoint: Path, options: Sequence[str], device: int | None
 ) -> Iterator[None]:
-    """Mount *operations* on *mountpoint* for the time of the context.
+    """Mount *operations* on *mountpoint* for the time of the context; with *device*, the launcher has done so.
 
     Raises RepofsError with a sentence when that cannot be.
     """
-    _require_mountable(mountpoint, options)
+    if device is None:
+        mounts.require_mountable(mountpoint)
+        _require_allowed(options)
     try:
-        pyfuse3.init(operations, str(mountpoint), _options(repository, options))
+        # libfuse takes this name for a descriptor that is mounted already, and leaves unmounting to whoever did that
+        pyfuse3.init(
+            operations, str(mountpoint) if device is None else f"/dev/fd/{device}", _options(repository, options)
+        )
     except RuntimeError as error:  # libfuse has written its own words to the log
         raise RepofsError(
             f"{mountpoint} cannot be mounted: {error}; the daemon's log tells more, just before this"
@@ -51,19 +54,8 @@ def mounted(
         pyfuse3.close(unmount=True)
 
 
-def _require_mountable(mountpoint: Path, options: Sequence[str]) -> None:
-    if not DEVICE.exists():
-        raise NotFound(f"{DEVICE} is missing: load the kernel module with modprobe fuse, as root")
-    if not os.access(DEVICE, os.R_OK | os.W_OK):
-        raise AccessDenied(f"{DEVICE} cannot be opened by you: ask your administrator for access to it")
-    mounts.detach_dead(mountpoint)
-    if mounts.at(mountpoint) is not None:
-        raise Busy(f"{mountpoint} is mounted already: end that with repofs umount {mountpoint}")
-    if not mountpoint.exists():
-        raise NotFound(f"{mountpoint} does not exist: make it with mkdir {mountpoint}")
-    if not mountpoint.is_dir():
-        raise InvalidValue(f"{mountpoint} is not a directory: a mountpoint is one")
-    if "allow_other" in options and os.geteuid() != 0 and not _users_may_allow_others():
+def _require_allowed(options: Sequence[str]) -> None:
+    if "allow_other" in options and not _users_may_allow_others():
         raise AccessDenied(f"allow_other needs a line user_allow_other in {FUSE_CONF}: ask your administrator for it")
 
 
@@ -78,10 +70,7 @@ def _users_may_allow_others() -> bool:
 def _options(repository: Path, extra: Sequence[str]) -> set[str]:
     # libfuse splits at commas; the kernel shows the source with spaces as octal digits
     source = str(repository).replace("\\", "\\\\").replace(",", "\\,")
-    options = {"default_permissions", f"fsname={source}", "subtype=repofs", *extra}
-    if os.geteuid() == 0:
-        options.add("allow_other")
-    return options
+    return {"default_permissions", f"fsname={source}", "subtype=repofs", *extra}
 
 
 async def serve() -> None:

@@ -26,7 +26,7 @@ _STATVFS = ("f_bsize", "f_frsize", "f_blocks", "f_bfree", "f_bavail", "f_files",
 
 
 def _caller(ctx: pyfuse3.RequestContext) -> Caller:
-    return Caller(uid=ctx.uid, task=ctx.pid)
+    return Caller(uid=ctx.uid, umask=ctx.umask, task=ctx.pid)
 
 
 @guarded

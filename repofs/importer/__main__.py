@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
 import os
 import resource
 import signal
@@ -12,16 +11,16 @@ from pathlib import Path
 
 import trio
 
+from repofs import privileges
 from repofs.importer import worker
 from repofs.importer.wire import Channel
 
-PR_SET_PDEATHSIG = 1  # prctl(2)
 NICENESS = 10  # the mount answers people first; imports take what it leaves of the processors
 
 
 def main() -> None:
     arguments = _arguments()
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    _give_up_rights()
     _leave_signals_to_the_mount()
     _raise_descriptor_limit()
     os.nice(NICENESS)
@@ -39,6 +38,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("directory", type=Path)
     return parser.parse_args()
+
+
+def _give_up_rights() -> None:
+    if os.geteuid() == 0:
+        privileges.keep(privileges.IMPORTER)
+    privileges.gain_none()
+    privileges.hide_memory()
+    privileges.end_with_parent(signal.SIGKILL, os.getppid())
 
 
 def _leave_signals_to_the_mount() -> None:

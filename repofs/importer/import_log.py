@@ -30,8 +30,8 @@ class ImportLog:
         self.note(f"{text} ({(time.perf_counter() - began) * 1e3:.1f} ms)")
 
     def lines(self) -> list[str]:
-        """Return the lines so far; a line break in a text (a name may hold one) does not make a new line."""
-        return [str(event).replace("\n", "\\n") for event in self._events]
+        """Return the lines so far."""
+        return [str(event) for event in self._events]
 
     def text(self) -> str:
         return "".join(f"{line}\n" for line in self.lines())

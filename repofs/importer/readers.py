@@ -14,17 +14,20 @@ import sys
 from types import TracebackType
 
 import msgspec
+import structlog
 import trio
 
 from repofs import config
 from repofs.errors import ReaderFailed
-from repofs.formats import exchange
+from repofs.formats import exchange, landlock
 from repofs.formats.exchange import Limits, Request
 from repofs.model import Recognised
 
 START_SECONDS = 60.0  # loading the readers takes 0.5 s on an idle machine
 END_SECONDS = 2.0
 FILES_PER_WORKER = 5000  # then a fresh one takes its place, and what its libraries leaked is gone
+
+_log = structlog.get_logger(__name__)
 
 
 class Worker:
@@ -141,6 +144,8 @@ class Readers:
         self._return, self._lend = trio.open_memory_channel[Worker](self._count)
 
     async def __aenter__(self) -> Readers:
+        if not landlock.version():
+            _log.info("the kernel has no Landlock: readers are confined by seccomp alone")
         for _ in range(self._count):
             self._return.send_nowait(self._worker())
         return self

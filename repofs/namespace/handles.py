@@ -174,6 +174,7 @@ class Handles:
 @dataclass(slots=True)
 class _Listing:
     node: Node
+    sees_all: bool  # whether all names are for who lists
     uid: int  # who lists
     names: list[bytes] | None = None
 
@@ -198,7 +199,7 @@ class Directories:
         """
         self._rights.require_view(node, caller.uid)
         fd = self._backing.open(node, os.O_RDONLY | os.O_DIRECTORY)
-        self._open[fd] = _Listing(node, caller.uid)
+        self._open[fd] = _Listing(node, not self._rights.is_shared(node), caller.uid)
         node.hold(fd)
         return fd
 
@@ -213,7 +214,7 @@ class Directories:
     def lists(self, fh: int, node: Node, status: os.stat_result) -> bool:
         """Whether *node* is shown to who lists: in a directory that holds data of several groups, what she may see."""
         listing = self._open[fh]
-        return not self._rights.is_shared(listing.node) or self._rights.may_view(node, status, listing.uid)
+        return listing.sees_all or self._rights.may_view(node, status, listing.uid)
 
     async def fsync(self, fh: int) -> None:
         """Wait until the names are on the disk."""

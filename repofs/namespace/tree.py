@@ -28,7 +28,12 @@ class Caller:
     """Who asks: as the kernel says it of a request."""
 
     uid: int
+    umask: int
     task: int  # thread id
+
+    def unmasked(self, mode: int, bits: int) -> int:
+        """Return *mode* with those of the owner's *bits* that the umask has taken away from it."""
+        return mode | self.umask & bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,7 @@ class Tree:
         self._require_import(parent, name, caller)
         directory = self._backing.directory(parent)
         access = flags & os.O_ACCMODE | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(name, access, mode & _FILE_BITS, dir_fd=directory)
+        fd = os.open(name, access, caller.unmasked(mode, 0o600) & _FILE_BITS, dir_fd=directory)
         try:
             self._give(fd, parent, caller)
             node, status = self._enter(parent, name, os.fstat(fd))
@@ -119,7 +124,7 @@ class Tree:
         """Make a directory."""
         self._require_import(parent, name, caller)
         directory = self._backing.directory(parent)
-        os.mkdir(name, mode & _DIRECTORY_BITS, dir_fd=directory)
+        os.mkdir(name, caller.unmasked(mode, 0o700) & _DIRECTORY_BITS, dir_fd=directory)
         self._give(name, parent, caller)
         return self.lookup(parent, name)
 

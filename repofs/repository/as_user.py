@@ -26,11 +26,11 @@ from dataclasses import dataclass
 import structlog
 
 from repofs.errors import AccessDenied
+from repofs.privileges import Capability, Sets, capabilities, set_capabilities
 
 _SETGROUPS = {"x86_64": 116, "aarch64": 159}[os.uname().machine]
 _NO_ID = 0xFFFF_FFFF  # setfsuid(-1) and setfsgid(-1) change nothing and return what is
-_CAPABILITY_VERSION_3 = 0x2008_0522
-_MAY_CHANGE = 1 << 6 | 1 << 7  # CAP_SETGID, CAP_SETUID
+_MAY_CHANGE = 1 << Capability.SETGID | 1 << Capability.SETUID
 _EXIT_WRONG_IDENTITY = 70  # EX_SOFTWARE of sysexits.h
 
 # The last of each four ids is the file-system one; the kernel escapes a newline in the name above, proc_pid_status(5).
@@ -45,9 +45,6 @@ for _call in (_setfsuid, _setfsgid):
     _call.argtypes, _call.restype = (ctypes.c_uint,), ctypes.c_uint
 _syscall = _libc.syscall
 _syscall.argtypes, _syscall.restype = (ctypes.c_long, ctypes.c_size_t, ctypes.c_void_p), ctypes.c_long
-
-_Capabilities = ctypes.c_uint * 6  # effective, permitted, inheritable of capabilities 0 to 31; the same of 32 to 63
-_this_thread = (ctypes.c_uint * 2)(_CAPABILITY_VERSION_3, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +93,7 @@ def acting_as(caller: Caller) -> Iterator[None]:
     as it is. Raises AccessDenied for any other; RuntimeError in the main thread, whose identity is the process's:
     a signal's handler runs there, and a change makes the kernel forget its PR_SET_PDEATHSIG.
     """
-    held = _capabilities()
+    held = capabilities()
     if held[0] & _MAY_CHANGE != _MAY_CHANGE:
         if caller.uid != os.geteuid():
             raise AccessDenied(
@@ -120,14 +117,14 @@ def _become(caller: Caller, held: ctypes.Array[ctypes.c_uint]) -> None:
     if caller.uid != 0:
         # setfsuid drops them only on the way from 0 to another: a daemon with capabilities and a uid of its own
         # would keep CAP_DAC_READ_SEARCH, and read everything for everybody.
-        _set_capabilities(_Capabilities(0, held[1], held[2], 0, held[4], held[5]))
+        set_capabilities(Sets(0, held[1], held[2], 0, held[4], held[5]))
 
 
 def _put_back(own: Caller, held: ctypes.Array[ctypes.c_uint]) -> None:
     """Be the daemon again. A thread that cannot must not live on, and only the whole process can be ended."""
     try:
         _set_ids(own)
-        _set_capabilities(held)  # now: setfsuid(0) has raised some, and setgroups needs one
+        set_capabilities(held)  # now: setfsuid(0) has raised some, and setgroups needs one
         _set_groups(own.groups)
     except BaseException:  # noqa: BLE001 - whatever it is, nothing may run in this thread any more
         try:
@@ -147,15 +144,3 @@ def _set_groups(groups: Sequence[int]) -> None:
     ids = array("I", groups)  # not ctypes, which takes 2**32 for 0
     if _syscall(_SETGROUPS, len(ids), ids.buffer_info()[0]) != 0:
         raise OSError(ctypes.get_errno(), f"setgroups {groups}")
-
-
-def _capabilities() -> ctypes.Array[ctypes.c_uint]:
-    held = _Capabilities()
-    if _libc.capget(_this_thread, held) != 0:
-        raise OSError(ctypes.get_errno(), "capget")
-    return held
-
-
-def _set_capabilities(wanted: ctypes.Array[ctypes.c_uint]) -> None:
-    if _libc.capset(_this_thread, wanted) != 0:
-        raise OSError(ctypes.get_errno(), "capset")

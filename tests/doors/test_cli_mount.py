@@ -1,4 +1,7 @@
-"""mount and umount without a mount: the daemon is a stand-in, the pipe, systemd's socket and the lock are real."""
+"""mount and umount without a mount: the daemon is a stand-in, the pipe, systemd's socket and the lock are real.
+
+The daemon is that of an ordinary user; what a launcher does stands in `tests/mount/test_launcher.py`.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +25,12 @@ from repofs.errors import Busy
 from repofs.mounts import Mount
 from tests.helpers.command_line import repofs
 
-Run = Callable[[Path, Path, Sequence[str], Callable[[], None]], int]
+Run = Callable[[Path, Path, Sequence[str], Callable[[], None], None], int]
 
 
 @pytest.fixture
 def daemon(monkeypatch: pytest.MonkeyPatch) -> Callable[[Run], None]:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     return lambda run: monkeypatch.setattr(package, "daemon", SimpleNamespace(run=run), raising=False)
 
 
@@ -35,7 +39,9 @@ def test_foreground_passes_everything_on_and_returns_the_daemons_code(
 ) -> None:
     seen: list[object] = []
 
-    def run(directory: Path, mountpoint: Path, options: Sequence[str], _ready: Callable[[], None]) -> int:
+    def run(
+        directory: Path, mountpoint: Path, options: Sequence[str], _ready: Callable[[], None], _device: None
+    ) -> int:
         seen.extend((directory, mountpoint, list(options)))
         return 5
 
@@ -52,7 +58,9 @@ def test_systemd_hears_when_it_is_ready_and_when_it_stops(
     heard.bind(str(tmp_path / "notify"))
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
 
-    def run(_directory: Path, _mountpoint: Path, _options: Sequence[str], ready: Callable[[], None]) -> int:
+    def run(
+        _directory: Path, _mountpoint: Path, _options: Sequence[str], ready: Callable[[], None], _device: None
+    ) -> int:
         ready()
         return 0
 
@@ -65,7 +73,9 @@ def test_systemd_hears_when_it_is_ready_and_when_it_stops(
 def test_the_child_tells_that_it_is_ready(repository: Path, tmp_path: Path, daemon: Callable[[Run], None]) -> None:
     heard, told = os.pipe()
 
-    def run(_directory: Path, _mountpoint: Path, _options: Sequence[str], ready: Callable[[], None]) -> int:
+    def run(
+        _directory: Path, _mountpoint: Path, _options: Sequence[str], ready: Callable[[], None], _device: None
+    ) -> int:
         ready()
         assert readiness.listen(heard) == readiness.READY  # while the daemon runs
         raise Busy("late")

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -83,19 +84,18 @@ class Drive:
 
     # --- the daemon -----------------------------------------------------------------------------
 
-    def start(self, command: Sequence[str] = REPOFS) -> None:
+    def start(self, command: Sequence[str] = REPOFS, options: Sequence[str] = ()) -> None:
         """Start the daemon; returns when the mount answers. AssertionError with its log when it does not."""
         heard, told = os.pipe()
         with self.log.open("ab") as log:
-            arguments = [
-                "mount",
-                "--foreground",
-                f"--ready-descriptor={told}",
-                str(self.repository),
-                str(self.mountpoint),
-            ]
+            arguments = ["--foreground", f"--ready-descriptor={told}", str(self.repository), str(self.mountpoint)]
             self.daemon = subprocess.Popen(
-                [*command, *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[told], cwd=CHECKOUT
+                [*command, "mount", *options, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[told],
+                cwd=CHECKOUT,
             )
         os.close(told)
         with os.fdopen(heard, "rb") as pipe:
@@ -107,12 +107,17 @@ class Drive:
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
-        """The daemon that was started."""
+        """What was started: the launcher of the daemon."""
         assert self.daemon is not None
         return self.daemon
 
+    @property
+    def pid(self) -> int:
+        """The daemon proper, as the lock names it."""
+        return int(self.layout.lock.read_text().split()[0])
+
     def stop(self) -> None:
-        """End the daemon by SIGTERM; it must leave no process and no mount, and exit with 0."""
+        """End the daemon by SIGTERM to the launcher, as systemd does; no process and no mount may be left."""
         children = processes.descendants(self.process.pid)
         self.process.terminate()
         assert self.process.wait(END_SECONDS) == 0, self.log.read_text()
@@ -123,9 +128,10 @@ class Drive:
     def kill(self) -> None:
         """Kill the daemon; its mount stays, dead."""
         children = processes.descendants(self.process.pid)
-        self.process.kill()
-        self.process.wait()
+        os.kill(self.pid, signal.SIGKILL)
+        assert self.process.wait(END_SECONDS) == 128 + signal.SIGKILL
         self.daemon = None
+        self.allowed = [*self.allowed, "the daemon was ended by SIGKILL, its dead mount is left"]
         self._wait_all_ended(children)
 
     def _wait_all_ended(self, pids: Sequence[int]) -> None:
@@ -134,7 +140,10 @@ class Drive:
     def clean_up(self) -> None:
         """End what is left after a failed test."""
         if self.daemon is not None:
-            self.daemon.kill()
+            family = [self.daemon.pid, *processes.descendants(self.daemon.pid)]
+            for pid in family:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             self.daemon.wait()
             self.daemon = None
         while mounts.at(self.mountpoint) is not None:

@@ -70,7 +70,7 @@ class World:
 
     def __init__(self, directory: Path, settings: config.Settings | None = None) -> None:
         self.settings = settings or config.Settings()
-        self.caller = Caller(uid=os.geteuid(), task=os.getpid())
+        self.caller = Caller(uid=os.geteuid(), umask=0o022, task=os.getpid())
         if not directory.exists():
             layout = Layout.create(directory, "")
             layout.make_user_directory(ALICE, self.caller.uid, os.getegid())

@@ -3,9 +3,14 @@ installed package would be, by an entry point (`tests/services/test_readers.py`)
 
 from __future__ import annotations
 
+import ctypes
+import fcntl
+import importlib
 import os
+import resource
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -57,37 +62,93 @@ def stumble() -> Recognised:
 
 
 def lie() -> Recognised:
-    socket.socket(fileno=os.dup(int(sys.argv[1]))).sendall(b"\x05\0\0\0AAAAA")
+    os.write(int(sys.argv[1]), b"\x05\0\0\0AAAAA")
     return hang()
 
 
 def boast() -> Recognised:
-    socket.socket(fileno=os.dup(int(sys.argv[1]))).sendall(b"\xff\xff\xff\xff")
+    os.write(int(sys.argv[1]), b"\xff\xff\xff\xff")
     return hang()
 
 
 def confess() -> Recognised:
-    """Tell what this process is and may do."""
-
-    def tried(act: Callable[[], object]) -> str:
-        try:
-            return str(act())
-        except OSError as error:
-            return type(error).__name__
-
-    status = dict(line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":\t" in line)
+    """Tell what this process has."""
     return Recognised(
         original_metadata={
-            "descriptors": " ".join(sorted(os.listdir("/proc/self/fd"))),
-            "ids": f"{os.getresuid()} {os.getresgid()} {os.getgroups()}",
-            "no_new_privs": status["NoNewPrivs"],
-            "capabilities": status["CapEff"],
-            "shadow": tried(Path("/etc/shadow").read_text),
-            "write": tried(lambda: os.write(os.memfd_create("a file"), b"x")),
+            "descriptors": " ".join(str(fd) for fd in range(64) if _answers(os.fstat, fd)),
             "environment": " ".join(sorted(os.environ)),
-            "directory": os.getcwd(),
+            "log": str(os.write(2, b"a line in the daemon's log\n")),
         }
     )
+
+
+def attack(readers: list[str], file: BinaryIO) -> Recognised:
+    """Try what a hostile file would have us do to the machine, the file and the other of *readers*, and tell."""
+    fd, pid = file.fileno(), next(int(reader) for reader in readers if int(reader) != os.getpid())
+    deeds: dict[str, Callable[[], object]] = {
+        "read a file": Path("/etc/passwd").read_text,
+        "read a secret": Path("/etc/shadow").read_text,
+        "list a directory": lambda: os.listdir("/"),
+        "read /proc": Path("/proc/self/status").read_text,
+        "open the file anew": lambda: os.open(f"/proc/self/fd/{fd}", os.O_RDWR),
+        "make a file": Path("/tmp/made").touch,
+        "make a directory": lambda: os.mkdir("/tmp/made"),
+        "make a file in memory": lambda: os.memfd_create("made"),
+        "write the file": lambda: os.write(fd, b"x"),
+        "change the mode": lambda: os.chmod(fd, 0o777),
+        "change the times": lambda: os.utime(fd),
+        "forge a mark": lambda: os.setxattr(fd, "user.repofs.mark", b"x"),
+        "hold a lease": lambda: fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK),
+        "connect": lambda: socket.create_connection(("127.0.0.1", 22)),
+        "make a Unix socket": lambda: socket.socket(socket.AF_UNIX),
+        "make a pair of sockets": socket.socketpair,
+        "ask for a name": lambda: socket.getaddrinfo("localhost", 22),
+        "fork": os.fork,
+        "run a program": lambda: os.execv("/bin/true", ["true"]),
+        "run a program beside": lambda: subprocess.run(["/bin/true"], check=True),
+        "kill": lambda: os.kill(pid, signal.SIGKILL),
+        "kill all": lambda: os.kill(-1, signal.SIGKILL),
+        "kill the importer": lambda: os.kill(os.getppid(), signal.SIGKILL),
+        "take limits away": lambda: resource.prlimit(pid, resource.RLIMIT_CPU, (1, 1)),
+        "raise a limit": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20)),
+        "become root": lambda: os.setuid(0),
+        "leave the mounts": lambda: _call("unshare", 0x20000),
+        "become root of a namespace": lambda: _call("unshare", 0x10000000),
+        "mount": lambda: _call("mount", b"none", b"/mnt", b"tmpfs", 0, None),
+        "trace": lambda: _call("ptrace", 16, pid, 0, 0),
+        "be traced": lambda: _call("prctl", 4, 1, 0, 0, 0),
+        "read memory": lambda: _call("process_vm_readv", pid, None, 0, None, 0, 0),
+        "use io_uring": lambda: _call("syscall", 425, 8, bytes(120)),
+        "make a process by clone3": lambda: _call("syscall", 435, bytes(88), 88),
+        "load BPF": lambda: _call("syscall", 321, 0, bytes(120), 120),
+        "open by the numbers of x32": lambda: _call("syscall", 0x40000002, b"/etc/passwd", 0),
+        "share memory": lambda: _call("shmget", 1, 4096, 0o1600),
+        "load a library": lambda: ctypes.CDLL("libthread_db.so.1"),
+        "import a module": lambda: importlib.import_module("this"),
+    }
+    return Recognised(original_metadata={name: _outcome(act) for name, act in deeds.items()})
+
+
+def _answers(act: Callable[..., object], *arguments: object) -> bool:
+    try:
+        act(*arguments)
+    except OSError:
+        return False
+    return True
+
+
+def _outcome(act: Callable[[], object]) -> str:
+    try:
+        return f"done: {act()!r}"
+    except (OSError, ImportError, ValueError, subprocess.SubprocessError) as error:
+        return f"refused: {error!r}"
+
+
+def _call(name: str, *arguments: int | bytes | None) -> int:
+    answer = int(ctypes.CDLL(None, use_errno=True)[name](*arguments))
+    if answer < 0:
+        raise OSError(ctypes.get_errno(), name)
+    return answer
 
 
 class WickedReader:
@@ -98,7 +159,9 @@ class WickedReader:
         return head.startswith(b"WICKED ")
 
     def read(self, file: BinaryIO, name: str) -> Recognised:
-        deed = file.read().split()[1].decode()
+        deed, *words = file.read().decode().split()[1:]
+        if deed == "attack":
+            return attack(words, file)
         deeds: dict[str, Callable[[], Recognised]] = {
             act.__name__: act
             for act in (hang, spin, crash, leave, bomb, fill, flood, surrogate, stumble, lie, boast, confess)

@@ -120,7 +120,7 @@ def test_an_importer_that_is_killed_is_started_again(own_drive: Drive) -> None:
     until(lambda: imported(own_drive) >= 1, "an import")
     [importer] = [
         pid
-        for pid in processes.descendants(own_drive.process.pid)
+        for pid in processes.descendants(own_drive.pid)
         if b"repofs.importer" in Path(f"/proc/{pid}/cmdline").read_bytes()
     ]
     os.kill(importer, signal.SIGKILL)
@@ -149,7 +149,7 @@ def test_a_second_daemon_is_refused(own_drive: Drive) -> None:
         [*REPOFS, "mount", "--foreground", drive.repository, elsewhere], capture_output=True, text=True, timeout=30
     )
     assert second.returncode != 0
-    assert f"process {drive.process.pid} has mounted it on {drive.mountpoint}" in second.stderr
+    assert f"process {drive.pid} has mounted it on {drive.mountpoint}" in second.stderr
     assert mounts.at(elsewhere) is None
     BOB.do((drive.home(BOB) / "still.bin").write_bytes, b"served")
     drive.wait_imported(drive.home(BOB) / "still.bin")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from repofs import config
 from repofs.errors import SettingsError
+from repofs.people import Privilege
 
 
 def write(directory: Path, text: str | bytes) -> Path:
@@ -29,6 +31,16 @@ def test_what_is_set_holds_and_says_where_it_comes_from(tmp_path: Path) -> None:
     assert set(said) == set(config.known_keys())
 
 
+def test_administrators_have_all_privileges_unless_it_says_which(tmp_path: Path) -> None:
+    text = "[[administrators]]\ngroup = 'admins'\n[[administrators]]\ngroup = 'curators'\nprivileges = ['Chgrp']\n"
+    settings = config.load(write(tmp_path, text))
+    first, second = settings.administrators
+    assert set(first.privileges) == set(Privilege) and second.privileges == (Privilege.CHGRP,)
+    said = {key: (value, source) for key, value, source in config.explain(settings)}
+    assert said["administrators"][1] == "settings.toml"
+    assert json.loads(json.dumps(said["administrators"][0]))[1] == {"group": "curators", "privileges": ["Chgrp"]}
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [
@@ -41,6 +53,11 @@ def test_what_is_set_holds_and_says_where_it_comes_from(tmp_path: Path) -> None:
         ("[imports]\nchecksum_algorithm = 'SHA1'\n", ["imports.checksum_algorithm", "'SHA1'", "'SHA1-160'"]),
         ("[imports]\nparallel = 0\n", ["imports.parallel", "0"]),
         ("drops = 3\n", ["drops", "3"]),
+        ("[people]\nrefresh_seconds = 0\n", ["people.refresh_seconds", "0"]),
+        ("[administrators]\ngroup = 'admins'\n", ["administrators", "tuple"]),
+        ("[[administrators]]\nprivileges = []\n", ["administrators.0.group", "required"]),
+        ("[[administrators]]\ngroup = ''\n", ["administrators.0.group", "''"]),
+        ("[[administrators]]\ngroup = 'a'\nprivileges = ['Su']\n", ["administrators.0.privileges.0", "'Su'", "'Sudo'"]),
         ("[drops\n", ["is not TOML"]),
         (b"\xff\xfe", ["is not TOML"]),
     ],

@@ -11,7 +11,11 @@ from repofs.access import Act
 from repofs.deeds import ACTS
 
 ROOT = Path(__file__).parents[2]
-RECORDERS = {"audit": 0, "done": 1, "refused": 1}  # methods that record, and where the act stands among their arguments
+RECORDERS = {
+    "_record": 0,
+    "done": 1,
+    "refused": 1,
+}  # methods that record, and where the act stands among their arguments
 
 
 def _recorded() -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import socket
@@ -14,13 +15,15 @@ import pytest
 import trio
 import trio.testing
 
+from repofs.administration.requests import ListPeople, RemoveUser
 from repofs.deeds import Deed
-from repofs.errors import Busy, DaemonUnreachable, NotFound
+from repofs.errors import AccessDenied, Busy, DaemonUnreachable, NotFound
 from repofs.importer import inbox as inbox_module
 from repofs.importer.inbox import SHARE, WINDOW, Inbox
-from repofs.importer.wire import Answer, Ask, Channel, Deeds, Done, Handed, Hangup, Message, Stop
+from repofs.importer.wire import Administer, Answer, Ask, Channel, Deeds, Done, Handed, Hangup, Message, PeopleAre, Stop
 from repofs.lifecycle import State
 from repofs.model import Drop, Duplicates, Outcome, Policy
+from repofs.people import Actor, People
 
 pytestmark = pytest.mark.trio
 
@@ -105,11 +108,11 @@ class Lives:
     def last(self) -> FakeProcess:
         return self.all[-1]
 
-    def __call__(self) -> AbstractAsyncContextManager[Channel]:
+    def __call__(self) -> AbstractAsyncContextManager[tuple[Channel, People]]:
         return self._start()
 
     @asynccontextmanager
-    async def _start(self) -> AsyncIterator[Channel]:
+    async def _start(self) -> AsyncIterator[tuple[Channel, People]]:
         if self.refuse:
             self.refuse -= 1
             raise DaemonUnreachable("the catalogue is damaged")
@@ -117,15 +120,35 @@ class Lives:
         self.all.append(FakeProcess(theirs))
         self._nursery.start_soon(self.last.receive)
         try:
-            yield ours
+            yield ours, people(1000 + len(self.all))
         finally:
             ours.close()
+
+
+def people(uid: int) -> People:
+    """Return people who are one: this uid."""
+    return People({uid: Actor(uid, "alice")})
+
+
+class Rights:
+    """Adopts who there is, while `slow` is set only when `go` is; remembers what it has adopted."""
+
+    def __init__(self) -> None:
+        self.adopted: list[People] = []
+        self.slow = False
+        self.go = trio.Event()
+
+    async def adopt(self, people: People) -> None:
+        if self.slow:
+            await self.go.wait()
+        self.adopted.append(people)
 
 
 @dataclass
 class World:
     mount: FakeMount
     lives: Lives
+    rights: Rights
     inbox: Inbox
 
     async def after(self, seconds: float) -> None:
@@ -137,8 +160,8 @@ class World:
 @asynccontextmanager
 async def running() -> AsyncIterator[World]:
     async with trio.open_nursery() as nursery:
-        mount, lives = FakeMount(), Lives(nursery)
-        world = World(mount, lives, Inbox(mount, lives))
+        mount, lives, rights = FakeMount(), Lives(nursery), Rights()
+        world = World(mount, lives, rights, Inbox(mount, lives, rights.adopt))
         await nursery.start(world.inbox.run)
         yield world
         nursery.cancel_scope.cancel()
@@ -303,7 +326,7 @@ async def test_the_first_start_that_fails_is_the_daemons(autojump_clock: trio.ab
         mount, lives = FakeMount(), Lives(nursery)
         lives.refuse = 1
         with pytest.raises(DaemonUnreachable, match="damaged"):
-            await Inbox(mount, lives).run()
+            await Inbox(mount, lives, Rights().adopt).run()
 
 
 async def test_later_starts_that_fail_are_tried_again(autojump_clock: trio.abc.Clock) -> None:
@@ -320,7 +343,7 @@ async def test_later_starts_that_fail_are_tried_again(autojump_clock: trio.abc.C
 async def test_stop_ends_when_the_process_has_finished(autojump_clock: trio.abc.Clock) -> None:
     async with trio.open_nursery() as nursery:
         mount, lives = FakeMount(), Lives(nursery)
-        inbox = Inbox(mount, lives)
+        inbox = Inbox(mount, lives, Rights().adopt)
         await nursery.start(inbox.run)
         inbox.dropped(1, ALICE, 100.0)
         inbox.stop()
@@ -334,7 +357,7 @@ async def test_stop_does_not_wait_for_a_process_that_hangs(
     monkeypatch.setattr(FakeProcess, "die", lambda self: None)
     async with trio.open_nursery() as nursery:
         mount, lives = FakeMount(), Lives(nursery)
-        inbox = Inbox(mount, lives)
+        inbox = Inbox(mount, lives, Rights().adopt)
         await nursery.start(inbox.run)
         inbox.dropped(1, ALICE, 0.0)
         await trio.sleep(0.1)
@@ -411,3 +434,79 @@ async def test_deeds_that_cannot_be_written_are_still_the_mounts(autojump_clock:
         await trio.testing.wait_all_tasks_blocked()
         with pytest.raises(Busy, match="not ready"):
             await world.inbox.keep(DEEDS)
+
+
+# --- people --------------------------------------------------------------------------------------
+
+
+async def test_who_there_is_counts_before_the_mount_answers_and_after_each_start(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    async with trio.open_nursery() as nursery:
+        lives, rights = Lives(nursery), Rights()
+        rights.slow = True
+        started = trio.Event()
+
+        async def start() -> None:
+            await nursery.start(inbox.run)
+            started.set()
+
+        inbox = Inbox(FakeMount(), lives, rights.adopt)
+        nursery.start_soon(start)
+        await trio.testing.wait_all_tasks_blocked()
+        assert not started.is_set()
+        rights.go.set()
+        await started.wait()
+        lives.last.die()
+        await trio.sleep(1)
+        assert rights.adopted == [people(1001), people(1002)]
+        inbox.stop()
+
+
+async def test_a_change_is_answered_when_the_mount_has_adopted_it(autojump_clock: trio.abc.Clock) -> None:
+    async with running() as world:
+        answers: list[str] = []
+
+        async def administer() -> None:
+            answers.append(await world.inbox.administer(1000, RemoveUser("bob"), 1001))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(administer)
+            await trio.testing.wait_all_tasks_blocked()
+            [asked] = world.lives.last.messages
+            assert asked == Administer(1, RemoveUser("bob"), 1000, 1001)
+            world.rights.slow = True
+            await world.lives.last.channel.send(PeopleAre(people(7)))
+            await world.lives.last.channel.send(Answer(1, '{"user": "bob"}'))
+            await trio.testing.wait_all_tasks_blocked()
+            assert answers == []
+            world.rights.go.set()
+        assert answers == ['{"user": "bob"}']
+        assert world.rights.adopted[-1] == people(7)
+
+
+async def test_a_refused_change_is_told_as_what_it_was(autojump_clock: trio.abc.Clock) -> None:
+    async with running() as world, trio.open_nursery() as nursery:
+
+        async def refuse() -> None:
+            await trio.testing.wait_all_tasks_blocked()
+            await world.lives.last.channel.send(Answer(1, None, "eve may not", errno.EACCES))
+
+        nursery.start_soon(refuse)
+        with pytest.raises(AccessDenied, match="eve may not"):
+            await world.inbox.administer(1000, ListPeople(), 1000)
+
+
+async def test_a_change_whose_process_died_may_have_been_made(autojump_clock: trio.abc.Clock) -> None:
+    async with running() as world:
+        async with trio.open_nursery() as nursery:
+
+            async def die() -> None:
+                await trio.testing.wait_all_tasks_blocked()
+                world.lives.last.die()
+
+            nursery.start_soon(die)
+            with pytest.raises(Busy, match="look whether it was done"):
+                await world.inbox.administer(1000, RemoveUser("bob"), 1000)
+        with pytest.raises(Busy, match="not ready"):
+            await world.inbox.administer(1000, RemoveUser("bob"), 1000)

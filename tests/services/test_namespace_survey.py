@@ -21,7 +21,7 @@ LARGEST_VALUE = 65_536  # bytes of an attribute that the kernel passes on (XATTR
 
 
 async def status(w: World, path: str = "", uid: int = 0) -> dict[str, object]:
-    caller = Caller(uid, uid, 0, os.getpid())
+    caller = Caller(uid, 0, os.getpid())
     value = await w.facts.get(w.node(path), "status", caller)
     assert value is not None
     answer = json.loads(value)
@@ -224,6 +224,6 @@ async def test_objects_are_shown_to_who_may_view_them(w: World) -> None:
     w.answers["Fileset:17"] = json.dumps({"owner_uid": w.caller.uid, "group_gid": os.getegid()})
     root = w.table.root
     assert await w.facts.get(root, "Fileset:17", w.caller) is not None
-    assert await w.facts.get(root, "Fileset:17", Caller(4712, 1)) is None
+    assert await w.facts.get(root, "Fileset:17", Caller(4712, 0, 1)) is None
     assert await w.facts.get(root, "Fileset:18", w.caller) is None
     assert await w.facts.get(root, "Fileset:²", w.caller) is None

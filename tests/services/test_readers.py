@@ -53,12 +53,16 @@ def tiff(z: int = 3) -> bytes:
     return file.getvalue()
 
 
-async def deed(pool: Readers, tmp_path: Path, name: str) -> Recognised:
-    fd = made(tmp_path / f"{name}.wicked", f"WICKED {name}".encode())
+async def deed(pool: Readers, tmp_path: Path, name: str, *words: object) -> Recognised:
+    fd = made(tmp_path / f"{name}.wicked", " ".join(map(str, ("WICKED", name, *words))).encode())
     try:
         return await pool.recognise(fd, f"{name}.wicked")
     finally:
         os.close(fd)
+
+
+def status_of(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/status").read_text().splitlines()
 
 
 async def still_works(pool: Readers, tmp_path: Path) -> None:
@@ -178,19 +182,41 @@ async def test_closing_ends_every_process(wicked: None, tmp_path: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) == open_before - 3
 
 
-async def test_what_a_reader_process_may_do(wicked: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_a_reader_process_has(wicked: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET", "token")
     async with pool() as some:
         told = (await deed(some, tmp_path, "confess")).original_metadata
-    assert told["no_new_privs"] == "1"
-    assert int(told["capabilities"], 16) == 0
-    assert told["shadow"] == "PermissionError"
-    assert told["write"] == "OSError"  # EFBIG
-    assert len(told["descriptors"].split()) == 6  # the three standard ones, the socket, the file, this listing
+        (worker,) = some._workers
+        lines = status_of(worker.process.pid)
+        directory = os.readlink(f"/proc/{worker.process.pid}/cwd") if os.geteuid() == 0 else "/"
+    status = {name: words.split() for name, _, words in (line.partition(":") for line in lines)}
+    assert (status["NoNewPrivs"], status["Seccomp"]) == (["1"], ["2"])
+    assert {int(status[name][0], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {0}
+    assert len(told["descriptors"].split()) == 5  # the three standard ones, the socket, the file
     assert "SECRET" not in told["environment"]
-    assert told["directory"] == "/"
+    assert directory == "/"
     if os.geteuid() == 0:
-        assert told["ids"] == "(65534, 65534, 65534) (65534, 65534, 65534) []"
+        assert (status["Uid"], status["Gid"], status["Groups"]) == (["65534"] * 4, ["65534"] * 4, [])
+
+
+async def test_what_a_reader_writes_is_in_no_log(
+    wicked: None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async with pool() as some:
+        assert (await deed(some, tmp_path, "confess")).original_metadata["log"] == "27"
+    assert capfd.readouterr().err == ""
+
+
+async def test_a_file_that_takes_its_reader_over_gains_nothing(wicked: None, tmp_path: Path) -> None:
+    """All that code in a reader process could try is refused, and a second one goes on beside it."""
+    async with pool(workers=2) as some:
+        await still_works(some, tmp_path)
+        both = [worker.process.pid for worker in some._workers]
+        outcomes = (await deed(some, tmp_path, "attack", *both)).original_metadata
+        assert [f"{name}, {how}" for name, how in outcomes.items() if not how.startswith("refused")] == []
+        assert len(outcomes) > 35
+        assert [worker.process.poll() for worker in some._workers] == [None, None]
+        await still_works(some, tmp_path)
 
 
 async def test_termination_is_for_the_importer_to_decide(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from repofs.importer.recovery import recover
 from repofs.importer.wire import Channel, Handed, Hangup, Ready
 from repofs.lifecycle import State
 from repofs.model import Closed, Drop, Outcome, Refused
+from repofs.people import People
 from tests.helpers.dying_importer import DEATHS
 from tests.helpers.importing import Repository
 
@@ -44,7 +45,7 @@ async def dying_importer(step: str, directory: Path) -> AsyncIterator[Channel]:
     process, channel = spawn(step, directory)
     try:
         message, _ = await channel.receive()
-        assert message == Ready()
+        assert isinstance(message, Ready)
         yield channel
     finally:
         channel.close()
@@ -98,11 +99,15 @@ class Mount:
             await self.changed.wait()
 
 
+async def nobody(_people: People) -> None:
+    """Adopt nobody: no mount asks here who somebody is."""
+
+
 async def imported_by(
-    start: Callable[[], AbstractAsyncContextManager[Channel]], repository: Repository, *names: bytes
+    start: Callable[[], AbstractAsyncContextManager[tuple[Channel, People]]], repository: Repository, *names: bytes
 ) -> dict[bytes, Outcome]:
     mount = Mount(repository, *names)
-    inbox = Inbox(mount, start)
+    inbox = Inbox(mount, start, nobody)
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             await nursery.start(inbox.run)
@@ -159,11 +164,11 @@ async def test_the_third_death_on_one_file_makes_it_failed_and_no_other(reposito
     lives = 0
 
     @asynccontextmanager
-    async def start() -> AsyncIterator[Channel]:
+    async def start() -> AsyncIterator[tuple[Channel, People]]:
         nonlocal lives
         lives += 1
         async with dying_importer("poison", repository.layout.root) as channel:
-            yield channel
+            yield channel, People()
 
     outcomes = await imported_by(start, repository, *names, b"poison")
     assert outcomes.pop(b"poison").state is State.FAILED
@@ -190,7 +195,7 @@ async def test_what_recovery_costs_does_not_grow_with_the_repository(repository:
 async def test_questions_are_answered_by_the_real_process(repository: Repository) -> None:
     repository.write(repository.alice, b"scan.tif")
     mount = Mount(repository, b"scan.tif")
-    inbox = Inbox(mount, partial(importer_process, repository.layout.root))
+    inbox = Inbox(mount, partial(importer_process, repository.layout.root), nobody)
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             await nursery.start(inbox.run)
@@ -211,7 +216,7 @@ async def test_a_repository_that_cannot_be_opened_says_why(repository: Repositor
 
 
 async def test_the_process_ends_when_the_daemon_is_gone(repository: Repository) -> None:
-    async with importer_process(repository.layout.root) as channel:
+    async with importer_process(repository.layout.root) as (channel, _people):
         children = trio.Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
         [pid] = [int(one) for one in (await children.read_text()).split() if is_importer(int(one))]
         process = os.pidfd_open(pid)

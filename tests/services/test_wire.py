@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import socket
@@ -12,9 +13,11 @@ from pathlib import Path
 import pytest
 import trio
 
+from repofs.administration.requests import AddUser, ListPeople, SetPermissions
 from repofs.deeds import Deed
 from repofs.importer.wire import (
     INLINE_BYTES,
+    Administer,
     Answer,
     Ask,
     Channel,
@@ -24,11 +27,13 @@ from repofs.importer.wire import (
     Hangup,
     Message,
     NotReady,
+    PeopleAre,
     Ready,
     Stop,
 )
 from repofs.lifecycle import State
-from repofs.model import Drop, Duplicates, Event, Outcome, Policy
+from repofs.model import Drop, Duplicates, Event, Outcome, PermissionLevel, Policy
+from repofs.people import Actor, Home, People, Privilege
 
 pytestmark = pytest.mark.trio
 
@@ -42,6 +47,16 @@ DROP = Drop(
     events=(Event(1, "created"),),
     actor_uid=1000,
     gid=100,
+)
+
+
+PEOPLE = People(
+    {
+        1000: Actor(1000, "alice", frozenset({100, 101}), frozenset({101})),
+        1001: Actor(1001, "ada", administrator=True, privileges=frozenset({Privilege.SUDO, Privilege.CHGRP})),
+    },
+    {100: PermissionLevel.PRIVATE, 101: PermissionLevel.READ_WRITE},
+    {b"alice_2": Home(1000, 100, frozenset({100, 101})), b"caf\xe9_3": Home(None, 100, frozenset({100}))},
 )
 
 
@@ -63,7 +78,12 @@ def channels() -> Iterator[tuple[Channel, Channel]]:
         Ask(1, "Fileset:17"),
         Deeds(2, (Deed(1, 1000, "remove", None, b"alice_2/\xff", "she may not", {"to": "x"}, 3), Deed(2, 0, "delete"))),
         Answer(1, None, "there is no Fileset:17"),
-        Ready(),
+        Answer(1, None, "not you", errno.EACCES),
+        Administer(2, AddUser("alice", 1001), 1000, 1000),
+        Administer(3, SetPermissions("lab", PermissionLevel.READ_ONLY), 0, 1000),
+        Administer(4, ListPeople(), 0, 0),
+        Ready(PEOPLE),
+        PeopleAre(PEOPLE),
         NotReady("the disk is full"),
         Stop(),
     ],
@@ -101,6 +121,17 @@ async def test_messages_too_long_for_a_packet(tmp_path: Path) -> None:
                 os.close(one)
     assert len(os.listdir("/proc/self/fd")) == open_before
     os.close(fd)
+
+
+async def test_thousands_of_people_arrive_as_they_were_sent() -> None:
+    actors = {uid: Actor(uid, f"user{uid}", frozenset(range(100, 110))) for uid in range(5000)}
+    homes = {b"user_%d" % uid: Home(uid, 100, frozenset(range(100, 110))) for uid in actors}
+    people = People(actors, dict.fromkeys(range(100, 110), PermissionLevel.READ_ANNOTATE), homes)
+    with channels() as (ours, theirs):
+        await ours.send(PeopleAre(people))
+        received, _ = await theirs.receive()
+    assert isinstance(received, PeopleAre) and received.people == people
+    assert all(isinstance(level, PermissionLevel) for level in received.people.levels.values())
 
 
 async def test_messages_about_as_long_as_a_packet() -> None:

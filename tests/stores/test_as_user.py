@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from repofs import privileges
 from repofs.errors import AccessDenied
 from repofs.repository import as_user
 from repofs.repository.as_user import Caller, acting_as, caller_of
@@ -206,8 +207,8 @@ def keep_capabilities(person: Person) -> None:
     assert ctypes.CDLL(None).prctl(keepcaps, 1, 0, 0, 0) == 0
     os.setresgid(person.gid, person.gid, person.gid)
     os.setresuid(person.uid, person.uid, person.uid)
-    held = as_user._capabilities()
-    as_user._set_capabilities(as_user._Capabilities(held[1], held[1], 0, held[4], held[4], 0))
+    held = privileges.capabilities()
+    privileges.set_capabilities(privileges.Sets(held[1], held[1], 0, held[4], held[4], 0))
 
 
 def test_the_daemon_of_an_ordinary_user_acts_for_her_only() -> None:

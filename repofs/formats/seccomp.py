@@ -1,0 +1,115 @@
+"""The system calls that a reader process has left: memory, threads, time, and the descriptors that it was given.
+
+A filter of the kernel, seccomp(2), written as a list of what is allowed: no call that takes a path, makes a socket,
+a file, a process or a mapping shared with others, or changes what a descriptor leads to. All else answers EPERM,
+so that a library which tries for it in passing goes on without. One thing remains that names a path: newfstatat,
+which is also how glibc does fstat. It tells what nobody may know of any file, and opens none.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_MACHINES = ("x86_64", "aarch64")
+_AUDIT_ARCH = (0xC000_003E, 0xC000_00B7)  # linux/audit.h
+
+ALLOWED: dict[str, tuple[int | None, int | None]] = {
+    # memory
+    "brk": (12, 214), "mmap": (9, 222), "munmap": (11, 215), "mremap": (25, 216), "mprotect": (10, 226),
+    "madvise": (28, 233), "membarrier": (324, 283),
+    # descriptors
+    "read": (0, 63), "readv": (19, 65), "pread64": (17, 67), "preadv": (295, 69), "lseek": (8, 62),
+    "fstat": (5, 80), "newfstatat": (262, 79), "close": (3, 57), "dup": (32, 23), "fadvise64": (221, 223),
+    "readahead": (187, 213), "write": (1, 64), "writev": (20, 66), "sendto": (44, 206), "recvfrom": (45, 207),
+    "recvmsg": (47, 212), "poll": (7, None), "ppoll": (271, 73), "select": (23, None), "pselect6": (270, 72),
+    # threads and signals
+    "futex": (202, 98), "set_robust_list": (273, 99), "rseq": (334, 293), "gettid": (186, 178), "getpid": (39, 172),
+    "getppid": (110, 173), "sched_yield": (24, 124), "sched_getaffinity": (204, 123), "getcpu": (309, 168),
+    "exit": (60, 93), "exit_group": (231, 94), "rt_sigaction": (13, 134), "rt_sigprocmask": (14, 135),
+    "rt_sigreturn": (15, 139), "sigaltstack": (131, 132), "restart_syscall": (219, 128),
+    # time, and what the process may know of itself
+    "clock_gettime": (228, 113), "clock_getres": (229, 114), "clock_nanosleep": (230, 115), "nanosleep": (35, 101),
+    "gettimeofday": (96, 169), "time": (201, None), "getrusage": (98, 165), "getrandom": (318, 278),
+    "uname": (63, 160), "sysinfo": (99, 179), "getuid": (102, 174), "geteuid": (107, 175), "getgid": (104, 176),
+    "getegid": (108, 177),
+}  # fmt: skip
+"""System call -> its number on each of _MACHINES; None where the machine has none."""
+
+_FCNTL, _IOCTL, _CLONE, _CLONE3 = (72, 25), (16, 29), (56, 220), (435, 435)
+_PRLIMIT, _KILL, _TGKILL, _SECCOMP = (302, 261), (62, 129), (234, 131), (317, 277)
+_FCNTLS = (0, 1, 2, 3, 1030)  # F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_DUPFD_CLOEXEC: no lease, no lock, no owner
+_IOCTLS = (0x5401, 0x5450, 0x5451)  # TCGETS (isatty), FIONCLEX, FIOCLEX
+_CLONE_THREAD = 0x10000
+
+_LOAD, _EQUAL, _ANY_BIT, _RETURN = 0x20, 0x15, 0x45, 0x06  # linux/bpf_common.h
+_NUMBER, _ARCH, _ARGUMENT = 0, 4, (16, 24)  # struct seccomp_data; the lower halves of the first two arguments
+_KILL_PROCESS, _ALLOW, _ERRNO = 0x8000_0000, 0x7FFF_0000, 0x0005_0000
+_SET_MODE_FILTER, _TSYNC = 1, 1  # seccomp(2)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A call that is allowed when argument *argument* has, or (*bits*) has any bit of, one of *values*."""
+
+    number: int
+    argument: int
+    values: Sequence[int]
+    bits: bool = False
+
+
+def rules(machine: int, own_pid: int) -> list[Rule]:
+    """Return the calls that are allowed for some arguments only."""
+    return [
+        Rule(_FCNTL[machine], 1, _FCNTLS),
+        Rule(_IOCTL[machine], 1, _IOCTLS),
+        Rule(_CLONE[machine], 0, (_CLONE_THREAD,), bits=True),
+        Rule(_PRLIMIT[machine], 0, (0,)),  # its own: the processor time of each file
+        Rule(_KILL[machine], 0, (own_pid,)),
+        Rule(_TGKILL[machine], 0, (own_pid,)),  # abort(3)
+    ]
+
+
+def program(machine: int, own_pid: int) -> bytes:
+    """Return the filter as classic BPF, an array of struct sock_filter."""
+    made = [
+        _step(_LOAD, _ARCH),
+        _step(_EQUAL, _AUDIT_ARCH[machine], 1, 0),
+        _step(_RETURN, _KILL_PROCESS),  # the calls of another architecture have other numbers
+        _step(_LOAD, _NUMBER),
+    ]
+    for numbers in ALLOWED.values():
+        if (number := numbers[machine]) is not None:
+            made += [_step(_EQUAL, number, 0, 1), _step(_RETURN, _ALLOW)]
+    made += [_step(_EQUAL, _CLONE3[machine], 0, 1), _step(_RETURN, _ERRNO | errno.ENOSYS)]  # glibc then calls clone
+    for rule in rules(machine, own_pid):
+        made += _checked(rule)
+    return b"".join([*made, _step(_RETURN, _ERRNO | errno.EPERM)])
+
+
+def _checked(rule: Rule) -> list[bytes]:
+    compare = _ANY_BIT if rule.bits else _EQUAL
+    tests = []
+    for value in rule.values:
+        tests += [_step(compare, value, 0, 1), _step(_RETURN, _ALLOW)]
+    body = [_step(_LOAD, _ARGUMENT[rule.argument]), *tests, _step(_RETURN, _ERRNO | errno.EPERM)]
+    return [_step(_EQUAL, rule.number, 0, len(body)), *body]
+
+
+def _step(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
+    return struct.pack("<HBBI", code, if_true, if_false, value)
+
+
+def confine() -> None:
+    """Put the filter on every thread of this process, for good. It must have no_new_privs. Raises OSError."""
+    machine = _MACHINES.index(os.uname().machine)
+    steps = program(machine, os.getpid())
+    buffer = ctypes.create_string_buffer(steps, len(steps))
+    header = struct.pack("@HxxxxxxP", len(steps) // 8, ctypes.addressof(buffer))  # struct sock_fprog
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.syscall(_SECCOMP[machine], _SET_MODE_FILTER, _TSYNC, header) != 0:
+        raise OSError(ctypes.get_errno(), "seccomp")

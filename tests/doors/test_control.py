@@ -1,0 +1,349 @@
+"""The control socket: who asks is who the kernel says, and nobody gets more than her share."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import stat
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.lowlevel
+import trio.testing
+
+from repofs.administration.requests import AddUser, ListPeople, RemoveUser, Request
+from repofs.control import client, server
+from repofs.control.protocol import MOST_BYTES, Call
+from repofs.control.server import SHARE, Control, listening
+from repofs.errors import AccessDenied, AlreadyExists, Busy, DaemonUnreachable, RepofsError
+from repofs.repository.layout import Layout
+from tests.helpers.people import Person
+
+pytestmark = pytest.mark.trio
+root_only = pytest.mark.skipif(os.getuid() != 0, reason="only root can ask as another user")
+
+EVE = Person("eve", 61099, 61099)
+LIST = b'{"request": {"type": "people"}}\n'
+
+
+@dataclass
+class Daemon:
+    """The daemon's end over a repository, and what it was asked; it answers *answer*, or raises it."""
+
+    layout: Layout
+    asked: list[tuple[int, Request, int]] = field(default_factory=list)
+    answer: str | Exception = '{"done": true}'
+    go: trio.Event | None = None  # an answer waits for it
+    _heard: trio.Event = field(default_factory=trio.Event)
+
+    async def administer(self, uid: int, request: Request, audit_uid: int) -> str:
+        self.asked.append((uid, request, audit_uid))
+        self._heard.set()
+        self._heard = trio.Event()
+        if self.go is not None:
+            await self.go.wait()
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    async def ask(self, call: Call) -> Any:
+        return (await trio.to_thread.run_sync(client.ask, self.layout, call))[1]
+
+    async def wait_asked(self, count: int = 1) -> None:
+        while len(self.asked) < count:
+            await self._heard.wait()
+
+    def connected(self) -> socket.socket:
+        """Return a connection as anybody makes it."""
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(str(self.layout.control))
+        sock.settimeout(20)
+        return sock
+
+    async def tell(self, said: bytes, *, end: bool = False) -> list[dict[str, Any]]:
+        """Say *said* and return all answers until the daemon hangs up (*end*: after the client has said all)."""
+        return await trio.to_thread.run_sync(self._tell, said, end)
+
+    def _tell(self, said: bytes, end: bool) -> list[dict[str, Any]]:
+        with closing(self.connected()) as sock:
+            with suppress(BrokenPipeError, ConnectionResetError):
+                sock.sendall(said)
+            if end:
+                sock.shutdown(socket.SHUT_WR)
+            return [json.loads(line) for line in _all(sock).splitlines()]
+
+
+def _all(sock: socket.socket) -> bytes:
+    received = b""
+    try:
+        while chunk := sock.recv(9999):
+            received += chunk
+    except ConnectionResetError:
+        pass
+    return received
+
+
+@asynccontextmanager
+async def serving(directory: Path) -> AsyncIterator[Daemon]:
+    layout = Layout.create(directory / "repository", "")
+    for above in (directory, directory.parent, directory.parent.parent):
+        above.chmod(0o711)
+    daemon = Daemon(layout)
+    with listening(layout) as sock:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(Control(sock, daemon.administer).run)
+            yield daemon
+            nursery.cancel_scope.cancel()
+    assert not layout.control.exists()
+
+
+# --- asking --------------------------------------------------------------------------------------
+
+
+async def test_a_request_and_its_answer(tmp_path: Path) -> None:
+    async with serving(tmp_path) as daemon:
+        assert await daemon.ask(Call(AddUser("alice", 1000))) == {"done": True}
+        assert daemon.asked == [(os.getuid(), AddUser("alice", 1000), os.getuid())]
+        assert stat.S_IMODE(daemon.layout.control.stat().st_mode) == 0o666
+
+
+async def test_several_requests_on_one_connection(tmp_path: Path) -> None:
+    async with serving(tmp_path) as daemon:
+        answers = await daemon.tell(LIST + b'{"request": {"type": "user.remove", "name": "bob"}}\n' + LIST, end=True)
+        assert answers == [{"result": {"done": True}}] * 3
+        assert [request for _, request, _ in daemon.asked] == [ListPeople(), RemoveUser("bob"), ListPeople()]
+
+
+async def test_a_refusal_is_told_as_what_it_is(tmp_path: Path) -> None:
+    async with serving(tmp_path) as daemon:
+        for error in (AlreadyExists("alice is there"), AccessDenied("not you"), Busy("later")):
+            daemon.answer = error
+            with pytest.raises(type(error), match=error.message):
+                await daemon.ask(Call(ListPeople()))
+
+
+async def test_a_long_answer_arrives_whole(tmp_path: Path) -> None:
+    async with serving(tmp_path) as daemon:
+        daemon.answer = json.dumps(["x" * 1000] * 2000)
+        assert len(await daemon.ask(Call(ListPeople()))) == 2000
+
+
+@root_only
+async def test_root_names_whom_it_acts_for(tmp_path: Path) -> None:
+    async with serving(tmp_path) as daemon:
+        await daemon.ask(Call(ListPeople(), audit_uid=1000))
+        assert daemon.asked == [(0, ListPeople(), 1000)]
+
+
+@root_only
+async def test_a_user_is_who_she_is_and_names_nobody_else(tmp_path: Path) -> None:
+    async with serving(tmp_path) as daemon:
+
+        def told(audit_uid: int | None) -> str:
+            try:
+                return str(client.ask(daemon.layout, Call(ListPeople(), audit_uid)))
+            except RepofsError as error:
+                return error.message
+
+        for audit_uid in (None, EVE.uid):
+            assert "done" in await trio.to_thread.run_sync(EVE.do, told, audit_uid)
+        for forged in (0, 1000):
+            assert "only root" in await trio.to_thread.run_sync(EVE.do, told, forged)
+        assert daemon.asked == [(EVE.uid, ListPeople(), EVE.uid)] * 2
+
+
+async def test_nobody_listens(tmp_path: Path) -> None:
+    layout = Layout.create(tmp_path / "repository", "")
+    assert client.ask(layout, Call(ListPeople())) == (False, None)
+    with socket.socket(socket.AF_UNIX) as killed:  # a socket file without a process
+        killed.bind(str(layout.control))
+    assert client.ask(layout, Call(ListPeople())) == (False, None)
+    with listening(layout):
+        assert layout.control.is_socket()
+
+
+async def test_who_connects_before_the_daemon_serves_waits(tmp_path: Path) -> None:
+    layout = Layout.create(tmp_path / "repository", "")
+    daemon = Daemon(layout)
+    with listening(layout) as sock:
+        async with trio.open_nursery() as nursery:
+            with closing(daemon.connected()) as early:
+                early.sendall(LIST)
+                nursery.start_soon(Control(sock, daemon.administer).run)
+                await daemon.wait_asked()
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_path_longer_than_an_address(tmp_path: Path) -> None:
+    deep = tmp_path / ("a" * 100) / ("b" * 100)
+    deep.mkdir(parents=True)
+    async with serving(deep) as daemon:
+        assert await daemon.ask(Call(ListPeople())) == {"done": True}
+
+
+async def test_a_daemon_that_ends_without_an_answer(tmp_path: Path) -> None:
+    layout = Layout.create(tmp_path / "repository", "")
+    daemon = Daemon(layout, go=trio.Event())
+    with listening(layout) as sock:
+        async with trio.open_nursery() as outer:
+
+            async def ask() -> None:
+                with pytest.raises(DaemonUnreachable, match="ended before it answered"):
+                    await daemon.ask(Call(ListPeople()))
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(Control(sock, daemon.administer).run)
+                outer.start_soon(ask)
+                await daemon.wait_asked()
+                nursery.cancel_scope.cancel()
+
+
+# --- attacks -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"\n",
+        b"\0\xff\xfe\n",
+        b"[]\n",
+        b"{}\n",
+        b'{"request": 3}\n',
+        b'{"request": {"type": "rm -rf"}}\n',
+        b'{"request": {"type": "user.add"}}\n',
+        b'{"request": {"type": "user.add", "name": "\\ud800"}}\n',
+        b'{"request": {"type": "user.add", "name": "x", "uid": 4294967295}}\n',
+        b'{"request": {"type": "user.add", "name": "x", "uid": ' + b"9" * 5000 + b"}}\n",
+        b'{"request": {"type": "people"}, "audit_uid": -1}\n',
+        b'{"request": {"type": "people", "x": ' + b"[" * 30_000 + b"}}\n",
+        b"GET / HTTP/1.1\r\n",
+    ],
+    ids=range(13),
+)
+async def test_garbage_is_answered_and_the_next_request_too(tmp_path: Path, garbage: bytes) -> None:
+    async with serving(tmp_path) as daemon:
+        refused, answered = await daemon.tell(garbage + LIST, end=True)
+        assert refused["error"]["errno"] == 22 and "no request" in refused["error"]["message"]
+        assert answered == {"result": {"done": True}}
+        assert daemon.asked == [(os.getuid(), ListPeople(), os.getuid())]
+
+
+async def test_a_huge_line_is_refused_and_not_kept(tmp_path: Path) -> None:
+    async with serving(tmp_path) as daemon:
+        [refused] = await daemon.tell(b"x" * (64 * MOST_BYTES))
+        assert f"{MOST_BYTES} bytes at most" in refused["error"]["message"]
+        assert await daemon.ask(Call(ListPeople())) == {"done": True}
+
+
+async def test_a_request_without_its_newline_is_none(tmp_path: Path) -> None:
+    async with serving(tmp_path) as daemon:
+        assert await daemon.tell(LIST.rstrip(), end=True) == []
+        assert daemon.asked == []
+
+
+async def test_who_sends_slowly_is_hung_up_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "PATIENCE_SECONDS", 0.3)
+    async with serving(tmp_path) as daemon:
+        began = time.monotonic()
+        with closing(daemon.connected()) as sock:
+            sock.setblocking(False)
+            async with trio.open_nursery() as nursery:
+
+                async def drip() -> None:
+                    while True:
+                        try:
+                            sock.send(b"x")
+                        except BrokenPipeError:
+                            nursery.cancel_scope.cancel()
+                        await trio.sleep(0.02)
+
+                nursery.start_soon(drip)
+        assert 0.2 < time.monotonic() - began < 5
+        assert await daemon.ask(Call(ListPeople())) == {"done": True}
+
+
+async def test_who_does_not_take_the_answer_is_hung_up_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "PATIENCE_SECONDS", 0.3)
+    async with serving(tmp_path) as daemon:
+        daemon.answer = json.dumps("x" * 4_000_000)
+        with closing(daemon.connected()) as sock:
+            sock.sendall(LIST)
+            await trio.to_thread.run_sync(wait_hung_up, sock)
+            received = await trio.to_thread.run_sync(_all, sock)
+        assert 0 < len(received) < 4_000_000
+
+
+def wait_hung_up(sock: socket.socket) -> None:
+    poll = select.poll()
+    poll.register(sock, 0)
+    assert poll.poll(20_000)
+
+
+async def test_a_thousand_connections_of_one_user_leave_root_its_place(tmp_path: Path) -> None:
+    async with serving(tmp_path) as daemon:
+        daemon.go = trio.Event()
+        held = await trio.to_thread.run_sync(as_user, lambda: flood(daemon.layout, 1000))
+        assert held == SHARE
+        daemon.go.set()
+        if os.getuid() == 0:
+            assert await daemon.ask(Call(ListPeople())) == {"done": True}
+        assert len(os.listdir("/proc/self/fd")) < 100
+
+
+def flood(layout: Layout, count: int) -> int:
+    """Open *count* connections, ask on each, and return how many were not refused at once."""
+    held = []
+    refused = 0
+    for _ in range(count):
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(str(layout.control))
+        with suppress(BrokenPipeError):  # refused before it has asked
+            sock.sendall(LIST)
+        if len(held) < SHARE:
+            held.append(sock)
+            continue
+        answer = json.loads(_all(sock))
+        refused += "too many" in answer["error"]["message"]
+        sock.close()
+    return count - refused
+
+
+def as_user(function: Callable[[], int]) -> int:
+    return EVE.do(function) if os.getuid() == 0 else function()
+
+
+async def test_all_users_together_have_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uids = iter(range(10_000, 20_000))
+    monkeypatch.setattr(server, "_peer", lambda _stream: next(uids))
+    monkeypatch.setattr(server, "CONNECTIONS", 20)
+    async with serving(tmp_path) as daemon:
+        daemon.go = trio.Event()
+        held = [daemon.connected() for _ in range(20)]
+        for sock in held:
+            sock.sendall(LIST)
+        await daemon.wait_asked(20)
+        [refused] = await daemon.tell(LIST)
+        assert "too many" in refused["error"]["message"]
+        for sock in held:
+            sock.close()
+        daemon.go.set()
+        while True:
+            [answer] = await daemon.tell(LIST, end=True)
+            if "result" in answer:
+                break
+
+
+async def test_a_fault_of_ours_costs_one_connection(tmp_path: Path) -> None:
+    async with serving(tmp_path) as daemon:
+        daemon.answer = RuntimeError("nobody foresaw this")
+        assert await daemon.tell(LIST) == []
+        daemon.answer = "1"
+        assert await daemon.tell(LIST, end=True) == [{"result": 1}]
