@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from repofs.access import Act
 from repofs.errors import NotPermitted
@@ -270,6 +270,8 @@ class Tree:
         *fd* is the caller's descriptor that may write, if that is what the size is changed by.
         """
         status = self._backing.status(node)
+        if change.uid == self._rights.shown(node, status).uid:
+            change = replace(change, uid=None)  # cp -p; the inode behind it may be somebody else's, outside
         self._require_settable(node, change, status, caller)
         if change.size is not None:
             self._drops.activity(node, caller.uid)
@@ -289,7 +291,7 @@ class Tree:
             self._rights.require_writable(node, caller.uid)
         if not node.names:
             return  # removed: who has it open goes on
-        if change.uid not in (None, status.st_uid):
+        if change.uid is not None:
             self._require_giving(node, status, caller)
         if (change.mode, change.atime_ns, change.mtime_ns) == (None, None, None):
             return
