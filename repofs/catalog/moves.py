@@ -1,16 +1,17 @@
 """Moving filesets to another group, with the datasets and projects that they are in: OMERO's chgrp.
 
-A container moves along when nothing is left in it that does not move; else what moves goes into one of the same name
-in the new group. What stands in somebody else's container is taken out of it.
+A dataset moves along when none of its images stays behind; else those that move go into one of the same name in the new
+group. A project likewise, with its datasets. What stands in somebody else's dataset is taken out of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, delete, exists, insert, literal, select, update
 
-from repofs.catalog.containers import newest_called
+from repofs.catalog.containers import Target, dataset_for, newest_called
 from repofs.catalog.schema import (
     dataset_image_links,
     datasets,
@@ -28,6 +29,8 @@ _CHUNK = 500  # ids in one statement: SQLite bounds its parameters
 Place = tuple[bytes, bytes]
 """User directory, and import directory below it."""
 
+Container = Row[tuple[Any, ...]]
+
 
 def move(conn: Connection, moved: Sequence[FilesetId], group_id: GroupId) -> list[Place]:
     """Move filesets, their files, images and containers to the group; return where the filesets lie.
@@ -41,8 +44,9 @@ def move(conn: Connection, moved: Sequence[FilesetId], group_id: GroupId) -> lis
         conn.execute(update(original_files).where(original_files.c.id.in_(files)).values(group_id=group_id))
         lies = select(filesets.c.user_directory, filesets.c.import_directory).where(filesets.c.id.in_(chunk))
         places += [(row.user_directory, row.import_directory) for row in conn.execute(lies)]
-    for dataset in _left_behind(conn, moved, group_id):
-        _follow(conn, dataset, group_id)
+    for chunk in _chunks(moved):
+        for dataset in conn.execute(_left_behind(chunk, group_id)).all():
+            _let_follow(conn, dataset, group_id)
     return places
 
 
@@ -50,52 +54,69 @@ def _chunks(ids: Sequence[FilesetId]) -> Iterable[Sequence[FilesetId]]:
     return (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))
 
 
-def _left_behind(conn: Connection, moved: Sequence[FilesetId], group_id: GroupId) -> list[Row[tuple[object, ...]]]:
-    """Return the datasets of other groups that hold an image of *moved*."""
-    found: dict[int, Row[tuple[object, ...]]] = {}
-    for chunk in _chunks(moved):
-        query = select(datasets).join(dataset_image_links).join(images).distinct()
-        query = query.where(images.c.fileset_id.in_(chunk), datasets.c.group_id != group_id)
-        found |= {row.id: row for row in conn.execute(query)}
-    return list(found.values())
+def _left_behind(moved: Sequence[FilesetId], group_id: GroupId) -> Select[Any]:
+    """Return the query for the datasets of other groups that hold an image of *moved*."""
+    mine = select(images.c.id).where(images.c.fileset_id.in_(moved))
+    holding = select(dataset_image_links.c.dataset_id).where(dataset_image_links.c.image_id.in_(mine))
+    return select(datasets).where(datasets.c.id.in_(holding), datasets.c.group_id != group_id)
 
 
-def _follow(conn: Connection, dataset: Row[tuple[object, ...]], group_id: GroupId) -> None:
-    """Let *dataset* follow its images into the group, or part from those of them that are there now."""
-    inside = dataset_image_links.c.dataset_id == dataset.id
-    there = select(images.c.id).join(filesets).where(filesets.c.group_id == group_id)
-    owned = filesets.c.owner_id == dataset.owner_id
-    gone = [inside, dataset_image_links.c.image_id.in_(there)]
-    stays = select(dataset_image_links.c.image_id).where(inside, dataset_image_links.c.image_id.not_in(there)).limit(1)
-    if conn.execute(stays).first() is None:
+def _images_of(group_id: GroupId, owner_id: int | None = None) -> Select[Any]:
+    query = select(images.c.id).join(filesets, filesets.c.id == images.c.fileset_id)
+    query = query.where(filesets.c.group_id == group_id)
+    return query if owner_id is None else query.where(filesets.c.owner_id == owner_id)
+
+
+def _let_follow(conn: Connection, dataset: Container, group_id: GroupId) -> None:
+    """Let *dataset* follow its images into the group; if some stay behind, let the others part from it."""
+    links = dataset_image_links
+    inside = links.c.dataset_id == dataset.id
+    own = links.c.image_id.in_(_images_of(group_id, dataset.owner_id))
+    if not _any(conn, inside, ~own):
         conn.execute(update(datasets).where(datasets.c.id == dataset.id).values(group_id=group_id))
-        _follow_up(conn, dataset.id, dataset.id, group_id)
+        for project in _projects_of(conn, dataset.id, group_id):
+            _let_project_follow(conn, project, dataset.id, group_id)
         return
-    twin = newest_called(conn, datasets, dataset.name, dataset.owner_id, group_id)
-    own = dataset_image_links.c.image_id.in_(there.where(owned))
-    conn.execute(update(dataset_image_links).where(*gone, own).values(dataset_id=twin))
-    conn.execute(delete(dataset_image_links).where(*gone))
-    _follow_up(conn, dataset.id, twin, group_id)
+    if _any(conn, inside, own):
+        twin = _twin(conn, dataset, group_id)
+        known = select(links.c.image_id).where(links.c.dataset_id == twin)
+        going = select(literal(twin), links.c.image_id).where(inside, own, links.c.image_id.not_in(known))
+        conn.execute(insert(links).from_select(["dataset_id", "image_id"], going))
+    conn.execute(delete(links).where(inside, links.c.image_id.in_(_images_of(group_id))))
 
 
-def _follow_up(conn: Connection, before: int, now: int, group_id: GroupId) -> None:
-    """Put the dataset *now*, which was (part of) *before*, into the group's projects of the names of *before*'s."""
+def _projects_of(conn: Connection, dataset: int, group_id: GroupId) -> Sequence[Container]:
+    """Return the projects of other groups that *dataset* is in."""
+    holding = select(project_dataset_links.c.project_id).where(project_dataset_links.c.dataset_id == dataset)
+    return conn.execute(select(projects).where(projects.c.id.in_(holding), projects.c.group_id != group_id)).all()
+
+
+def _let_project_follow(conn: Connection, project: Container, dataset: int, group_id: GroupId) -> None:
+    """Let *project* follow its last dataset into the group; before that, *dataset* goes into one of the same name."""
     links = project_dataset_links
-    query = select(projects).join(links).where(links.c.dataset_id == before, projects.c.group_id != group_id)
-    for project in conn.execute(query).all():
-        if now == before and not _holds(conn, links.c.project_id == project.id, group_id):
-            conn.execute(update(projects).where(projects.c.id == project.id).values(group_id=group_id))
-            continue
-        twin = newest_called(conn, projects, project.name, project.owner_id, group_id)
-        if now == before:
-            conn.execute(delete(links).where(links.c.project_id == project.id, links.c.dataset_id == before))
-        known = select(links).where(links.c.project_id == twin, links.c.dataset_id == now)
-        if conn.execute(known).first() is None:
-            conn.execute(insert(links).values(project_id=twin, dataset_id=now))
+    others = select(datasets.c.id).where(datasets.c.group_id != group_id)
+    if not _any(conn, links.c.project_id == project.id, links.c.dataset_id.in_(others)):
+        conn.execute(update(projects).where(projects.c.id == project.id).values(group_id=group_id))
+        return
+    conn.execute(delete(links).where(links.c.project_id == project.id, links.c.dataset_id == dataset))
+    _link(conn, newest_called(conn, projects, project.name, project.owner_id, group_id), dataset)
 
 
-def _holds(conn: Connection, within: ColumnElement[bool], group_id: GroupId) -> bool:
-    """Whether a project holds a dataset of another group than *group_id*."""
-    links: Table = project_dataset_links
-    query = select(links.c.dataset_id).join(datasets).where(within, datasets.c.group_id != group_id).limit(1)
-    return conn.execute(query).first() is not None
+def _twin(conn: Connection, dataset: Container, group_id: GroupId) -> int:
+    """Return the group's dataset that is called as *dataset*, in projects that are called as those of *dataset*."""
+    names = [project.name for project in _projects_of(conn, dataset.id, group_id)]
+    twin = dataset_for(conn, Target(names[0] if names else None, dataset.name), dataset.owner_id, group_id)
+    for name in names[1:]:
+        _link(conn, newest_called(conn, projects, name, dataset.owner_id, group_id), twin)
+    return twin
+
+
+def _link(conn: Connection, project: int, dataset: int) -> None:
+    links = project_dataset_links
+    if not _any(conn, links.c.project_id == project, links.c.dataset_id == dataset):
+        conn.execute(insert(links).values(project_id=project, dataset_id=dataset))
+
+
+def _any(conn: Connection, *which: ColumnElement[bool]) -> bool:
+    """Whether a row of a link table is there."""
+    return bool(conn.execute(select(exists().where(*which))).scalar())

@@ -307,9 +307,8 @@ def test_the_others_are_refused_at_create_and_leave_nothing(
     ):
         done = person.run(*words, check=False)
         assert done.returncode != 0, words
-        refusal = (
-            "not permitted" if words[-1] == mine else "denied"
-        )  # an original says that it is one to who may annotate
+        # to who may annotate it, an original says that it is one
+        refusal = "not permitted" if words[-1] == mine else "denied"
         assert "denied" in done.stderr or refusal in done.stderr, (words, done.stderr)
     new = folder / "new"
     assert person.do(answer, os.open, new, os.O_WRONLY | os.O_CREAT, 0o666) == "EACCES"
