@@ -33,6 +33,7 @@ from repofs.importer.transactions import Begun, Ending, Ids, Intent, Owners, Wan
 from repofs.importer.turns import Turns
 from repofs.lifecycle import State
 from repofs.model import Drop, Duplicates, FilesetId, ImageId, ImportId, OriginalFileId, Outcome, Recognised, Transfer
+from repofs.people import People
 from repofs.repository.layout import Layout
 from repofs.repository.template import Template
 from repofs.threads import in_thread
@@ -71,12 +72,19 @@ class Pipeline:
     """Imports any number of drops at a time."""
 
     def __init__(
-        self, layout: Layout, settings: Settings, commits: Commits, readers: Recogniser, interrupted: Interrupted
+        self,
+        layout: Layout,
+        settings: Settings,
+        commits: Commits,
+        readers: Recogniser,
+        interrupted: Interrupted,
+        people: Callable[[], People],
     ) -> None:
         self._settings = settings
         self._commits = commits
         self._readers = readers
         self._interrupted = interrupted
+        self._people = people
         self._placement = Placement(layout)
         template = Template(settings.repository.template)
         directories = UserDirectories(settings.repository)
@@ -149,7 +157,7 @@ class Pipeline:
         intent = Intent(drop.user_directory, drop.path, status, drop.actor_uid, drop.gid, deaths + 1, now())
         with trio.CancelScope(shield=True):  # a row that we do not know of would look like a death
             begun = job.begun = await self._commits.write(self._owners.begin, intent)
-        by = "" if drop.actor_uid == begun.owner.uid else f", by uid {drop.actor_uid}"
+        by = "" if drop.actor_uid == begun.owner.uid else f", by {drop.actor}"
         job.log.note(
             f"import {begun.id} for {begun.owner.user_name} in group {begun.group.name}{by}, attempt {deaths + 1}"
         )
@@ -160,7 +168,8 @@ class Pipeline:
     async def _target(self, job: _Job, begun: Begun) -> Target | None:
         target = target_of(job.drop.path, job.drop.target)
         if target is not None and job.drop.target is not None:
-            await self._commits.write(transactions.check_targets, (target, begun.owner.id))
+            owner = self._people().actor(begun.owner.uid)
+            await self._commits.write(transactions.check_targets, (target, owner, begun.group.id))
         return target
 
     async def _examine(self, job: _Job) -> list[Examined]:
@@ -313,6 +322,7 @@ def _finished(
         images=tuple(zip(map(ImageId, ids.images), recognised.images, strict=True)),
         original_metadata=recognised.original_metadata,
         note=recognised.note,
+        actor_uid=None if drop.actor_uid == begun.owner.uid else drop.actor_uid,
     )
 
 

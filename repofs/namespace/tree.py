@@ -93,7 +93,7 @@ class Tree:
 
     def create(self, parent: Node, name: bytes, mode: int, flags: int, caller: Caller) -> Opened:
         """Make a regular file and open it. FileExistsError when there is one."""
-        self._require_import(parent, name, caller)
+        self.require_import(parent, name, caller)
         directory = self._backing.directory(parent)
         access = flags & os.O_ACCMODE | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(name, access, caller.unmasked(mode, 0o600) & _FILE_BITS, dir_fd=directory)
@@ -106,7 +106,7 @@ class Tree:
             raise
         return node, status, fd
 
-    def _require_import(self, parent: Node, name: bytes, caller: Caller) -> None:
+    def require_import(self, parent: Node, name: bytes, caller: Caller) -> None:
         """Refuse to make *name* in *parent*: where users make no names, and where it is not *caller*'s to import."""
         self._standing.require_changeable(parent, name)
         self._rights.require(Act.IMPORT, parent, caller.uid)
@@ -122,7 +122,7 @@ class Tree:
 
     def mkdir(self, parent: Node, name: bytes, mode: int, caller: Caller) -> Found:
         """Make a directory."""
-        self._require_import(parent, name, caller)
+        self.require_import(parent, name, caller)
         directory = self._backing.directory(parent)
         os.mkdir(name, caller.unmasked(mode, 0o700) & _DIRECTORY_BITS, dir_fd=directory)
         self._give(name, parent, caller)
@@ -130,14 +130,14 @@ class Tree:
 
     def symlink(self, parent: Node, name: bytes, target: bytes, caller: Caller) -> Found:
         """Make a symbolic link; it leads where the caller's own path lookup takes it."""
-        self._require_import(parent, name, caller)
+        self.require_import(parent, name, caller)
         os.symlink(target, name, dir_fd=self._backing.directory(parent))
         self._give(name, parent, caller)
         return self.lookup(parent, name)
 
     def link(self, node: Node, parent: Node, name: bytes, caller: Caller) -> Found:
         """Give *node* one more name, in the same user directory."""
-        self._require_import(parent, name, caller)
+        self.require_import(parent, name, caller)
         if not node.names:
             raise FileNotFoundError(errno.ENOENT, "the file has been removed")
         if self._standing.is_log(node):
@@ -253,7 +253,17 @@ class Tree:
         if node.is_directory:
             node.area = self._standing.names.area(parent, name)
         elif node.is_file:
+            self._join_group(node, parent)
             self._drops.renamed(node)
+
+    def _join_group(self, node: Node, directory: Node) -> None:
+        """A drop belongs to the group of the directory that it lies in; an original stays in its fileset's."""
+        if not self._gives_away or self._standing.seal(node) is not None or self._standing.is_original(node):
+            return
+        gid = self._rights.shown(directory, self._backing.status(directory)).gid
+        if self._backing.status(node).st_gid != gid:
+            os.chown(self._backing.target(node), -1, gid)
+            self._rights.changed(node)
 
     def _replaced(self, node: Node) -> None:
         if node.is_directory:

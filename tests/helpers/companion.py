@@ -23,11 +23,19 @@ class Companion:
 
     def do(self, function: Callable[..., Answer], *arguments: Any, **options: Any) -> Answer:
         """Call *function* there and return, or raise, what it did."""
+        self.send(function, *arguments, **options)
+        return self.receive()  # type: ignore[no-any-return]
+
+    def send(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> None:
+        """Begin a call whose answer is fetched later."""
         self._wire.send_bytes(pickle.dumps((function, arguments, options)))
+
+    def receive(self) -> Any:
+        """Return, or raise, what the call that was begun last did."""
         worked, answer = pickle.loads(self._wire.recv_bytes())
         if not worked:
             raise answer
-        return answer  # type: ignore[no-any-return]
+        return answer
 
     def answer(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> str:
         """Call *function* there and return "ok" or the name of the errno."""

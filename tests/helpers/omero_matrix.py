@@ -148,19 +148,22 @@ def _nobody_in_root(asker: Asker) -> Answers:
 
 
 def _its_owner_or_root(asker: Asker) -> Answers:
-    """ "chmod, utimes: its owner as stat shows, or root, else EPERM" """
+    """ "chmod, set times: its owner as stat shows, or root, else EPERM" """
     return frozenset({"ok" if asker.owner or asker.root else "EPERM"})
 
 
 def _touch_original(asker: Asker) -> Answers:
-    """utimes to the present: who has a w bit the kernel leaves to the daemon, which answers EPERM."""
+    """ "set times: its owner or root, else EPERM"; the kernel lets nobody touch what she may not write."""
     if asker.owner or asker.root:
         return frozenset({"ok"})
     return frozenset({"EPERM" if "A" in asker.held else "EACCES"})
 
 
 def _chown(root: str) -> Rule:
-    """ "chown: root, of a drop or a directory, else EPERM". In a namespace to oneself, which the owner is already."""
+    """ "chown: root, of a drop or a directory below a user directory, else EPERM".
+
+    In a namespace it is tried to oneself, which the owner is already.
+    """
 
     def rule(asker: Asker) -> Answers:
         if asker.in_namespace and (asker.owner or asker.root):
@@ -225,6 +228,7 @@ _WHERE_USERS_MAKE_NAMES: dict[Act, Rule] = {
     **{act: needs("E", "I") for act in _SETTING},
     Act.CHMOD: _its_owner_or_root,
     Act.UTIMES: _its_owner_or_root,
+    Act.TOUCH: needs("E", "I"),  # "set the times to now of a drop or a directory: E or I"
 }
 # "change names in an import directory, a log, .repofs, the root of the mount: nobody". What else of them could be
 # changed, their modes, times and attributes, the repository keeps too.
@@ -242,7 +246,6 @@ _DROP: dict[Act, Rule] = {
     **_WHERE_USERS_MAKE_NAMES,
     Act.OPEN_W: needs("I"),  # "open a drop for writing, truncate it: I"
     Act.TRUNCATE: needs("I"),
-    Act.TOUCH: needs("E", "I"),  # "set the times to now of a drop or a directory: E or I"
     Act.CHOWN: _chown("ok"),
 }
 _ORIGINAL: dict[Act, Rule] = {
@@ -267,7 +270,6 @@ RULES: dict[Thing, dict[Act, Rule]] = {
         **_SEEN,
         **_WHERE_USERS_MAKE_NAMES,
         **_OF_DIRECTORIES,
-        Act.TOUCH: needs("E", "I"),
         Act.CHOWN: _chown("ok"),
     },
     Thing.TABLE_FILE: {**_DROP, Act.SET_COMMAND: needs("E", "I", then="EINVAL")},  # it is never imported
@@ -279,7 +281,6 @@ RULES: dict[Thing, dict[Act, Rule]] = {
         **{act: needs("V") for act in (Act.LIST, Act.OPEN_R, Act.SECRET)},
         Act.RENAME: _nobody_in_root,
         Act.UNLINK: _nobody_in_root,
-        Act.TOUCH: needs("E", "I"),
         Act.CHOWN: _chown("EPERM"),
     },
     Thing.MOUNT_ROOT: {

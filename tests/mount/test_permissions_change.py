@@ -194,6 +194,49 @@ def test_a_look_up_under_way_brings_nothing_back(drive: Administered, original: 
     assert ended == [0, 0]  # each has opened it at times
 
 
+MANY = 20_000
+
+
+def look_at_all(directory: Path, ready: int) -> list[str]:
+    """Look at one name after the other, none twice, until that is refused; return what can be reopened then."""
+    looked_at: list[int] = []
+    for number in range(MANY):
+        try:
+            looked_at.append(os.open(directory / str(number), os.O_PATH))
+        except PermissionError:
+            return [name for name in (f"/proc/self/fd/{fd}" for fd in looked_at) if answer(read, name) != "EACCES"]
+        if number == 0:
+            os.write(ready, b"x")
+        if len(looked_at) > 200:
+            os.close(looked_at.pop(0))
+    return ["all were looked at before the change came"]
+
+
+def test_what_is_first_looked_at_during_the_change_opens_no_more(drive: Administered) -> None:
+    """The kernel hears nothing of the change for an inode that it gets to know only then; Bob's session has the gid."""
+    folder = drive.home(ALICE) / "folder"
+    ALICE.do(os.mkdir, folder)
+    set_on(ALICE, folder, "policy", {"settle_seconds": 86400})
+    drive.stop()  # what is made now, the kernel has never seen
+    make_files(drive.backing(folder))
+    drive.start()
+    reader, writer = os.pipe()
+    with companion(BOB) as bob:
+        bob.send(look_at_all, folder, writer)
+        assert os.read(reader, 1) == b"x"
+        drive.set_permissions("lab", "private")
+        assert bob.receive() == []
+    os.close(reader)
+    os.close(writer)
+
+
+def make_files(directory: Path) -> None:
+    for number in range(MANY):
+        path = directory / str(number)
+        path.write_bytes(b"x")
+        os.chown(path, ALICE.uid, LAB)
+
+
 # --- members --------------------------------------------------------------------------------------
 
 
