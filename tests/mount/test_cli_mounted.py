@@ -20,7 +20,7 @@ from repofs.repository.layout import Layout
 from tests.helpers import mounting, processes
 from tests.helpers.command_line import Answer, repofs
 from tests.helpers.mounting import REPOFS, Drive
-from tests.helpers.people import ALICE, BOB, ROOT, Person
+from tests.helpers.people import ALICE, BOB, CAROL, ROOT, Person
 from tests.helpers.waiting import until
 
 NOBODY = Person("nobody", 65534, 65534)  # an account of every machine: fusermount3 asks for the name
@@ -238,7 +238,7 @@ def test_from_the_copy_to_the_log(drive: Drive, folder: Path) -> None:
     log = told("log", path, person=ALICE)
     assert "created by uid 61001" in log.splitlines()[0] and known["fileset"] in log
     assert told(*named, "log", known["fileset"], person=ALICE) == log
-    assert ask(*named, "show", known["fileset"], person=BOB).code == ExitCode.NOT_FOUND
+    assert ask(*named, "show", known["fileset"], person=CAROL).code == ExitCode.NOT_FOUND
     [one] = [json.loads(line) for line in told(*named, "originals", "--json").splitlines() if "data.bin" in line]
     assert drive.mountpoint / one["path"] == path
     assert (drive.mountpoint / one["import_path"]).samefile(path)

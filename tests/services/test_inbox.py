@@ -429,7 +429,7 @@ async def test_deeds_that_cannot_be_written_are_still_the_mounts(autojump_clock:
             with pytest.raises(Busy, match="the disk is full"):
                 await world.inbox.keep(DEEDS)
         world.lives.last.die()
-        with pytest.raises(Busy, match="restarted"):
+        with pytest.raises(Busy, match="cannot be written now"):
             await world.inbox.keep(DEEDS)
         await trio.testing.wait_all_tasks_blocked()
         with pytest.raises(Busy, match="not ready"):

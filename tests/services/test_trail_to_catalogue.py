@@ -18,6 +18,7 @@ from repofs.importer.inbox import Inbox
 from repofs.importer.link import importer_process
 from repofs.model import Drop, Outcome
 from repofs.namespace.trail import Trail
+from repofs.people import People
 from repofs.threads import in_thread
 from tests.helpers import processes
 from tests.helpers.importing import Repository
@@ -38,9 +39,13 @@ class NoDrops:
         raise AssertionError(outcome)
 
 
+async def nobody(_people: People) -> None:
+    """Adopt nobody: no mount asks here who somebody is."""
+
+
 @asynccontextmanager
 async def inbox_of(repository: Repository) -> AsyncIterator[Inbox]:
-    inbox = Inbox(NoDrops(), functools.partial(importer_process, repository.layout.root))
+    inbox = Inbox(NoDrops(), functools.partial(importer_process, repository.layout.root), nobody)
     with trio.fail_after(SECONDS):
         async with trio.open_nursery() as nursery:
             await nursery.start(inbox.run)
