@@ -292,4 +292,4 @@ async def test_a_refusal_is_told_with_its_reason(w: World) -> None:
         w.rights.require(Act.CHOWN, w.node("scan.tif"), MEMBER)
     [(uid, act, reason, path)] = told
     assert (uid, act, path) == (MEMBER, "chown", b"alice_2/scan.tif")
-    assert reason.startswith("bob may not give away this")
+    assert reason.startswith("bob may not give this away")
