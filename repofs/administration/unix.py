@@ -11,6 +11,7 @@ import errno
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 from repofs.errors import NotFound, RepofsError
@@ -68,6 +69,16 @@ def gids_of(account: Account) -> frozenset[int]:
     Groups of a service that cannot be asked are missing, and nothing tells so: ask for a group of it as well.
     """
     return frozenset(os.getgrouplist(account.name, account.gid))
+
+
+@cache
+def name_of(uid: int) -> str | None:
+    """Return the name of the account *uid*, as of the first time that this was asked; None without one or an answer."""
+    try:
+        account = account_by_uid(uid)
+    except Unreachable:
+        return None
+    return None if account is None else account.name
 
 
 def uid_of(name: str) -> int:

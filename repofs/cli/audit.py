@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from repofs import mounts
-from repofs.cli import accounts
+from repofs.administration import unix
 from repofs.cli.output import AsJson, cell, print_json
 from repofs.errors import InvalidValue
 from repofs.model import ObjectRef
@@ -35,7 +35,7 @@ def audit(
     from repofs.catalog.audit import entries
     from repofs.cli.repository import opened
 
-    uid = None if user is None else int(user) if user.isdecimal() else accounts.uid_of(user)
+    uid = None if user is None else int(user) if user.isdecimal() else unix.uid_of(user)
     target = _object(object)
     begin = None if since is None else _utc(since)
     with opened(context, read_only=True) as repository:
@@ -43,14 +43,14 @@ def audit(
         found = entries(repository.connection, actor_uid=uid, target=target, path=path, since=begin, refused=refused)
         for one in found:
             if as_json:
-                print_json({**asdict(one), "actor": accounts.name_of(one.actor_uid), "path": _shown(one.path)})
+                print_json({**asdict(one), "actor": unix.name_of(one.actor_uid), "path": _shown(one.path)})
             else:  # no columns, as for originals: a trail may be long
                 print("  ".join(cell(part) for part in _line(one)))
 
 
 def _line(one: Entry) -> list[str]:
     """Return what a person reads: time, who, act, what, and as far as there are, details, count and refusal."""
-    name = accounts.name_of(one.actor_uid)
+    name = unix.name_of(one.actor_uid)
     path = None if one.path is None else _shown(one.path) or "/"
     return [
         f"{datetime.fromisoformat(one.time).astimezone():%Y-%m-%d %H:%M:%S}",

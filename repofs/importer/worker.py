@@ -6,6 +6,7 @@ the mount then starts another, which recovers.
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 from contextlib import suppress
@@ -144,7 +145,10 @@ class _Desk:
             for user_directory, directory in places:
                 await in_thread(import_directory.give, self._layout, user_directory, directory, move.gid)
         except OSError as error:
-            await self._answer(Answer(move.id, None, str(error)))
+            await self._answer(Answer(move.id, None, str(error), error.errno or errno.EIO))
+        except Exception as error:  # nothing was moved, and it is no reason to leave imports undone
+            log.exception("filesets could not be moved to another group")
+            await self._answer(Answer(move.id, None, f"the catalogue refused it: {error}", errno.EIO))
         else:
             await self._answer(Answer(move.id, json.dumps(len(places))))
 
@@ -157,7 +161,7 @@ class _Desk:
             written = await self._commits.write(transactions.keep, message.deeds)
         except Exception as error:  # they are the mount's again, and no reason to leave imports undone
             log.exception("deeds could not be written into the audit trail")
-            await self._answer(Answer(message.id, None, f"the audit trail cannot be written: {error}"))
+            await self._answer(Answer(message.id, None, f"the audit trail cannot be written: {error}", errno.EIO))
         else:
             await self._answer(Answer(message.id, json.dumps(written)))
 
