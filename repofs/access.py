@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, Flag, auto
+from functools import lru_cache
 
 from repofs.errors import AccessDenied, NotPermitted
 from repofs.model import PermissionLevel
@@ -58,6 +59,7 @@ class Whose:
     level: PermissionLevel = PermissionLevel.PRIVATE
 
 
+@lru_cache(maxsize=4096)  # asked for each request; a flag costs Python 1 µs
 def rights(actor: Actor, of: Whose) -> Right:
     """Return what *actor* may do with an object that is *of* somebody: herself, another, nobody known."""
     mine = actor.uid == of.uid
@@ -118,6 +120,7 @@ _NEEDS: dict[Act, tuple[Right, ...]] = {
 }
 
 
+@lru_cache(maxsize=4096)
 def may(act: Act, actor: Actor, of: Whose) -> bool:
     """Return whether *actor* may do *act* to an object that is *of* somebody."""
     held = rights(actor, of)

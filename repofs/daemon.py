@@ -112,7 +112,7 @@ def _rooms(layout: Layout, settings: config.Settings) -> Iterator[_Rooms]:
     operations = Operations(standing, rights, tree, handles, directories, facts, regrouping, cache_seconds)
     try:
         with listening(layout) as control:
-            yield _Rooms(operations, inbox, survey, Control(control, inbox.administer), trail)
+            yield _Rooms(operations, inbox, survey, Control(control, inbox.administer, trail.refused), trail)
     finally:
         backing.close()
 

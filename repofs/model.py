@@ -124,6 +124,7 @@ class Drop:
     policy: Policy
     events: tuple[Event, ...]  # everything since the first create, oldest first
     actor_uid: int  # who wrote it
+    actor: str  # her account's name, or the uid
     gid: int  # the group that it belongs to
 
 

@@ -69,6 +69,11 @@ Change = AddUser | RemoveUser | AddGroup | SetPermissions | AddMember | RemoveMe
 Request = Change | ListPeople
 
 
+def act(request: Request) -> str | None:
+    """Return what the audit trail calls *request*; None for one that changes nothing."""
+    return str(request.__struct_config__.tag) if isinstance(request, Change) else None
+
+
 def checked(request: Request) -> Request:
     """Return *request*. Raises InvalidValue when a name or number in it can be none of an account or a group."""
     try:

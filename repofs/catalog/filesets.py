@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, insert, select
 
-from repofs.catalog import imports, schema
+from repofs.catalog import audit, imports, schema
 from repofs.catalog.containers import Target, dataset_for
 from repofs.catalog.forms import nearest, plain
 from repofs.model import (
@@ -56,6 +56,7 @@ class FinishedImport:
     images: tuple[tuple[ImageId, ImageInfo], ...] = ()
     original_metadata: dict[str, str] = field(default_factory=dict)
     note: str | None = None
+    actor_uid: int | None = None  # who imported it for its owner; None: she herself
 
 
 Values = dict[str, Any]
@@ -88,6 +89,10 @@ def record(conn: Connection, finished: Sequence[FinishedImport]) -> None:
     _link(conn, [(one, number) for one, number, _ in images])
     if finished:
         imports.finish(conn, [(one.import_id, one.imported) for one in finished])
+    for one in finished:
+        if one.actor_uid is not None:
+            path = b"/".join((one.user_directory, one.entries[0].path))
+            audit.record(conn, one.actor_uid, "import-as", ObjectRef("Fileset", one.fileset_id), path=path)
 
 
 def _insert(conn: Connection, table: Table, rows: Sequence[Values]) -> None:

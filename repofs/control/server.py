@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 import structlog
 import trio
 
+from repofs.administration import requests
 from repofs.administration.requests import Request
 from repofs.control import protocol
 from repofs.control.protocol import MOST_BYTES, Call
@@ -29,6 +30,9 @@ _BACKLOG = 128
 _CHUNK_BYTES = 16 << 10
 
 log = structlog.get_logger(__name__)
+
+Refused = Callable[[int, str, str], None]
+"""Told which act was refused to whom, and why."""
 
 Administer = Callable[[int, Request, int], Awaitable[str]]
 """Sees to a request of a uid (the second names whom to audit) and returns the result as JSON; raises RepofsError."""
@@ -59,9 +63,10 @@ def listening(layout: Layout) -> Iterator[socket.socket]:
 class Control:
     """Serves any number of clients."""
 
-    def __init__(self, sock: socket.socket, administer: Administer) -> None:
+    def __init__(self, sock: socket.socket, administer: Administer, refused: Refused) -> None:
         self._sock = sock
         self._administer = administer
+        self._refused = refused
         self._connections: Counter[int] = Counter()  # by uid; without root's
 
     async def run(self) -> None:
@@ -75,7 +80,7 @@ class Control:
             uid = _peer(stream)
             with self._seat(uid) as seated:
                 if seated:
-                    await _Conversation(stream, uid, self._administer).run()
+                    await _Conversation(stream, uid, self._administer, self._refused).run()
                 else:
                     await _send(stream, protocol.error_line(Busy("too many requests at a time: try again in a moment")))
         except (trio.BrokenResourceError, trio.TooSlowError):
@@ -106,10 +111,11 @@ class Control:
 class _Conversation:
     """One client: a request, its answer, the next."""
 
-    def __init__(self, stream: trio.SocketStream, uid: int, administer: Administer) -> None:
+    def __init__(self, stream: trio.SocketStream, uid: int, administer: Administer, refused: Refused) -> None:
         self._stream = stream
         self._uid = uid
         self._administer = administer
+        self._refused = refused
         self._received = bytearray()
 
     async def run(self) -> None:
@@ -141,10 +147,18 @@ class _Conversation:
     async def _answer(self, line: bytes) -> bytes:
         try:
             call = protocol.read_call(line)
-            result = await self._administer(self._uid, call.request, self._audit_uid(call))
+            return protocol.result_line(await self._see_to(call.request, self._audit_uid(call)))
         except RepofsError as error:
             return protocol.error_line(error)
-        return protocol.result_line(result)
+
+    async def _see_to(self, request: Request, audit_uid: int) -> str:
+        try:
+            return await self._administer(self._uid, request, audit_uid)
+        except AccessDenied as error:
+            act = requests.act(request)
+            if act is not None:
+                self._refused(audit_uid, act, error.message)
+            raise
 
     def _audit_uid(self, call: Call) -> int:
         if call.audit_uid is None:

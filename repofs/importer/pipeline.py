@@ -149,7 +149,7 @@ class Pipeline:
         intent = Intent(drop.user_directory, drop.path, status, drop.actor_uid, drop.gid, deaths + 1, now())
         with trio.CancelScope(shield=True):  # a row that we do not know of would look like a death
             begun = job.begun = await self._commits.write(self._owners.begin, intent)
-        by = "" if drop.actor_uid == begun.owner.uid else f", by uid {drop.actor_uid}"
+        by = "" if drop.actor_uid == begun.owner.uid else f", by {drop.actor}"
         job.log.note(
             f"import {begun.id} for {begun.owner.user_name} in group {begun.group.name}{by}, attempt {deaths + 1}"
         )
@@ -313,6 +313,7 @@ def _finished(
         images=tuple(zip(map(ImageId, ids.images), recognised.images, strict=True)),
         original_metadata=recognised.original_metadata,
         note=recognised.note,
+        actor_uid=None if drop.actor_uid == begun.owner.uid else drop.actor_uid,
     )
 
 

@@ -81,6 +81,7 @@ class Claims:
             policy=self._standing.policy(unit),
             events=tuple(activity.events),
             actor_uid=activity.actor_uid,
+            actor=self._rights.name(activity.actor_uid),
             gid=self._rights.shown(unit, self._backing.status(unit)).gid,
         )
 

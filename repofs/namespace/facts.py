@@ -111,7 +111,7 @@ class Facts:
             mark = self._standing.mark(node)
             known = None if mark is None or isinstance(mark, Refused) else mark.actor_uid
             uid = self._backing.status(node).st_uid if known is None else known
-        return self._rights.actor(uid).name or str(uid)
+        return self._rights.name(uid)
 
     def _error(self, node: Node) -> str | None:
         """Return why the last attribute set here was refused, else what is wrong with the file, or None."""

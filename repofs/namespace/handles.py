@@ -7,7 +7,6 @@ import os
 import stat
 from dataclasses import dataclass
 
-from repofs.access import Act
 from repofs.errors import NotPermitted
 from repofs.namespace.backing import names_in
 from repofs.namespace.drops import Drops
@@ -63,7 +62,6 @@ class Handles:
             return node, os.fstat(fd), fd
         opener = Opener.of(caller.task, caller.uid)
         self._drops.created(node, caller.uid, command(opener))
-        self._rights.tell(Act.IMPORT, parent, name, self._rights.whose(node, status), caller.uid, None)
         self._keep(Handle(fd, node, opener if flags & os.O_ACCMODE else None))
         if not flags & os.O_ACCMODE:  # made, but only to be read: nobody will close a writer
             self._drops.truncated(node)
@@ -72,6 +70,7 @@ class Handles:
     def mknod(self, parent: Node, name: bytes, mode: int, caller: Caller) -> Found:
         """Make an empty regular file; NotPermitted for a FIFO, a socket or a device."""
         if not stat.S_ISREG(mode):
+            self._tree.require_import(parent, name, caller)
             raise NotPermitted("only files, directories and symbolic links can be made here")
         node, status, fh = self.create(parent, name, mode, os.O_WRONLY | os.O_EXCL, caller)
         node.users += 1  # the answer refers to it

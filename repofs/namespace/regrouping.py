@@ -50,7 +50,7 @@ class Regrouping:
         filesets = await self._give(node, gid)
         if filesets:
             await self._move(sorted(filesets), gid, caller.uid)
-        await self._rights.forget_all()
+        await self._rights.let_count()
 
     def _require_movable(self, node: Node, gid: int, caller: Caller) -> None:
         self._rights.require(Act.CHGRP, node, caller.uid)

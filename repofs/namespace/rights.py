@@ -21,7 +21,7 @@ from repofs.model import Mark, ObjectRef, Original, PermissionLevel
 from repofs.namespace.nodes import Area, Node
 from repofs.namespace.standing import Standing
 from repofs.namespace.trail import Trail
-from repofs.people import Actor, Home, People
+from repofs.people import Home, People
 
 _NODES_A_TURN = 256
 _ANSWER_SECONDS = 0.05  # in which a process has taken in the answer to a look-up that was under way
@@ -71,13 +71,16 @@ class Rights:
             return
         self._people = people
         self._compiled.clear()
-        await self.forget_all()
+        await self.let_count()
+
+    async def let_count(self) -> None:
+        """Have the kernel ask again for attributes and ACLs; when this returns, none of before is left with it."""
+        await self._forget_all()
         # A look-up that was answered just before may be taken in by its process after that: once more.
         await trio.sleep(_ANSWER_SECONDS)
-        await self.forget_all()
+        await self._forget_all()
 
-    async def forget_all(self) -> None:
-        """Have the kernel ask again for the attributes and ACLs of everything."""
+    async def _forget_all(self) -> None:
         for number, ino in enumerate(self._backing.table.inodes(), 1):
             self._kernel.changed(ino)
             if number % _NODES_A_TURN == 0:
@@ -85,9 +88,9 @@ class Rights:
 
     # --- whose ------------------------------------------------------------------------------------
 
-    def actor(self, uid: int) -> Actor:
-        """Return who *uid* is."""
-        return self._people.actor(uid)
+    def name(self, uid: int) -> str:
+        """Return the name of the account *uid*; the number of one that nobody knows."""
+        return self._people.actor(uid).name or str(uid)
 
     def home(self, node: Node) -> Home | None:
         """Return the user directory that *node* is, lies in, or (below .repofs) tells of; None when there is none."""
@@ -152,13 +155,20 @@ class Rights:
         if stat.S_ISLNK(node.format) or not node.names:  # removed: who has it open goes on
             return Ownership(status.st_uid, status.st_gid, mode if node.names else mode & 0o700, None)
         place = self._place(node, status)
-        if place.of.gid is None and node.area is Area.OWN:
+        if self._is_common(node):
             return Ownership(status.st_uid, status.st_gid, _ROOT_MODE, None)  # `look_up` decides who enters
         of, uid = place.of, status.st_uid
         if place.kind is Kind.ORIGINAL and of.uid is not None:
             uid = of.uid
         answer = self._compile(place, Stored(uid, mode))
         return Ownership(uid, status.st_gid if of.gid is None else of.gid, answer.mode, answer.acl)
+
+    def _is_common(self, node: Node) -> bool:
+        """Whether *node* is .repofs or a directory in it: there for everybody that is one of us."""
+        if node.area is not Area.OWN or not node.is_directory:
+            return False
+        above = node.names[0][0]
+        return above.area is Area.ROOT or above.names[0][0].area is Area.ROOT
 
     def _compile(self, place: _Place, stored: Stored) -> Shown:
         key = (place, stored)
@@ -176,7 +186,7 @@ class Rights:
         place = self._place(node, status)
         if place.home is not None:
             return Right.VIEW in access.rights_in_home(self._people, actor, place.home)
-        if place.of.uid is None and node.area is Area.OWN:
+        if self._is_common(node):
             return actor.name is not None
         return access.may(Act.VIEW, actor, place.of)
 
@@ -254,8 +264,7 @@ class Rights:
             return
         else:
             target = None
-        word = "import-as" if act is Act.IMPORT else act.name.lower()
-        self._trail.done(uid, word, target=target, path=self._path(directory, name), **detail)
+        self._trail.done(uid, act.name.lower(), target=target, path=self._path(directory, name), **detail)
 
     def tell_attribute(self, node: Node, uid: int, attribute: bytes) -> None:
         """The same, of an attribute that was set on *node* or removed."""

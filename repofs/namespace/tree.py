@@ -93,7 +93,7 @@ class Tree:
 
     def create(self, parent: Node, name: bytes, mode: int, flags: int, caller: Caller) -> Opened:
         """Make a regular file and open it. FileExistsError when there is one."""
-        self._require_import(parent, name, caller)
+        self.require_import(parent, name, caller)
         directory = self._backing.directory(parent)
         access = flags & os.O_ACCMODE | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(name, access, caller.unmasked(mode, 0o600) & _FILE_BITS, dir_fd=directory)
@@ -106,7 +106,7 @@ class Tree:
             raise
         return node, status, fd
 
-    def _require_import(self, parent: Node, name: bytes, caller: Caller) -> None:
+    def require_import(self, parent: Node, name: bytes, caller: Caller) -> None:
         """Refuse to make *name* in *parent*: where users make no names, and where it is not *caller*'s to import."""
         self._standing.require_changeable(parent, name)
         self._rights.require(Act.IMPORT, parent, caller.uid)
@@ -122,7 +122,7 @@ class Tree:
 
     def mkdir(self, parent: Node, name: bytes, mode: int, caller: Caller) -> Found:
         """Make a directory."""
-        self._require_import(parent, name, caller)
+        self.require_import(parent, name, caller)
         directory = self._backing.directory(parent)
         os.mkdir(name, caller.unmasked(mode, 0o700) & _DIRECTORY_BITS, dir_fd=directory)
         self._give(name, parent, caller)
@@ -130,14 +130,14 @@ class Tree:
 
     def symlink(self, parent: Node, name: bytes, target: bytes, caller: Caller) -> Found:
         """Make a symbolic link; it leads where the caller's own path lookup takes it."""
-        self._require_import(parent, name, caller)
+        self.require_import(parent, name, caller)
         os.symlink(target, name, dir_fd=self._backing.directory(parent))
         self._give(name, parent, caller)
         return self.lookup(parent, name)
 
     def link(self, node: Node, parent: Node, name: bytes, caller: Caller) -> Found:
         """Give *node* one more name, in the same user directory."""
-        self._require_import(parent, name, caller)
+        self.require_import(parent, name, caller)
         if not node.names:
             raise FileNotFoundError(errno.ENOENT, "the file has been removed")
         if self._standing.is_log(node):

@@ -40,6 +40,7 @@ class Daemon:
 
     layout: Layout
     asked: list[tuple[int, Request, int]] = field(default_factory=list)
+    refused: list[tuple[int, str, str]] = field(default_factory=list)
     answer: str | Exception = '{"done": true}'
     go: trio.Event | None = None  # an answer waits for it
     _heard: trio.Event = field(default_factory=trio.Event)
@@ -56,6 +57,9 @@ class Daemon:
 
     async def ask(self, call: Call) -> Any:
         return (await trio.to_thread.run_sync(client.ask, self.layout, call))[1]
+
+    def note(self, uid: int, act: str, reason: str) -> None:
+        self.refused.append((uid, act, reason))
 
     async def wait_asked(self, count: int = 1) -> None:
         while len(self.asked) < count:
@@ -99,7 +103,7 @@ async def serving(directory: Path) -> AsyncIterator[Daemon]:
     daemon = Daemon(layout)
     with listening(layout) as sock:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(Control(sock, daemon.administer).run)
+            nursery.start_soon(Control(sock, daemon.administer, daemon.note).run)
             yield daemon
             nursery.cancel_scope.cancel()
     assert not layout.control.exists()
@@ -128,6 +132,18 @@ async def test_a_refusal_is_told_as_what_it_is(tmp_path: Path) -> None:
             daemon.answer = error
             with pytest.raises(type(error), match=error.message):
                 await daemon.ask(Call(ListPeople()))
+
+
+async def test_a_change_that_is_refused_is_told_to_the_audit_trail(tmp_path: Path) -> None:
+    async with serving(tmp_path) as daemon:
+        daemon.answer = AccessDenied("not you")
+        for request in (RemoveUser("bob"), ListPeople()):
+            with pytest.raises(AccessDenied):
+                await daemon.ask(Call(request))
+        daemon.answer = AlreadyExists("alice is there")  # which is no refusal, but a mistake
+        with pytest.raises(AlreadyExists):
+            await daemon.ask(Call(AddUser("alice")))
+        assert daemon.refused == [(os.getuid(), "user.remove", "not you")]
 
 
 async def test_a_long_answer_arrives_whole(tmp_path: Path) -> None:
@@ -177,7 +193,7 @@ async def test_who_connects_before_the_daemon_serves_waits(tmp_path: Path) -> No
         async with trio.open_nursery() as nursery:
             with closing(daemon.connected()) as early:
                 early.sendall(LIST)
-                nursery.start_soon(Control(sock, daemon.administer).run)
+                nursery.start_soon(Control(sock, daemon.administer, daemon.note).run)
                 await daemon.wait_asked()
             nursery.cancel_scope.cancel()
 
@@ -200,7 +216,7 @@ async def test_a_daemon_that_ends_without_an_answer(tmp_path: Path) -> None:
                     await daemon.ask(Call(ListPeople()))
 
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(Control(sock, daemon.administer).run)
+                nursery.start_soon(Control(sock, daemon.administer, daemon.note).run)
                 outer.start_soon(ask)
                 await daemon.wait_asked()
                 nursery.cancel_scope.cancel()

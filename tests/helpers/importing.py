@@ -81,7 +81,7 @@ class Repository:
         path = self.path(user, below)
         events = (Event(1_000_000_000, "created by uid 5000, cp"),)
         policy = Policy(3.0, duplicates)
-        drop = Drop(path.stat().st_ino, user, below, path.is_dir(), target, policy, events, 5000, os.getegid())
+        drop = Drop(path.stat().st_ino, user, below, path.is_dir(), target, policy, events, 5000, "alice", os.getegid())
         return drop, os.open(path, os.O_RDONLY)
 
     def mark(self, path: Path) -> Mark | None:

@@ -167,6 +167,7 @@ class Drive:
         with self.log.open("rb") as log:
             log.seek(self._read)
             new = log.read()
+        new = new[: new.rfind(b"\n") + 1]  # a line and its newline are written one after the other
         self._read += len(new)
         return new.decode(errors="replace").splitlines()
 

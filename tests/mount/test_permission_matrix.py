@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import mounting
 from repofs.namespace.backing import RENAME_EXCHANGE
+from tests.helpers import mounting
 from tests.helpers.accounts import accounts
 from tests.helpers.calls import rename2
 from tests.helpers.companion import answer

@@ -50,7 +50,7 @@ class FakeMount:
         if token in self.no_drop:
             return None
         self.claimed.append((token, trio.current_time()))
-        drop = Drop(token, ALICE, b"scan.tif", False, None, POLICY, (), 1000, 100)
+        drop = Drop(token, ALICE, b"scan.tif", False, None, POLICY, (), 1000, "alice", 100)
         return drop, os.open("/dev/null", os.O_RDONLY)
 
     def outcome(self, outcome: Outcome) -> None:

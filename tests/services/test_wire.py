@@ -46,6 +46,7 @@ DROP = Drop(
     policy=Policy(3.0, Duplicates.REFUSE, ("*.log",)),
     events=(Event(1, "created"),),
     actor_uid=1000,
+    actor="alice",
     gid=100,
 )
 

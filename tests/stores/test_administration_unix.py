@@ -14,6 +14,7 @@ import pytest
 from repofs.administration import unix
 from repofs.administration.unix import Account
 from repofs.errors import NotFound
+from tests.helpers import own_machine
 
 NOBODYS = 4_000_000_001  # a uid and gid that no account has
 root_only = pytest.mark.skipif(os.getuid() != 0, reason="only root can give a process its own /etc/group")
@@ -44,32 +45,36 @@ def test_what_is_not_there() -> None:
         unix.gid_of("no-such-group")
 
 
+@pytest.fixture
+def etc(tmp_path: Path) -> Path:
+    return own_machine.etc(tmp_path / "etc")
+
+
 def _asked(etc: Path, expression: str) -> str:
-    """Return what *expression* is in a process whose files of /etc are those in *etc*."""
+    """Return what *expression* is in a process that has *etc* for /etc."""
     program = f"from repofs.administration import unix; print({expression})"
-    mounting = "".join(f"mount --bind {path} /etc/{path.name}; " for path in etc.iterdir())
-    command = ["unshare", "--mount", "sh", "-ec", f'{mounting} exec "$0" -c "$1"', sys.executable, program]
+    command = own_machine.command(etc, sys.executable, "-c", program)
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
     return done.stdout.strip() or done.stderr.splitlines()[-1]
 
 
 @root_only
-def test_a_group_of_thousands(tmp_path: Path) -> None:
+def test_a_group_of_thousands(etc: Path) -> None:
     names = ",".join(f"member-with-a-long-name-{number}" for number in range(5000))
-    (tmp_path / "group").write_text(f"root:x:0:\nmany:x:7000:{names}\n")
-    assert _asked(tmp_path, "len(unix.group_by_gid(7000).members), unix.group_by_name('many').gid") == "5000 7000"
+    (etc / "group").write_text(f"root:x:0:\nmany:x:7000:{names}\n")
+    assert _asked(etc, "len(unix.group_by_gid(7000).members), unix.group_by_name('many').gid") == "5000 7000"
 
 
 @root_only
-def test_a_name_that_is_not_utf_8(tmp_path: Path) -> None:
-    (tmp_path / "passwd").write_bytes(b"root:x:0:0::/:/bin/sh\ncaf\xe9:x:7001:7001::/:/bin/sh\n")
-    assert _asked(tmp_path, "ascii(unix.account_by_uid(7001).name)") == r"'caf\udce9'"
-    assert _asked(tmp_path, "unix.account_by_name('caf\\udce9').uid") == "7001"
+def test_a_name_that_is_not_utf_8(etc: Path) -> None:
+    (etc / "passwd").write_bytes(b"root:x:0:0::/:/bin/sh\ncaf\xe9:x:7001:7001::/:/bin/sh\n")
+    assert _asked(etc, "ascii(unix.account_by_uid(7001).name)") == r"'caf\udce9'"
+    assert _asked(etc, "unix.account_by_name('caf\\udce9').uid") == "7001"
 
 
 @root_only
-def test_a_service_that_is_away_is_no_empty_answer(tmp_path: Path) -> None:
-    (tmp_path / "nsswitch.conf").write_text("passwd: files hesiod\ngroup: files hesiod\n")  # of glibc, never set up
-    assert _asked(tmp_path, "unix.account_by_uid(0).name, unix.group_by_gid(0).name") == "root root"
+def test_a_service_that_is_away_is_no_empty_answer(etc: Path) -> None:
+    (etc / "nsswitch.conf").write_text("passwd: files hesiod\ngroup: files hesiod\n")  # of glibc, never set up
+    assert _asked(etc, "unix.account_by_uid(0).name, unix.group_by_gid(0).name") == "root root"
     for question in ("account_by_uid(7001)", "account_by_name('eve')", "group_by_gid(7001)", "group_by_name('eve')"):
-        assert "cannot be asked now" in _asked(tmp_path, f"unix.{question}")
+        assert "cannot be asked now" in _asked(etc, f"unix.{question}")

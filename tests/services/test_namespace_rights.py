@@ -1,0 +1,277 @@
+"""The gate without a kernel: what it decides, what the kernel is told, and moving to another group."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import trio
+
+from repofs.access import Act
+from repofs.errors import AccessDenied, Busy, NotPermitted
+from repofs.model import PermissionLevel
+from repofs.namespace.nodes import UNKNOWN
+from repofs.namespace.regrouping import Regrouping
+from repofs.namespace.tree import Caller, Change
+from repofs.people import Actor, Home, People
+from tests.helpers.namespace import ALICE, World, world
+
+pytestmark = pytest.mark.trio
+
+LAB, OTHER = 5000, 5001
+OWNER, MEMBER, BOSS, STRANGER = 5101, 5102, 5103, 5104
+
+
+def people(level: PermissionLevel = PermissionLevel.READ_WRITE) -> People:
+    lab, both = frozenset({LAB}), frozenset({LAB, OTHER})
+    actors = [Actor(OWNER, "alice", both), Actor(MEMBER, "bob", lab), Actor(BOSS, "boss", lab, owner_of=lab)]
+    return People(
+        {actor.uid: actor for actor in actors},
+        {LAB: level, OTHER: PermissionLevel.PRIVATE},
+        {ALICE.encode(): Home(OWNER, LAB, both)},
+    )
+
+
+class Moves:
+    """The importer, as far as it moves filesets."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[list[int], int, int]] = []
+
+    async def __call__(self, filesets: Sequence[int], gid: int, uid: int) -> None:
+        self.asked.append((list(filesets), gid, uid))
+
+
+@pytest.fixture
+async def w(tmp_path: Path) -> Iterator[World]:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give files to several users: run the tests as root")
+    with world(tmp_path) as made:
+        await made.rights.adopt(people())
+        made.caller = by(OWNER)
+        yield made
+
+
+def by(uid: int) -> Caller:
+    return Caller(uid=uid, umask=0o022, task=os.getpid())
+
+
+# --- what the kernel is told --------------------------------------------------------------------------
+
+
+async def test_who_there_is_counts_once_the_kernel_has_been_told_of_everything_that_it_keeps(
+    w: World, autojump_clock: trio.testing.MockClock
+) -> None:
+    w.mkdir("proj")
+    node = w.write("proj/scan.tif")
+    w.kernel.told.clear()
+    await w.rights.adopt(people(PermissionLevel.PRIVATE))
+    assert {node.ino, w.node("proj").ino, w.node("").ino} <= w.kernel.told
+    assert w.table.root.ino not in w.kernel.told  # it is everybody's, and not there before the mount answers
+    w.kernel.told.clear()
+    await w.rights.adopt(people(PermissionLevel.PRIVATE))
+    assert not w.kernel.told
+
+
+async def test_what_is_new_is_its_makers_and_the_directorys_groups(w: World) -> None:
+    w.caller = by(BOSS)
+    w.mkdir("proj")
+    w.write("proj/scan.tif")
+    for path in ("proj", "proj/scan.tif"):
+        status = w.path(path).stat()
+        assert (status.st_uid, status.st_gid) == (BOSS, LAB)
+    assert w.facts._fact(w.node("proj/scan.tif"), "owner") == "alice"
+    assert w.facts._fact(w.node("proj/scan.tif"), "actor") == "boss"
+
+
+async def test_set_user_id_bits_are_not_kept(w: World) -> None:
+    w.write("tool")
+    w.change("tool", Change(mode=0o6755))
+    assert stat.S_IMODE(w.path("tool").stat().st_mode) == 0o755
+    w.close(w.create("born", 0o6755))
+    assert stat.S_IMODE(w.path("born").stat().st_mode) & (stat.S_ISUID | stat.S_ISGID) == 0
+
+
+async def test_a_umask_takes_nothing_from_the_owner(w: World) -> None:
+    w.caller = Caller(uid=OWNER, umask=0o777, task=os.getpid())
+    w.close(w.create("scan.tif", 0))  # as the kernel hands it over
+    w.seen(w.tree.mkdir(w.node(""), b"proj", 0, w.caller)[0])
+    assert stat.S_IMODE(w.path("scan.tif").stat().st_mode) == 0o600
+    assert stat.S_IMODE(w.path("proj").stat().st_mode) == 0o700
+
+
+# --- what is asked for --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("uid", [MEMBER, STRANGER])
+async def test_nobody_else_makes_names_there_whatever_the_kernel_let_through(w: World, uid: int) -> None:
+    w.write("scan.tif")
+    names = set(os.listdir(w.path("")))
+    for make in (
+        lambda: w.handles.create(w.node(""), b"new", 0o644, os.O_WRONLY, by(uid)),
+        lambda: w.tree.mkdir(w.node(""), b"new", 0o755, by(uid)),
+        lambda: w.tree.symlink(w.node(""), b"new", b"scan.tif", by(uid)),
+        lambda: w.tree.link(w.node("scan.tif"), w.node(""), b"new", by(uid)),
+        lambda: w.handles.mknod(w.node(""), b"new", stat.S_IFIFO | 0o644, by(uid)),
+        lambda: w.handles.open(w.node("scan.tif"), os.O_WRONLY, by(uid)),
+        lambda: w.handles.setattr(w.node("scan.tif"), Change(size=0), None, by(uid)),
+    ):
+        with pytest.raises(AccessDenied):
+            make()
+    assert set(os.listdir(w.path(""))) == names
+    assert w.path("scan.tif").stat().st_size == 5
+
+
+async def test_a_stranger_gets_nothing_though_a_namespace_makes_her_root_to_the_kernel(w: World) -> None:
+    w.write("scan.tif")
+    os.chown(w.path("scan.tif"), STRANGER, -1)  # hers, as far as the kernel sees
+    stranger = by(STRANGER)
+    for act in (
+        lambda: w.handles.open(w.node("scan.tif"), os.O_RDONLY, stranger),
+        lambda: w.directories.open(w.node(""), stranger),
+        lambda: w.handles.setattr(w.node("scan.tif"), Change(mode=0o777), None, stranger),
+        lambda: w.handles.setattr(w.node("scan.tif"), Change(mtime_ns=1), None, stranger),
+        lambda: w.tree.unlink(*w.place("scan.tif"), stranger),
+        lambda: w.tree.rename(*w.place("scan.tif"), *w.place("new"), 0, stranger),
+    ):
+        with pytest.raises(AccessDenied, match="no experimenter"):
+            act()
+
+
+async def test_directories_of_repofs_itself_are_for_people_alone(w: World) -> None:
+    own = w.seen(w.tree.lookup(w.table.root, b".repofs")[0])
+    w.tree.look_up(own, b"log", by(MEMBER))
+    with pytest.raises(AccessDenied):
+        w.tree.look_up(own, b"log", by(STRANGER))
+    with pytest.raises(AccessDenied):
+        w.directories.open(own, by(STRANGER))
+
+
+async def test_what_a_mount_lists_is_what_one_may_see(w: World) -> None:
+    w.layout.make_user_directory("carol_9", 5200, OTHER)
+    carol = Actor(5200, "carol", frozenset({OTHER}))
+    now = people()
+    await w.rights.adopt(
+        replace(
+            now,
+            actors={**now.actors, 5200: carol},
+            homes={**now.homes, b"carol_9": Home(5200, OTHER, frozenset({OTHER}))},
+        )
+    )
+    listed = {uid: await listing(w, uid) for uid in (0, OWNER, MEMBER, 5200, STRANGER)}
+    assert listed[0] == {ALICE, "carol_9"}
+    assert listed[MEMBER] == {ALICE}
+    assert listed[5200] == {"carol_9"}
+    assert listed[STRANGER] == set()
+
+
+async def listing(w: World, uid: int) -> set[str]:
+    """Return the user directories that the root of the mount shows to *uid*."""
+    fh = w.directories.open(w.table.root, by(uid))
+    _, names = await w.directories.entries(fh, 0)
+    shown = {os.fsdecode(name) for name in names if w.directories.lists(fh, *w.tree.lookup(w.table.root, name))}
+    w.directories.close(fh)
+    return shown - {".", "..", ".repofs"}
+
+
+# --- chgrp --------------------------------------------------------------------------------------------
+
+
+async def test_a_directory_moves_with_all_that_is_in_it(w: World, autojump_clock: trio.testing.MockClock) -> None:
+    moves = Moves()
+    w.mkdir("proj")
+    w.mkdir("proj/deep")
+    w.write("proj/scan.tif")
+    w.write("proj/deep/done.tif")
+    w.original("proj/deep/done.tif")
+    w.node("proj/deep/done.tif").mark = UNKNOWN
+    await Regrouping(w.standing, w.rights, moves).chgrp(w.node("proj"), OTHER, w.caller)
+    assert {w.path(path).stat().st_gid for path in ("proj", "proj/deep", "proj/scan.tif")} == {OTHER}
+    assert moves.asked == [([17], OTHER, OWNER)]
+    assert w.path("").stat().st_gid != OTHER
+
+
+async def test_what_is_refused_moves_nothing(w: World, autojump_clock: trio.testing.MockClock) -> None:
+    moves = Moves()
+    regrouping = Regrouping(w.standing, w.rights, moves)
+    w.mkdir("proj")
+    w.mkdir("a.zarr")
+    w.write("a.zarr/0")
+    before = {path: w.path(path).stat().st_gid for path in ("", "proj", "a.zarr", "a.zarr/0")}
+    now = people()
+    alice = Actor(OWNER, "alice", frozenset({LAB}))
+    for node, gid, caller, error in (
+        (w.node(""), OTHER, w.caller, NotPermitted),  # the user directory itself
+        (w.node("a.zarr/0"), OTHER, w.caller, NotPermitted),  # part of a fileset
+        (w.node("proj"), OTHER, by(MEMBER), AccessDenied),
+        (w.node("proj"), OTHER, by(BOSS), AccessDenied),
+        (w.node("proj"), OTHER, by(STRANGER), AccessDenied),
+    ):
+        with pytest.raises(error):
+            await regrouping.chgrp(node, gid, caller)
+    await w.rights.adopt(
+        replace(now, actors={**now.actors, OWNER: alice}, homes={ALICE.encode(): Home(OWNER, LAB, frozenset({LAB}))})
+    )
+    with pytest.raises(NotPermitted, match="add-member"):
+        await regrouping.chgrp(w.node("proj"), OTHER, w.caller)
+    await regrouping.chgrp(w.node("proj"), 4711, w.caller)  # no group of the repository: rsync -a means nothing by it
+    assert {path: w.path(path).stat().st_gid for path in before} == before
+    assert moves.asked == []
+
+
+async def test_an_import_under_way_is_waited_for_and_not_for_ever(
+    w: World, autojump_clock: trio.testing.MockClock
+) -> None:
+    moves = Moves()
+    w.mkdir("proj")
+    w.write("proj/scan.tif")
+    drop = w.claim("proj/scan.tif")
+    assert drop is not None and drop.gid == LAB
+    with pytest.raises(Busy, match="import"):
+        await Regrouping(w.standing, w.rights, moves).chgrp(w.node("proj"), OTHER, w.caller)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(Regrouping(w.standing, w.rights, moves).chgrp, w.node("proj"), OTHER, w.caller)
+        await trio.sleep(1)
+        w.original("proj/scan.tif")
+        w.imported(drop)
+    assert moves.asked == [([17], OTHER, OWNER)]
+
+
+# --- the audit trail ----------------------------------------------------------------------------------
+
+
+async def test_what_is_done_to_originals_and_to_what_is_anothers_is_told(w: World) -> None:
+    told: list[tuple[int, str, str | None, bytes | None]] = []
+    w.trail.done = lambda uid, act, target=None, path=None, **_: told.append((uid, act, target and str(target), path))  # type: ignore[method-assign]
+    w.write("mine.tif")
+    w.write("done.tif")
+    w.original("done.tif")
+    os.link(w.path("done.tif"), w.path("kept"))  # as in an import directory
+    w.node("done.tif").mark = UNKNOWN
+    w.unlink("mine.tif")
+    assert told == []
+    w.rename("done.tif", "renamed.tif")
+    w.caller = by(BOSS)
+    w.write("theirs.tif")
+    w.unlink("theirs.tif")
+    w.unlink("renamed.tif")
+    assert told == [
+        (OWNER, "rename", "Fileset:17", b"alice_2/done.tif"),
+        (BOSS, "remove", None, b"alice_2/theirs.tif"),
+        (BOSS, "remove", "Fileset:17", b"alice_2/renamed.tif"),
+    ]
+
+
+async def test_a_refusal_is_told_with_its_reason(w: World) -> None:
+    told: list[tuple[int, str, str, bytes | None]] = []
+    w.trail.refused = lambda uid, act, reason, target=None, path=None: told.append((uid, act, reason, path))  # type: ignore[method-assign]
+    w.write("scan.tif")
+    with pytest.raises(AccessDenied):
+        w.rights.require(Act.CHOWN, w.node("scan.tif"), MEMBER)
+    [(uid, act, reason, path)] = told
+    assert (uid, act, path) == (MEMBER, "chown", b"alice_2/scan.tif")
+    assert reason.startswith("bob may not give away this")
