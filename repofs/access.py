@@ -89,18 +89,18 @@ def rights_in_home(people: People, actor: Actor, home: Home) -> Right:
 class Act(Enum):
     """What is asked for, in words that complete "may not …"."""
 
-    VIEW = "see"
-    ANNOTATE = "annotate"
-    LINK = "add to"  # an image to a dataset, a dataset to a project
-    REGISTER = "register a table on"
-    IMPORT = "import into the directory of the owner of"
-    WRITE = "write"
-    RENAME = "rename"
-    REMOVE = "remove"  # the name of a drop
-    SET = "set attributes of"
-    DELETE = "delete"  # a fileset
-    CHGRP = "move to another group"
-    CHOWN = "give away"
+    VIEW = "see this"
+    ANNOTATE = "annotate this"
+    LINK = "add to this"  # an image to a dataset, a dataset to a project
+    REGISTER = "register a table on this"
+    IMPORT = "put files here"
+    WRITE = "write this"
+    RENAME = "rename this"
+    REMOVE = "remove this"  # the name of a drop
+    SET = "set attributes of this"
+    DELETE = "delete this"  # a fileset
+    CHGRP = "move this to another group"
+    CHOWN = "give this away"
 
 
 # Any one of the alternatives suffices.
@@ -135,7 +135,7 @@ def require(act: Act, actor: Actor, of: Whose, *, original: bool = False) -> Non
     if original and act is Act.WRITE:
         raise NotPermitted("an original is immutable: write a new file, and that is imported")
     if not may(act, actor, of):
-        raise AccessDenied(f"{actor} may not {act.value} this: {_why(act, actor, of)}")
+        raise AccessDenied(f"{actor} may not {act.value}: {_why(act, actor, of)}")
 
 
 def require_privilege(privilege: Privilege, actor: Actor) -> None:
@@ -154,5 +154,5 @@ def _why(act: Act, actor: Actor, of: Whose) -> str:
     if actor.name is None:
         return "no experimenter: an administrator adds one with repofs user add"
     if act in (Act.IMPORT, Act.WRITE):
-        return "only its owner, owners of the group and administrators with the privilege Sudo put files here"
+        return "only the owner, owners of the group and administrators with the privilege Sudo do"
     return f"it is another user's, in a {of.level} group"

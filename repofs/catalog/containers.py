@@ -12,12 +12,13 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, exists, insert, select
 
-from repofs.catalog import users
+from repofs.access import Act, Whose, may
 from repofs.catalog.forms import now
 from repofs.catalog.ids import reserve
-from repofs.catalog.schema import datasets, memberships, project_dataset_links, projects
+from repofs.catalog.schema import datasets, experimenters, groups, project_dataset_links, projects
 from repofs.errors import AccessDenied, InvalidValue, NotFound
 from repofs.model import ExperimenterId, GroupId, PermissionLevel
+from repofs.people import Actor
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,25 +67,28 @@ def _read(text: str) -> tuple[str, int | str]:
     raise InvalidValue(f"{text!r} is no target: write Dataset:12, Dataset:name:X, Project:3 or Project:name:X")
 
 
-def check_target(conn: Connection, target: Target, owner: ExperimenterId) -> None:
-    """Refuse a target by id that is not there (NotFound) or that *owner* may not add to (AccessDenied).
-
-    Own containers may be added to, and those of read-write groups that the owner is a member of. Names need no check.
+def check_target(conn: Connection, target: Target, actor: Actor, group_id: GroupId) -> None:
+    """Refuse a target by id that is not there (NotFound), that *actor* may not add to (AccessDenied), or that is of
+    another group than *group_id*, to which the images belong (InvalidValue). Names need no check: they are hers.
     """
     for kind, table, named in (("Project", projects, target.project), ("Dataset", datasets, target.dataset)):
-        if isinstance(named, int):
-            row = conn.execute(select(table.c.owner_id, table.c.group_id).where(table.c.id == named)).one_or_none()
-            if row is None:
-                raise NotFound(f"there is no {kind}:{named}: set another target and retry")
-            if row.owner_id != owner and not _shared(conn, row.group_id, owner):
-                raise AccessDenied(f"{kind}:{named} belongs to somebody else: set another target and retry")
-
-
-def _shared(conn: Connection, group_id: GroupId, member: ExperimenterId) -> bool:
-    if users.group_by_id(conn, group_id).level is not PermissionLevel.READ_WRITE:
-        return False
-    mine = exists().where(memberships.c.group_id == group_id, memberships.c.experimenter_id == member)
-    return bool(conn.execute(select(mine)).scalar())
+        if not isinstance(named, int):
+            continue
+        query = select(experimenters.c.uid, table.c.group_id, groups.c.gid, groups.c.name, groups.c.level)
+        query = query.select_from(
+            table.join(experimenters, table.c.owner_id == experimenters.c.id).join(
+                groups, table.c.group_id == groups.c.id
+            )
+        )
+        row = conn.execute(query.where(table.c.id == named)).one_or_none()
+        if row is None:
+            raise NotFound(f"there is no {kind}:{named}: set another target and retry")
+        if not may(Act.LINK, actor, Whose(row.uid, row.gid, PermissionLevel(row.level))):
+            raise AccessDenied(f"{actor} may not add to {kind}:{named}: set another target and retry")
+        if row.group_id != group_id:
+            raise InvalidValue(
+                f"{kind}:{named} is of the group {row.name}, the file of another: set another target and retry"
+            )
 
 
 def dataset_for(conn: Connection, target: Target, owner: ExperimenterId, group_id: GroupId) -> int:

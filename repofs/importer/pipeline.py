@@ -33,6 +33,7 @@ from repofs.importer.transactions import Begun, Ending, Ids, Intent, Owners, Wan
 from repofs.importer.turns import Turns
 from repofs.lifecycle import State
 from repofs.model import Drop, Duplicates, FilesetId, ImageId, ImportId, OriginalFileId, Outcome, Recognised, Transfer
+from repofs.people import People
 from repofs.repository.layout import Layout
 from repofs.repository.template import Template
 from repofs.threads import in_thread
@@ -71,12 +72,19 @@ class Pipeline:
     """Imports any number of drops at a time."""
 
     def __init__(
-        self, layout: Layout, settings: Settings, commits: Commits, readers: Recogniser, interrupted: Interrupted
+        self,
+        layout: Layout,
+        settings: Settings,
+        commits: Commits,
+        readers: Recogniser,
+        interrupted: Interrupted,
+        people: Callable[[], People],
     ) -> None:
         self._settings = settings
         self._commits = commits
         self._readers = readers
         self._interrupted = interrupted
+        self._people = people
         self._placement = Placement(layout)
         template = Template(settings.repository.template)
         directories = UserDirectories(settings.repository)
@@ -160,7 +168,8 @@ class Pipeline:
     async def _target(self, job: _Job, begun: Begun) -> Target | None:
         target = target_of(job.drop.path, job.drop.target)
         if target is not None and job.drop.target is not None:
-            await self._commits.write(transactions.check_targets, (target, begun.owner.id))
+            owner = self._people().actor(begun.owner.uid)
+            await self._commits.write(transactions.check_targets, (target, owner, begun.group.id))
         return target
 
     async def _examine(self, job: _Job) -> list[Examined]:

@@ -17,7 +17,8 @@ from repofs.deeds import Deed
 from repofs.errors import NotFound
 from repofs.importer.wire import Move
 from repofs.lifecycle import State
-from repofs.model import ExperimenterId, FilesetId, ImportId, ObjectRef, Transfer
+from repofs.model import ExperimenterId, FilesetId, GroupId, ImportId, ObjectRef, Transfer
+from repofs.people import Actor
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +114,10 @@ def _nobodys(one: Intent) -> NotFound:
     return NotFound(f"{name} is the directory of no experimenter: add one with repofs user add, then retry")
 
 
-def check_targets(conn: Connection, items: Sequence[tuple[Target, ExperimenterId]]) -> Sequence[None]:
+def check_targets(conn: Connection, items: Sequence[tuple[Target, Actor, GroupId]]) -> Sequence[None]:
     """Refuse (NotFound, AccessDenied) targets that are not there or not the owner's to add to."""
-    for target, owner in items:
-        containers.check_target(conn, target, owner)
+    for target, actor, group_id in items:
+        containers.check_target(conn, target, actor, group_id)
     return [None] * len(items)
 
 

@@ -65,7 +65,7 @@ async def serve(directory: Path, channel: Channel) -> None:
         return
     commits = Commits(engine)
     async with Readers(settings.readers) as readers:
-        pipeline = Pipeline(layout, settings, commits, readers, interrupted)
+        pipeline = Pipeline(layout, settings, commits, readers, interrupted, lambda: office.roster.people)
         async with trio.open_nursery() as services:
             services.start_soon(commits.run)
             services.start_soon(pipeline.run)

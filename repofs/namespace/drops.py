@@ -296,7 +296,7 @@ class Drops:
             self._now(node, unit, uid)
 
     def _now(self, node: Node, unit: Node, uid: int) -> None:
-        activity = self.activity(unit, uid)
+        activity = self.activity(unit)  # who says so has not dropped it
         activity.word = ImportCommand.NOW
         activity.note(f"told to import now by uid {uid}")
         if unit.is_file and not isinstance(self._standing.mark(unit), Closed):

@@ -73,6 +73,10 @@ class Rights:
         self._compiled.clear()
         await self.let_count()
 
+    def changed(self, node: Node) -> None:
+        """Have the kernel ask again for the attributes and the ACL of *node*."""
+        self._kernel.changed(node.ino)
+
     async def let_count(self) -> None:
         """Have the kernel ask again for attributes and ACLs; when this returns, none of before is left with it."""
         await self._forget_all()

@@ -253,7 +253,17 @@ class Tree:
         if node.is_directory:
             node.area = self._standing.names.area(parent, name)
         elif node.is_file:
+            self._join_group(node, parent)
             self._drops.renamed(node)
+
+    def _join_group(self, node: Node, directory: Node) -> None:
+        """A drop belongs to the group of the directory that it lies in; an original stays in its fileset's."""
+        if not self._gives_away or self._standing.seal(node) is not None or self._standing.is_original(node):
+            return
+        gid = self._rights.shown(directory, self._backing.status(directory)).gid
+        if self._backing.status(node).st_gid != gid:
+            os.chown(self._backing.target(node), -1, gid)
+            self._rights.changed(node)
 
     def _replaced(self, node: Node) -> None:
         if node.is_directory:

@@ -195,6 +195,24 @@ async def test_a_directory_moves_with_all_that_is_in_it(w: World, autojump_clock
     assert w.path("").stat().st_gid != OTHER
 
 
+async def test_a_drop_joins_the_group_of_the_directory_that_it_is_moved_to(
+    w: World, autojump_clock: trio.testing.MockClock
+) -> None:
+    w.mkdir("proj")
+    await Regrouping(w.standing, w.rights, Moves()).chgrp(w.node("proj"), OTHER, w.caller)
+    node = w.write("scan.tif")
+    w.write("done.tif")
+    w.original("done.tif")
+    os.link(w.path("done.tif"), w.path("kept"))  # as in an import directory
+    w.node("done.tif").mark = UNKNOWN
+    w.kernel.told.clear()
+    for name in ("scan.tif", "done.tif"):
+        w.rename(name, f"proj/{name}")
+    assert w.path("proj/scan.tif").stat().st_gid == OTHER
+    assert w.kernel.told == {node.ino}
+    assert w.path("proj/done.tif").stat().st_gid == LAB
+
+
 async def test_what_is_refused_moves_nothing(w: World, autojump_clock: trio.testing.MockClock) -> None:
     moves = Moves()
     regrouping = Regrouping(w.standing, w.rights, moves)
@@ -274,4 +292,4 @@ async def test_a_refusal_is_told_with_its_reason(w: World) -> None:
         w.rights.require(Act.CHOWN, w.node("scan.tif"), MEMBER)
     [(uid, act, reason, path)] = told
     assert (uid, act, path) == (MEMBER, "chown", b"alice_2/scan.tif")
-    assert reason.startswith("bob may not give away this")
+    assert reason.startswith("bob may not give this away")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import stat
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,7 +18,7 @@ import tifffile
 import trio
 
 from repofs import config
-from repofs.catalog import filesets
+from repofs.catalog import audit, filesets, users
 from repofs.catalog.objects import describe
 from repofs.errors import ReaderFailed
 from repofs.importer import files, transactions
@@ -25,12 +27,26 @@ from repofs.importer.pipeline import Pipeline
 from repofs.importer.placement import Placement
 from repofs.importer.readers import Readers
 from repofs.lifecycle import State
-from repofs.model import Closed, Drop, Duplicates, ImageInfo, ObjectRef, Original, Outcome, Recognised, Refused
+from repofs.model import (
+    Closed,
+    Drop,
+    Duplicates,
+    ImageInfo,
+    ObjectRef,
+    Original,
+    Outcome,
+    PermissionLevel,
+    Recognised,
+    Refused,
+)
+from repofs.people import Actor, People
 from repofs.repository import import_directory
 from tests.helpers.importing import FakeReaders, Repository
 
 pytestmark = pytest.mark.trio
 
+LAB = frozenset({os.getgid()})
+PEOPLE = People({uid: Actor(uid, name, LAB) for uid, name in ((5000, "alice"), (5001, "bob"))})
 IMAGE = ImageInfo("scan", 0, 512, 256, 1, 2, 1, "uint16")
 
 
@@ -44,7 +60,9 @@ async def pipeline(
     repository: Repository, readers: FakeReaders | Readers | None = None, settings: config.Settings | None = None
 ) -> AsyncIterator[Pipeline]:
     commits = Commits(repository.engine)
-    made = Pipeline(repository.layout, settings or config.Settings(), commits, readers or FakeReaders(), {})
+    made = Pipeline(
+        repository.layout, settings or config.Settings(), commits, readers or FakeReaders(), {}, lambda: PEOPLE
+    )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(commits.run)
         nursery.start_soon(made.run)
@@ -71,6 +89,43 @@ async def test_a_file_becomes_an_original(repository: Repository) -> None:
     assert "ProjectX" in str(known["datasets"])
     with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
         os.fstat(fd)
+
+
+async def test_what_somebody_else_dropped_is_its_owners_and_names_who_did(repository: Repository) -> None:
+    path = repository.write(repository.alice, b"scan.tif")
+    drop, fd = repository.drop(repository.alice, b"scan.tif")
+    async with pipeline(repository) as importing:
+        await importing.take(replace(drop, actor_uid=5001, actor="bob"), fd)
+    mark = repository.check_whole(path)
+    assert mark.actor_uid == 5001
+    log = repository.layout.managed / mark.user_directory / f"{mark.import_directory}.log"
+    assert "for alice in group lab, by bob" in log.read_text()
+    with repository.engine.begin() as conn:
+        known = describe(conn, ObjectRef("Fileset", mark.fileset))
+        [deed] = audit.entries(conn)
+    assert (known["owner"], known["actor_uid"]) == ("alice", 5001)
+    assert (deed.actor_uid, deed.act, deed.target, deed.path) == (
+        5001, "import-as", f"Fileset:{mark.fileset}", repository.alice + b"/scan.tif",
+    )  # fmt: skip
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to another group: run the tests as root")
+async def test_an_import_belongs_to_the_group_of_its_drop(repository: Repository) -> None:
+    with repository.engine.begin() as conn:
+        team = users.add_group(conn, "team", 6000, PermissionLevel.PRIVATE)
+    path = repository.write(repository.alice, b"proj/scan.tif")
+    os.chown(path, 5001, 6000)
+    path.chmod(0o400)
+    drop, fd = repository.drop(repository.alice, b"proj/scan.tif")
+    async with pipeline(repository) as importing:
+        await importing.take(replace(drop, gid=6000), fd)
+    mark = repository.check_whole(path)
+    directory = repository.layout.managed / mark.user_directory / mark.import_directory
+    assert {one.stat().st_gid for one in (path, directory, directory.with_name(f"{directory.name}.log"))} == {6000}
+    owner = repository.path(repository.alice, b"").stat().st_uid
+    assert (path.stat().st_uid, stat.S_IMODE(path.stat().st_mode)) == (owner, 0o600)
+    with repository.engine.begin() as conn:
+        assert describe(conn, ObjectRef("Fileset", mark.fileset))["group_id"] == team.id
 
 
 async def test_the_log_begins_with_the_first_create_and_tells_every_step(repository: Repository) -> None:

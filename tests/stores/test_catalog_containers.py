@@ -9,8 +9,10 @@ from repofs.catalog import containers, users
 from repofs.catalog.containers import Target, dataset_for, target_of
 from repofs.catalog.engine import Connection
 from repofs.catalog.schema import datasets, project_dataset_links, projects
+from repofs.catalog.users import Experimenter, Group
 from repofs.errors import AccessDenied, InvalidValue, NotFound
 from repofs.model import PermissionLevel
+from repofs.people import Actor
 from tests.helpers.catalogue import Lab, lab
 
 
@@ -86,10 +88,15 @@ def test_a_project_by_id_gets_the_dataset_of_the_path(conn: Connection) -> None:
     assert (1, dataset) in conn.execute(select(project_dataset_links)).all()
 
 
+def actor(person: Experimenter, *groups: Group) -> Actor:
+    return Actor(person.uid, person.user_name, frozenset(group.gid for group in groups))
+
+
 @pytest.mark.parametrize("target", [Target(None, 99), Target(99, "D")])
 def test_a_target_that_is_not_there_is_refused(conn: Connection, target: Target) -> None:
+    people = lab(conn)
     with pytest.raises(NotFound, match=":99"):
-        containers.check_target(conn, target, lab(conn).alice.id)
+        containers.check_target(conn, target, actor(people.alice, people.group), people.group.id)
 
 
 @pytest.mark.parametrize("level", list(PermissionLevel))
@@ -97,14 +104,22 @@ def test_only_a_read_write_group_lets_its_members_add_to_others_datasets(
     conn: Connection, level: PermissionLevel
 ) -> None:
     people = lab(conn, level)
-    stranger_group = users.add_group(conn, "far", 7000, level)
-    stranger = users.add_experimenter(conn, "eve", 7001, stranger_group.id)
+    far = users.add_group(conn, "far", 7000, level)
+    stranger = users.add_experimenter(conn, "eve", 7001, far.id)
     target = Target(None, made(conn, people, b"P/D/x"))
-    containers.check_target(conn, target, people.alice.id)
-    with pytest.raises(AccessDenied):
-        containers.check_target(conn, target, stranger.id)
+    containers.check_target(conn, target, actor(people.alice, people.group), people.group.id)
+    with pytest.raises(AccessDenied, match="eve may not add"):
+        containers.check_target(conn, target, actor(stranger, far), far.id)
     if level is PermissionLevel.READ_WRITE:
-        containers.check_target(conn, target, people.bob.id)
+        containers.check_target(conn, target, actor(people.bob, people.group), people.group.id)
     else:
         with pytest.raises(AccessDenied):
-            containers.check_target(conn, target, people.bob.id)
+            containers.check_target(conn, target, actor(people.bob, people.group), people.group.id)
+
+
+def test_images_of_one_group_do_not_go_into_a_dataset_of_another(conn: Connection) -> None:
+    people = lab(conn)
+    other = users.add_group(conn, "other", 7000, PermissionLevel.PRIVATE)
+    target = Target(None, made(conn, people, b"P/D/x"))
+    with pytest.raises(InvalidValue, match="is of the group lab"):
+        containers.check_target(conn, target, actor(people.alice, people.group, other), other.id)
