@@ -36,6 +36,7 @@ class Accounts:
         among = ("--groups", ",".join(groups)) if groups else ()
         _run("useradd", "--no-create-home", "--no-log-init", "--user-group", *among, whole)
         self._users.append(whole)
+        self._groups.append(whole)  # her own; usermod and userdel do not always know it for hers
         entry = pwd.getpwnam(whole)
         return Person(whole, entry.pw_uid, entry.pw_gid)
 
@@ -62,9 +63,15 @@ class Accounts:
         """Remove all that is left; every one is tried, whatever becomes of the others."""
         with contextlib.ExitStack() as last_first:
             for group in self._groups:
-                last_first.callback(_run, "groupdel", group)
+                last_first.callback(_remove_group, group)
             for user in self._users:
                 last_first.callback(_run, "userdel", user)
+
+
+def _remove_group(name: str) -> None:
+    with contextlib.suppress(KeyError):  # userdel has removed it
+        grp.getgrnam(name)
+        _run("groupdel", name)
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ from tests.helpers.companion import answer
 from tests.helpers.drops import drop, set_on
 from tests.helpers.mounting import fact, tell
 from tests.helpers.people import Person
+from tests.helpers.waiting import until
 
 ALICES, MALLORYS, SHARED = 61000, 61010, 61020
 ALICE = Person("alice", 61001, ALICES)
@@ -30,7 +31,7 @@ MALLORY = Person("mallory", 61002, MALLORYS)
 TEAM = Person("team", 61003, SHARED)  # whose group is read-write, and Mallory in it
 SECRET = b"SECRET: not for Mallory\n"
 HERS = b"what Mallory may read\n"
-ROUNDS = 1500  # of a race
+ROUNDS = 1000  # of a race
 SECONDS = 4.0  # that a race takes at most
 
 SETTINGS = """
@@ -103,8 +104,13 @@ def read(path: Path) -> bytes:
         return file.read()
 
 
-def assert_nothing_of_it_was_imported(drive: Administered) -> None:
-    """Only Alice's own drops are originals of these bytes."""
+def under_way(directory: Path) -> bool:
+    return any(state in str(fact(directory, "state")) for state in ("writing", "settling", "importing"))
+
+
+def assert_nothing_of_it_was_imported(drive: Administered, mine: Path) -> None:
+    """All in Mallory's directory has been imported, and only Alice's own drops are originals of these bytes."""
+    until(lambda: not under_way(mine), lambda: f"all is imported: {fact(mine, 'state')}", 90.0)
     originals = [drive.layout.managed / str(one["import_path"]) for one in drive.originals()]
     alices = drive.backing(drive.home(ALICE))
     assert not [path for path in originals if SECRET in path.read_bytes() and not path.is_relative_to(alices)]
@@ -175,7 +181,7 @@ def test_a_link_is_never_a_drop(drive: Administered, victim: Path, secret: Path,
     MALLORY.do(tell, mine, "now")
     drive.wait_imported(beside)
     assert (mine / "link.bin").is_symlink()
-    assert_nothing_of_it_was_imported(drive)
+    assert_nothing_of_it_was_imported(drive, mine)
 
 
 def test_a_hard_link_of_what_is_not_hers(drive: Administered, secret: Path, mine: Path) -> None:
@@ -339,7 +345,7 @@ def test_opening_without_following_links(directory_and_link: tuple[Path, Path]) 
 
 
 def test_importing_from_a_directory_that_becomes_a_link(
-    drive: Administered, directory_and_link: tuple[Path, Path]
+    drive: Administered, directory_and_link: tuple[Path, Path], mine: Path
 ) -> None:
     """The daemon is root and reads what it imports: it must be what Mallory wrote, by whatever name it goes."""
     directory, link = directory_and_link
@@ -353,7 +359,7 @@ def test_importing_from_a_directory_that_becomes_a_link(
     with swapping(directory, link):
         got = as_mallory(dropped)
     assert got["ok"] and len(got) > 1, got
-    assert_nothing_of_it_was_imported(drive)
+    assert_nothing_of_it_was_imported(drive, mine)
 
 
 def test_importing_a_file_that_becomes_a_link(drive: Administered, secret: Path, victim: Path, mine: Path) -> None:
@@ -371,7 +377,7 @@ def test_importing_a_file_that_becomes_a_link(drive: Administered, secret: Path,
         with swapping(name, link):
             got = as_mallory(dropped)
         assert got["ok"]
-    assert_nothing_of_it_was_imported(drive)
+    assert_nothing_of_it_was_imported(drive, mine)
     assert ALICE.do(read, secret) == SECRET
 
 

@@ -15,8 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from repofs.namespace.backing import RENAME_EXCHANGE
 from tests.helpers import mounting
 from tests.helpers.accounts import accounts
+from tests.helpers.calls import rename2
+from tests.helpers.companion import answer
 from tests.helpers.matrix_laboratory import COLD, FOREIGN_UID, Laboratory, make_administrators, settings
 from tests.helpers.namespaces import inside, own_namespace, require_namespaces
 from tests.helpers.omero_matrix import LEVELS, OTHERS, Act, Role, Thing, expected, rights
@@ -167,6 +170,26 @@ def test_a_uid_that_is_no_experimenter_has_no_directory(laboratory: Laboratory) 
         with pytest.raises(PermissionError):
             stranger.do(os.listdir, laboratory.mountpoint / name)
     assert laboratory.command("user", "list").count("stranger") == 0
+
+
+# --- a name over another ---------------------------------------------------------------------------
+
+
+OVER = {Role.OWNER, Role.GROUP_OWNER, Role.ADMINISTRATOR, Role.SUDO, Role.MEMBER, Role.ROOT}  # in a read-write group
+
+
+@pytest.mark.parametrize("role", Role)
+def test_a_name_over_another_removes_that(laboratory: Laboratory, role: Role) -> None:
+    """It takes what renaming and removing take: an administrator with WriteOwned alone removes nothing so."""
+    person, owner = laboratory.people[role, "read-write"], laboratory.owner("read-write")
+    moved, other = (laboratory.home(owner) / "drops" / f"over-{role.name}-{name}" for name in ("moved", "other"))
+    for path in (moved, other):
+        owner.do(path.write_bytes, path.name.encode())
+    exchanged = person.do(answer, rename2, moved, other, RENAME_EXCHANGE)
+    assert exchanged == ("ok" if role in OVER | {Role.WRITE_OWNED} else "EACCES")
+    assert person.do(answer, os.rename, moved, other) == ("ok" if role in OVER else "EACCES")
+    assert other.exists()
+    assert moved.exists() == (role not in OVER)
 
 
 # --- bits and ACLs that somebody sets -------------------------------------------------------------
