@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from repofs.privileges import end_with_parent
+
 Answer = TypeVar("Answer")
 
 _ANYWHERE = Path("/")  # the directory of the tests may be closed to other users
@@ -75,12 +77,14 @@ class Person:
         os._exit(0)
 
     def become(self) -> None:
-        """Give this process, a child of the tests, the ids of this person."""
+        """Give this process, a child of the tests, the ids of this person; it ends with the tests."""
+        parent = os.getppid()
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.setgroups(self.groups)
         os.setresgid(self.gid, self.gid, self.gid)
         os.setresuid(self.uid, self.uid, self.uid)
         os.umask(0o022)
+        end_with_parent(signal.SIGKILL, parent)
 
 
 def _pickled(error: BaseException) -> bytes:
