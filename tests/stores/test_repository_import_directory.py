@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,8 +37,9 @@ UID, GID, OTHER_GID = (20_001, 20_002, 20_003) if os.geteuid() == 0 else (os.get
 
 
 @pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return make_layout(tmp_path)
+def layout(tmp_path: Path) -> Iterator[Layout]:
+    yield make_layout(tmp_path)
+    subprocess.run(["rm", "-rf", tmp_path / "repository"], check=True)  # pytest's own way goes no 1500 directories deep
 
 
 def make_layout(directory: Path) -> Layout:
