@@ -29,7 +29,7 @@ class Kind(Enum):
 _READ, _WRITE, _ENTER = 4, 2, 1
 _WRITABLE = {  # any of these rights is a w bit; which of the acts behind it is meant is for the daemon to decide
     Kind.HOME: Right.EDIT | Right.DELETE | Right.IMPORT,
-    Kind.DIRECTORY: Right.EDIT | Right.DELETE | Right.IMPORT,
+    Kind.DIRECTORY: Right.EDIT | Right.DELETE | Right.IMPORT | Right.CHGRP,  # by the attribute
     Kind.IMPORT_DIRECTORY: Right.DELETE,
     Kind.DROP: Right.EDIT | Right.IMPORT,
     Kind.ORIGINAL: Right.ANNOTATE,

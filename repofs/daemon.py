@@ -104,10 +104,10 @@ def _rooms(layout: Layout, settings: config.Settings) -> Iterator[_Rooms]:
     inbox = Inbox(claims, functools.partial(importer_process, layout.root), rights.adopt)
     drops.clocks = inbox
     tree = Tree(standing, rights, drops)
-    facts = Facts(standing, rights, drops, survey, inbox.ask)
+    regrouping = Regrouping(standing, rights, inbox.move)
+    facts = Facts(standing, rights, drops, survey, regrouping, inbox.ask)
     handles = Handles(standing, rights, drops, tree)
     directories = Directories(standing, rights, drops)
-    regrouping = Regrouping(standing, rights, inbox.move)
     cache_seconds = settings.mount.cache_seconds
     operations = Operations(standing, rights, tree, handles, directories, facts, regrouping, cache_seconds)
     try:

@@ -59,6 +59,7 @@ class People:
     actors: Mapping[int, Actor] = field(default_factory=dict)  # by uid; without root
     levels: Mapping[int, PermissionLevel] = field(default_factory=dict)  # of the repository's groups, by gid
     homes: Mapping[bytes, Home] = field(default_factory=dict)  # by name, those of former experimenters too
+    gids: Mapping[str, int] = field(default_factory=dict)  # of the repository's groups, by name
 
     def actor(self, uid: int) -> Actor:
         """Return who *uid* is; a stranger when nobody knows her."""

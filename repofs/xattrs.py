@@ -40,6 +40,7 @@ KINDS: dict[str, Kind] = {
     "origin": Kind.UNLISTED,
     "tables": Kind.UNLISTED,
     "import": Kind.COMMAND,
+    "group": Kind.COMMAND,
     "target": Kind.SETTING,
     "policy": Kind.SETTING,
 }
@@ -68,6 +69,14 @@ def decode_import(value: bytes) -> ImportCommand:
         return ImportCommand(text)
     except ValueError:
         raise InvalidValue(f"import={text!r}: allowed are now, retry, cancel") from None
+
+
+def decode_group(value: bytes) -> str:
+    """Read the value of ``user.repofs.group``: the name of a group."""
+    text = _text(value)
+    if not text:
+        raise InvalidValue("group: write the name of a group, for example lab")
+    return text
 
 
 def decode_target(value: bytes) -> str:

@@ -69,6 +69,7 @@ def read(conn: Connection, settings: config.Settings, machine: Machine) -> Roste
         _actors(active, members, _administrators(settings, active, machine)),
         {group.gid: group.level for group in groups.values()},
         _homes(UserDirectories(settings.repository), experimenters, active, groups, members, rows),
+        {group.name: group.gid for group in groups.values()},
     )
     doubts = [machine.trouble] if machine.trouble else []
     doubts += [_stranger(one, machine) for one in strangers]

@@ -33,7 +33,7 @@ from repofs.model import ObjectRef
 
 LISTED = 25
 _IMPORT = ("state", "error", "transfer", "imported", "actor_uid", "format", "note")
-_WHOSE = ("owner", "owner_uid", "group", "group_id", "group_gid", "group_level")
+_WHOSE = ("owner", "owner_uid", "owner_removed", "group", "group_id", "group_gid", "group_level")
 METADATA_BYTES = 16 << 10
 
 Facts = dict[str, object]
@@ -43,7 +43,7 @@ AnyRow = Row[tuple[Any, ...]]
 def describe(conn: Connection, ref: ObjectRef) -> Facts:
     """Return what is known of a Fileset, Image, OriginalFile, Dataset or Project.
 
-    Every description has object, owner, owner_uid, group, group_id, group_gid and group_level; that of what was
+    Every description has object, owner, owner_uid, owner_removed, group, group_id, group_gid and group_level; that of what was
     imported also actor_uid, who dropped it. Raises NotFound.
     """
     if ref.kind not in _KINDS:
@@ -182,6 +182,7 @@ def _owned(conn: Connection, table: Table, which: ColumnElement[bool]) -> AnyRow
         *table.c,
         experimenters.c.user_name.label("owner"),
         experimenters.c.uid.label("owner_uid"),
+        experimenters.c.removed.label("owner_removed"),
         groups.c.name.label("group"),
         groups.c.gid.label("group_gid"),
         groups.c.level.label("group_level"),

@@ -164,12 +164,12 @@ class Inbox:
             raise Busy("the importer has just been restarted: look whether it was done before you try again")
         return _json(answer)
 
-    async def move(self, filesets: Sequence[int], gid: int, actor_uid: int) -> None:
-        """Have filesets moved to the group of *gid*; it may be asked for again.
+    async def move(self, filesets: Sequence[int], gid: int, actor_uid: int, path: bytes) -> None:
+        """Have filesets moved to the group of *gid*, as *actor_uid* asks for *path*; it may be asked for again.
 
         Raises RepofsError when that cannot be, Busy when no importer process is ready or it ended in the middle.
         """
-        answer = await self._answer(Move(self._number(), tuple(filesets), gid, actor_uid))
+        answer = await self._answer(Move(self._number(), tuple(filesets), gid, actor_uid, path))
         if answer is None:
             raise Busy("the importer has just been restarted: try again in a moment")
         _json(answer)

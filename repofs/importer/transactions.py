@@ -161,7 +161,7 @@ def move(conn: Connection, items: Sequence[Move]) -> Sequence[list[moves.Place] 
         group = groups[one.gid]
         answers.append(moves.move(conn, [FilesetId(number) for number in one.filesets], group.id))
         detail = {"group": group.name, "filesets": len(one.filesets)}
-        audit.record(conn, one.actor_uid, "chgrp", ObjectRef("ExperimenterGroup", group.id), detail)
+        audit.record(conn, one.actor_uid, "chgrp", None, detail, path=one.path)
     return answers
 
 

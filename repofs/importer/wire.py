@@ -49,12 +49,13 @@ class Ask(msgspec.Struct, frozen=True, tag="ask"):
 
 
 class Move(msgspec.Struct, frozen=True, tag="move"):
-    """Mount to importer: move these filesets to the group of that gid, as that uid asks."""
+    """Mount to importer: move these filesets to the group of that gid, and tell the audit trail who asked for it."""
 
     id: int
     filesets: tuple[int, ...]
     gid: int
     actor_uid: int
+    path: bytes  # below the mount: what they lie in
 
 
 class Administer(msgspec.Struct, frozen=True, tag="administer"):

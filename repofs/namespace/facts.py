@@ -12,6 +12,7 @@ from repofs.errors import InvalidValue, NotFound, NotPermitted, RepofsError
 from repofs.model import ObjectRef, Original, Refused
 from repofs.namespace.drops import Drops
 from repofs.namespace.nodes import Node
+from repofs.namespace.regrouping import Regrouping
 from repofs.namespace.rights import Rights
 from repofs.namespace.standing import Standing
 from repofs.namespace.survey import Survey
@@ -30,6 +31,7 @@ class Facts:
         rights: Rights,
         drops: Drops,
         survey: Survey,
+        regrouping: Regrouping,
         ask: Callable[[str], Awaitable[str]],
     ) -> None:
         self._standing = standing
@@ -37,6 +39,7 @@ class Facts:
         self._backing = standing.backing
         self._drops = drops
         self._survey = survey
+        self._regrouping = regrouping
         self._ask = ask
         self._of_original: dict[str, Callable[[Original], str | None]] = {
             "fileset": lambda original: f"Fileset:{original.fileset}",
@@ -129,14 +132,16 @@ class Facts:
         except (InvalidValue, NotFound):
             return None
         whose = json.loads(answer)
-        seen = self._rights.may_view_data(whose["owner_uid"], whose["group_gid"], caller.uid)
+        owner = whose["owner_uid"] if whose["owner_removed"] is None else None  # somebody else may have the uid by now
+        seen = self._rights.may_view_data(owner, whose["group_gid"], caller.uid)
         return answer.encode() if seen else None
 
     # --- setting --------------------------------------------------------------------------------
 
     async def set(self, node: Node, name: str, value: bytes, caller: Caller) -> None:
         """Set ``user.repofs.`` *name* on *node*; a value that is refused says why in ``user.repofs.error``."""
-        self._rights.require_attributes(node, caller.uid)
+        if name != "group":  # which has a right of its own
+            self._rights.require_attributes(node, caller.uid)
         kind = KINDS.get(name)
         if kind is None:
             raise self._refusal(node, InvalidValue(f"user.repofs.{name} is not an attribute of repofs"))
@@ -164,6 +169,9 @@ class Facts:
             return
         if not node.is_directory:
             raise InvalidValue(f"user.repofs.{name} is set on directories")
+        if name == "group":
+            await self._regrouping.chgrp(node, self._rights.gid_of(xattrs.decode_group(value)), caller)
+            return
         if node is self._backing.table.root:
             raise NotPermitted(f"user.repofs.{name} is set on user directories and what users make in them")
         if name == "policy":

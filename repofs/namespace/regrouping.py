@@ -24,8 +24,8 @@ from repofs.namespace.walk import Walk
 _PATIENCE_SECONDS = 60.0  # for imports that are under way
 _PAUSE_SECONDS = 0.1
 
-Move = Callable[[Sequence[int], int, int], Awaitable[None]]
-"""Has the importer move these filesets to the group of that gid, as that uid asks."""
+Move = Callable[[Sequence[int], int, int, bytes], Awaitable[None]]
+"""Has the importer move these filesets, which may be none, to the group of that gid, as that uid asks for that path."""
 
 
 class Regrouping:
@@ -47,9 +47,9 @@ class Regrouping:
         if not node.names or not self._rights.is_group(gid):
             return  # rsync -a and cp -a pass on whatever group the source had
         self._require_movable(node, gid, caller)
+        path = self._backing.path_below(self._backing.table.root, node)
         filesets = await self._give(node, gid)
-        if filesets:
-            await self._move(sorted(filesets), gid, caller.uid)
+        await self._move(sorted(filesets), gid, caller.uid, path)
         await self._rights.let_count()
 
     def _require_movable(self, node: Node, gid: int, caller: Caller) -> None:

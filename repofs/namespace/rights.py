@@ -16,7 +16,7 @@ import trio
 from repofs import access, acl
 from repofs.access import Act, Right, Whose
 from repofs.acl import Kind, Shown, Stored
-from repofs.errors import AccessDenied, NotPermitted, RepofsError
+from repofs.errors import AccessDenied, NotFound, NotPermitted, RepofsError
 from repofs.model import Mark, ObjectRef, Original, PermissionLevel
 from repofs.namespace.nodes import Area, Node
 from repofs.namespace.standing import Standing
@@ -194,8 +194,8 @@ class Rights:
             return actor.name is not None
         return access.may(Act.VIEW, actor, place.of)
 
-    def may_view_data(self, owner_uid: int, gid: int, uid: int) -> bool:
-        """Whether *uid* may see data of *owner_uid* in the group *gid*."""
+    def may_view_data(self, owner_uid: int | None, gid: int, uid: int) -> bool:
+        """Whether *uid* may see data of *owner_uid* (None: of a former experimenter) in the group *gid*."""
         of = Whose(owner_uid, gid, self._people.levels.get(gid, PermissionLevel.PRIVATE))
         return access.may(Act.VIEW, self._people.actor(uid), of)
 
@@ -239,6 +239,12 @@ class Rights:
     def require_member(self, node: Node, gid: int) -> None:
         """Refuse to move *node* to a group that its user is not in (NotPermitted)."""
         access.require_member(self.home(node), gid)
+
+    def gid_of(self, group: str) -> int:
+        """Return the gid of the repository's *group*; NotFound."""
+        if group not in self._people.gids:
+            raise NotFound(f"{group} is no group of the repository")
+        return self._people.gids[group]
 
     def is_group(self, gid: int) -> bool:
         """Whether *gid* is a group of the repository."""

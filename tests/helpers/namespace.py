@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from repofs.namespace.facts import Facts
 from repofs.namespace.handles import Directories, Handles
 from repofs.namespace.names import Names
 from repofs.namespace.nodes import Node
+from repofs.namespace.regrouping import Regrouping
 from repofs.namespace.rights import Rights
 from repofs.namespace.standing import Standing
 from repofs.namespace.survey import Survey
@@ -91,10 +92,15 @@ class World:
         self.tree = Tree(self.standing, self.rights, self.drops)
         self.handles = Handles(self.standing, self.rights, self.drops, self.tree)
         self.directories = Directories(self.standing, self.rights, self.drops)
-        self.facts = Facts(self.standing, self.rights, self.drops, self.survey, self._ask)
+        self.moved: list[tuple[list[int], int, int, bytes]] = []  # what the importer was asked to move to another group
+        self.regrouping = Regrouping(self.standing, self.rights, self._move)
+        self.facts = Facts(self.standing, self.rights, self.drops, self.survey, self.regrouping, self._ask)
         self.answers: dict[str, str] = {}  # what the catalogue says
         self._lookups: Counter[int] = Counter()
         self._originals = 0
+
+    async def _move(self, filesets: Sequence[int], gid: int, uid: int, path: bytes) -> None:
+        self.moved.append((list(filesets), gid, uid, path))
 
     async def _ask(self, what: str) -> str:
         if what not in self.answers:

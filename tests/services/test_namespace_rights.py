@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +12,11 @@ import pytest
 import trio
 
 from repofs.access import Act
-from repofs.errors import AccessDenied, Busy, NotPermitted
+from repofs.errors import AccessDenied, Busy, InvalidValue, NotFound, NotPermitted
 from repofs.model import PermissionLevel
 from repofs.namespace.nodes import UNKNOWN
-from repofs.namespace.regrouping import Regrouping
 from repofs.namespace.tree import Caller, Change
-from repofs.people import Actor, Home, People
+from repofs.people import Actor, Home, People, Privilege
 from tests.helpers.namespace import ALICE, World, world
 
 pytestmark = pytest.mark.trio
@@ -33,17 +32,8 @@ def people(level: PermissionLevel = PermissionLevel.READ_WRITE) -> People:
         {actor.uid: actor for actor in actors},
         {LAB: level, OTHER: PermissionLevel.PRIVATE},
         {ALICE.encode(): Home(OWNER, LAB, both)},
+        {"lab": LAB, "other": OTHER},
     )
-
-
-class Moves:
-    """The importer, as far as it moves filesets."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[list[int], int, int]] = []
-
-    async def __call__(self, filesets: Sequence[int], gid: int, uid: int) -> None:
-        self.asked.append((list(filesets), gid, uid))
 
 
 @pytest.fixture
@@ -182,16 +172,15 @@ async def listing(w: World, uid: int) -> set[str]:
 
 
 async def test_a_directory_moves_with_all_that_is_in_it(w: World, autojump_clock: trio.testing.MockClock) -> None:
-    moves = Moves()
     w.mkdir("proj")
     w.mkdir("proj/deep")
     w.write("proj/scan.tif")
     w.write("proj/deep/done.tif")
     w.original("proj/deep/done.tif")
     w.node("proj/deep/done.tif").mark = UNKNOWN
-    await Regrouping(w.standing, w.rights, moves).chgrp(w.node("proj"), OTHER, w.caller)
+    await w.regrouping.chgrp(w.node("proj"), OTHER, w.caller)
     assert {w.path(path).stat().st_gid for path in ("proj", "proj/deep", "proj/scan.tif")} == {OTHER}
-    assert moves.asked == [([17], OTHER, OWNER)]
+    assert w.moved == [([17], OTHER, OWNER, b"alice_2/proj")]
     assert w.path("").stat().st_gid != OTHER
 
 
@@ -199,7 +188,7 @@ async def test_a_drop_joins_the_group_of_the_directory_that_it_is_moved_to(
     w: World, autojump_clock: trio.testing.MockClock
 ) -> None:
     w.mkdir("proj")
-    await Regrouping(w.standing, w.rights, Moves()).chgrp(w.node("proj"), OTHER, w.caller)
+    await w.regrouping.chgrp(w.node("proj"), OTHER, w.caller)
     node = w.write("scan.tif")
     w.write("done.tif")
     w.original("done.tif")
@@ -214,8 +203,6 @@ async def test_a_drop_joins_the_group_of_the_directory_that_it_is_moved_to(
 
 
 async def test_what_is_refused_moves_nothing(w: World, autojump_clock: trio.testing.MockClock) -> None:
-    moves = Moves()
-    regrouping = Regrouping(w.standing, w.rights, moves)
     w.mkdir("proj")
     w.mkdir("a.zarr")
     w.write("a.zarr/0")
@@ -230,33 +217,52 @@ async def test_what_is_refused_moves_nothing(w: World, autojump_clock: trio.test
         (w.node("proj"), OTHER, by(STRANGER), AccessDenied),
     ):
         with pytest.raises(error):
-            await regrouping.chgrp(node, gid, caller)
+            await w.regrouping.chgrp(node, gid, caller)
     await w.rights.adopt(
         replace(now, actors={**now.actors, OWNER: alice}, homes={ALICE.encode(): Home(OWNER, LAB, frozenset({LAB}))})
     )
     with pytest.raises(NotPermitted, match="add-member"):
-        await regrouping.chgrp(w.node("proj"), OTHER, w.caller)
-    await regrouping.chgrp(w.node("proj"), 4711, w.caller)  # no group of the repository: rsync -a means nothing by it
+        await w.regrouping.chgrp(w.node("proj"), OTHER, w.caller)
+    await w.regrouping.chgrp(w.node("proj"), 4711, w.caller)  # no group of the repository: rsync -a means nothing by it
     assert {path: w.path(path).stat().st_gid for path in before} == before
-    assert moves.asked == []
+    assert w.moved == []
 
 
 async def test_an_import_under_way_is_waited_for_and_not_for_ever(
     w: World, autojump_clock: trio.testing.MockClock
 ) -> None:
-    moves = Moves()
     w.mkdir("proj")
     w.write("proj/scan.tif")
     drop = w.claim("proj/scan.tif")
     assert drop is not None and drop.gid == LAB
     with pytest.raises(Busy, match="import"):
-        await Regrouping(w.standing, w.rights, moves).chgrp(w.node("proj"), OTHER, w.caller)
+        await w.regrouping.chgrp(w.node("proj"), OTHER, w.caller)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(Regrouping(w.standing, w.rights, moves).chgrp, w.node("proj"), OTHER, w.caller)
+        nursery.start_soon(w.regrouping.chgrp, w.node("proj"), OTHER, w.caller)
         await trio.sleep(1)
         w.original("proj/scan.tif")
         w.imported(drop)
-    assert moves.asked == [([17], OTHER, OWNER)]
+    assert w.moved == [([17], OTHER, OWNER, b"alice_2/proj")]
+
+
+async def test_an_administrator_moves_others_data_by_an_attribute(
+    w: World, autojump_clock: trio.testing.MockClock
+) -> None:
+    now = people()
+    light = Actor(5300, "light", administrator=True, privileges=frozenset({Privilege.CHGRP}))
+    await w.rights.adopt(replace(now, actors={**now.actors, 5300: light}))
+    w.mkdir("proj")
+    with pytest.raises(NotFound, match="nowhere is no group"):
+        await w.facts.set(w.node("proj"), "group", b"nowhere", by(5300))
+    with pytest.raises(AccessDenied):
+        await w.facts.set(w.node("proj"), "group", b"other", by(MEMBER))
+    with pytest.raises(AccessDenied):
+        await w.facts.set(w.node("proj"), "target", b"Dataset:name:X", by(5300))
+    with pytest.raises(InvalidValue):
+        await w.facts.set(w.node("proj"), "group", b"", by(5300))
+    await w.facts.set(w.node("proj"), "group", b"other", by(5300))
+    assert w.path("proj").stat().st_gid == OTHER
+    assert w.moved == [([], OTHER, 5300, b"alice_2/proj")]
 
 
 # --- the audit trail ----------------------------------------------------------------------------------

@@ -221,7 +221,7 @@ async def test_attributes_of_an_open_file_without_a_name(w: World) -> None:
 
 
 async def test_objects_are_shown_to_who_may_view_them(w: World) -> None:
-    w.answers["Fileset:17"] = json.dumps({"owner_uid": w.caller.uid, "group_gid": os.getegid()})
+    w.answers["Fileset:17"] = json.dumps({"owner_uid": w.caller.uid, "owner_removed": None, "group_gid": os.getegid()})
     root = w.table.root
     assert await w.facts.get(root, "Fileset:17", w.caller) is not None
     assert await w.facts.get(root, "Fileset:17", Caller(4712, 0, 1)) is None
