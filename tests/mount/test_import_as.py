@@ -27,11 +27,11 @@ CONTENT = b"what the microscope saw\n" * 1000
 
 @dataclass(frozen=True)
 class Staff:
-    """The people of the tests; those with an account are called by it, the others by their number."""
+    """The people of the tests. Facts and logs call them as the catalogue does, whether they have accounts or not."""
 
-    alice: Person  # whose directory it is; has an account
-    boss: Person  # owner of the group; has an account
-    deputy: Person  # owner of the group; has none
+    alice: Person  # whose directory it is
+    boss: Person  # owner of the group
+    deputy: Person  # owner of the group, without an account
     sudo: Person  # administrator with Sudo, no experimenter
     powerless: tuple[Person, ...]  # who may all see or even edit, and not import
 
@@ -83,11 +83,6 @@ def folder(drive: Administered, staff: Staff, request: pytest.FixtureRequest) ->
     path = drive.home(staff.alice) / request.node.name.replace("/", "_")[:100]
     staff.alice.do(os.mkdir, path)
     return path
-
-
-def called(person: Person) -> str:
-    """Return what facts and logs call *person*: by the account, or by the number."""
-    return str(person.uid) if person.name in NAMELESS else person.name
 
 
 # --- by which program -----------------------------------------------------------------------------
@@ -161,7 +156,7 @@ def test_what_she_puts_there_is_the_owners(
     dropped = [folder / series.name / name for name in ("scan.bin", "deep/scan.bin")]
     drive.wait_imported(*dropped)
     for path in dropped:
-        assert (fact(path, "owner"), fact(path, "actor")) == (called(alice), called(person))
+        assert (fact(path, "owner"), fact(path, "actor")) == (alice.name, person.name)
         assert path.stat().st_uid == alice.uid
         assert path.stat().st_gid == LAB
         assert drive.original_of(path).is_relative_to(drive.home(alice))
@@ -229,10 +224,10 @@ def test_the_log_and_the_command_name_both(drive: Administered, staff: Staff, fo
     path = drop(person, folder / "scan.bin")
     drive.wait_imported(path)
     log = (drive.mountpoint / str(fact(path, "log"))).read_text()
-    assert called(staff.alice) in log
-    assert called(person) in log
+    assert staff.alice.name in log
+    assert person.name in log
     shown = drive.show(path)
-    assert (shown["owner"], shown["actor"]) == (called(staff.alice), called(person))
+    assert (shown["owner"], shown["actor"]) == (staff.alice.name, person.name)
     fileset = drive.show(str(fact(path, "fileset")))
     assert (fileset["owner_uid"], fileset["actor_uid"]) == (staff.alice.uid, person.uid)
 
@@ -275,7 +270,7 @@ def test_a_quiet_time_that_outlasts_her_right(drive: Administered, staff: Staff,
         assert staff.deputy.do(answer, os.open, path, os.O_WRONLY) == "EACCES"
         set_on(staff.alice, path, "import", "now")
         drive.wait_imported(path)
-        assert fact(path, "actor") == called(staff.deputy)
+        assert fact(path, "actor") == staff.deputy.name
     finally:
         drive.add_member("lab", staff.deputy, owner=True)
 
