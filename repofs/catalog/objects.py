@@ -43,8 +43,8 @@ AnyRow = Row[tuple[Any, ...]]
 def describe(conn: Connection, ref: ObjectRef) -> Facts:
     """Return what is known of a Fileset, Image, OriginalFile, Dataset or Project.
 
-    Every description has object, owner, owner_uid, owner_removed, group, group_id, group_gid and group_level; that of what was
-    imported also actor_uid, who dropped it. Raises NotFound.
+    Every description has object, owner, owner_uid, owner_removed, group, group_id, group_gid and group_level; that of
+    what was imported also actor_uid, who dropped it. Raises NotFound.
     """
     if ref.kind not in _KINDS:
         raise NotFound(f"{ref.kind} is nothing that can be shown: ask for {', '.join(_KINDS)}")

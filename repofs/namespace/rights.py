@@ -26,7 +26,11 @@ from repofs.people import Home, People
 _NODES_A_TURN = 256
 _ANSWER_SECONDS = 0.05  # in which a process has taken in the answer to a look-up that was under way
 
-_ROOT_MODE = 0o755  # the backing root is 0700, for the daemon alone; through the mount all pass it
+# The backing root is 0700, for the daemon alone; through the mount all pass it. Without a bit for its group, and with a
+# group that nobody is in: where there is one the kernel looks for an ACL, and of this inode, made before the daemon has
+# said that it has ACLs, it keeps none (fs/fuse/inode.c: ACL_DONT_CACHE). It would ask at each step of each path.
+_ROOT_MODE, _NOBODYS_GID = 0o705, 0xFFFF_FFFE
+_COMMON_MODE = 0o755
 
 
 class Kernel(Protocol):
@@ -155,12 +159,12 @@ class Rights:
         """
         mode = stat.S_IMODE(status.st_mode)
         if node is self._backing.table.root:
-            return Ownership(status.st_uid, status.st_gid, _ROOT_MODE, None)
+            return Ownership(status.st_uid, _NOBODYS_GID, _ROOT_MODE, None)
         if stat.S_ISLNK(node.format) or not node.names:  # removed: who has it open goes on
             return Ownership(status.st_uid, status.st_gid, mode if node.names else mode & 0o700, None)
         place = self._place(node, status)
         if self._is_common(node):
-            return Ownership(status.st_uid, status.st_gid, _ROOT_MODE, None)  # `look_up` decides who enters
+            return Ownership(status.st_uid, status.st_gid, _COMMON_MODE, None)  # `look_up` decides who enters
         of, uid = place.of, status.st_uid
         if place.kind is Kind.ORIGINAL and of.uid is not None:
             uid = of.uid
