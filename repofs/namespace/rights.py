@@ -16,9 +16,9 @@ import trio
 from repofs import access, acl
 from repofs.access import Act, Right, Whose
 from repofs.acl import Kind, Shown, Stored
-from repofs.errors import AccessDenied, NotFound, NotPermitted, RepofsError
+from repofs.errors import AccessDenied, NotFound, RepofsError
 from repofs.model import Mark, ObjectRef, Original, PermissionLevel
-from repofs.namespace.nodes import Area, Node
+from repofs.namespace.nodes import UNKNOWN, Area, Node
 from repofs.namespace.standing import Standing
 from repofs.namespace.trail import Trail
 from repofs.people import Home, People
@@ -232,13 +232,11 @@ class Rights:
     def require_writable(self, node: Node, uid: int) -> None:
         """Refuse to change the bytes of *node*: of an original to everybody (NotPermitted), of a drop to who may not
         import into the directory that it lies in (AccessDenied)."""
-        try:
-            self._standing.require_writable(node)
-        except NotPermitted as refusal:
-            self._tell_refusal(Act.WRITE, uid, refusal, self._path(node))
-            raise
-        if node.names:  # else it is removed: who has it open goes on
-            self.require(Act.WRITE, node, uid)
+        node.mark = UNKNOWN  # asked of the inode itself: another name of it may have been imported
+        original = self._standing.is_original(node)
+        if original or node.names:  # else it is removed: who has it open goes on
+            self._decide(Act.WRITE, self.whose(node), uid, node, original=original)
+        self._standing.require_unsealed(node)
 
     def require_member(self, node: Node, gid: int) -> None:
         """Refuse to move *node* to a group that its user is not in (NotPermitted)."""
@@ -259,9 +257,11 @@ class Rights:
         if node.names:  # else it is removed: who has it open goes on
             self.require(Act.ANNOTATE if self._standing.is_original(node) else Act.SET, node, uid)
 
-    def _decide(self, act: Act, of: Whose, uid: int, node: Node, name: bytes | None = None) -> None:
+    def _decide(
+        self, act: Act, of: Whose, uid: int, node: Node, name: bytes | None = None, *, original: bool = False
+    ) -> None:
         try:
-            access.require(act, self._people.actor(uid), of)
+            access.require(act, self._people.actor(uid), of, original=original)
         except RepofsError as refusal:
             self._tell_refusal(act, uid, refusal, self._path(node, name))
             raise

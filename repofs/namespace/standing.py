@@ -96,11 +96,8 @@ class Standing:
             return False
         return True
 
-    def require_writable(self, node: Node) -> None:
-        """Refuse to change the bytes of an original, or of a drop that is being imported, for anybody."""
-        node.mark = UNKNOWN  # asked of the inode itself: another name of it may have been imported
-        if isinstance(self.mark(node), Original):
-            raise NotPermitted("an original is immutable: write a new file, and that is imported")
+    def require_unsealed(self, node: Node) -> None:
+        """Refuse to change the bytes of a log, or of a drop that is being imported, for anybody (NotPermitted)."""
         if self.is_log(node):
             raise NotPermitted("a log is written by the repository alone")
         if self.seal(node) is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 
 import pytest
 import trio
@@ -12,8 +13,9 @@ from repofs.errors import AccessDenied, InvalidValue, NotPermitted
 from repofs.lifecycle import State
 from repofs.model import Closed
 from repofs.namespace.tree import Caller
+from repofs.people import Actor
 from repofs.xattrs import ImportCommand
-from tests.helpers.namespace import ALICE, World
+from tests.helpers.namespace import ALICE, World, people_of
 
 pytestmark = pytest.mark.trio
 
@@ -223,6 +225,12 @@ async def test_attributes_of_an_open_file_without_a_name(w: World) -> None:
 async def test_objects_are_shown_to_who_may_view_them(w: World) -> None:
     w.answers["Fileset:17"] = json.dumps({"owner_uid": w.caller.uid, "owner_removed": None, "group_gid": os.getegid()})
     root = w.table.root
+    former = json.dumps({"owner_uid": 4712, "owner_removed": "2026-11-22T12:00:00Z", "group_gid": os.getegid()})
+    w.answers["Fileset:16"] = former
+    people = people_of(w.caller.uid, os.getegid())
+    heir = Actor(4712, "heir", frozenset({os.getegid()}))  # whom Unix has given the uid of a former experimenter
+    await w.rights.adopt(replace(people, actors={**people.actors, 4712: heir}))
+    assert await w.facts.get(root, "Fileset:16", Caller(4712, 0, 1)) is None
     assert await w.facts.get(root, "Fileset:17", w.caller) is not None
     assert await w.facts.get(root, "Fileset:17", Caller(4712, 0, 1)) is None
     assert await w.facts.get(root, "Fileset:18", w.caller) is None
