@@ -104,15 +104,15 @@ def _rooms(layout: Layout, settings: config.Settings) -> Iterator[_Rooms]:
     inbox = Inbox(claims, functools.partial(importer_process, layout.root), rights.adopt)
     drops.clocks = inbox
     tree = Tree(standing, rights, drops)
-    regrouping = Regrouping(standing, rights, inbox.move)
-    facts = Facts(standing, rights, drops, survey, regrouping, inbox.ask)
+    regrouping = Regrouping(standing, rights, inbox.questions.move)
+    facts = Facts(standing, rights, drops, survey, regrouping, inbox.questions.ask)
     handles = Handles(standing, rights, drops, tree)
     directories = Directories(standing, rights, drops)
     cache_seconds = settings.mount.cache_seconds
     operations = Operations(standing, rights, tree, handles, directories, facts, regrouping, cache_seconds)
     try:
         with listening(layout) as control:
-            yield _Rooms(operations, inbox, survey, Control(control, inbox.administer, trail.refused), trail)
+            yield _Rooms(operations, inbox, survey, Control(control, inbox.questions.administer, trail.refused), trail)
     finally:
         backing.close()
 
@@ -123,7 +123,7 @@ async def _serve(rooms: _Rooms, ready: Callable[[], None]) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
             await nursery.start(_import, rooms.inbox, imports_ended)  # what a crash has left is mended first
-            nursery.start_soon(rooms.trail.run, rooms.inbox.keep)
+            nursery.start_soon(rooms.trail.run, rooms.inbox.questions.keep)
             nursery.start_soon(_stop_at_signal, signals, rooms, imports_ended)
             nursery.start_soon(rooms.survey.run)
             nursery.start_soon(rooms.control.run)
@@ -152,7 +152,7 @@ async def _stop_at_signal(signals: AsyncIterator[int], rooms: _Rooms, imports_en
 async def _stop_imports(rooms: _Rooms) -> None:
     """Let the importer end; what users did until now is in the audit trail first."""
     with trio.move_on_after(TRAIL_SECONDS):
-        await rooms.trail.flush(rooms.inbox.keep)
+        await rooms.trail.flush(rooms.inbox.questions.keep)
     rooms.inbox.stop()
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,22 +21,17 @@ from typing import Protocol
 import structlog
 import trio
 
-from repofs.administration.requests import Request
-from repofs.deeds import Deed
-from repofs.errors import Busy, DaemonUnreachable, told
+from repofs.errors import DaemonUnreachable
+from repofs.importer.questions import Questions
 from repofs.importer.queue import FairQueue
 from repofs.importer.settling import Settling
 from repofs.importer.wire import (
-    Administer,
     Answer,
-    Ask,
     Channel,
-    Deeds,
     Done,
     Handed,
     Hangup,
     Message,
-    Move,
     PeopleAre,
     Stop,
 )
@@ -84,18 +79,6 @@ class _Waiting:
     gone: bool = False  # unlinked or being written while its import was under way
 
 
-class _Question:
-    """A question without its Answer."""
-
-    def __init__(self) -> None:
-        self.answered = trio.Event()
-        self.answer: Answer | None = None  # None when the process died
-
-    def settle(self, answer: Answer | None) -> None:
-        self.answer = answer
-        self.answered.set()
-
-
 class Inbox:
     """Drops on their way to the importer process. Every method is called on the event loop."""
 
@@ -103,7 +86,6 @@ class Inbox:
         self._source = source
         self._start = start
         self._adopt = adopt
-        self._channel: Channel | None = None  # None while no process is ready
         self._waiting: dict[int, _Waiting] = {}
         # A token is in exactly one of these four, and then in _waiting too.
         self._settling = Settling()
@@ -111,8 +93,7 @@ class Inbox:
         self._suspects: dict[int, None] = {}  # in hand when the process died: one of them may have been the cause
         self._outstanding: dict[int, None] = {}
         self._shares: Counter[bytes] = Counter()  # of outstanding, by user
-        self._questions: dict[int, _Question] = {}
-        self._asked = 0
+        self.questions = Questions()
         self._stopping = False
         self._wake = trio.Event()
 
@@ -142,64 +123,6 @@ class Inbox:
         self._queue.remove(token)
         self._suspects.pop(token, None)
         self._waiting.pop(token, None)
-
-    async def ask(self, what: str) -> str:
-        """Return the description of the object *what* ("Fileset:17") as JSON.
-
-        Raises NotFound when there is none, InvalidValue for what is none, Busy when no importer process is ready.
-        """
-        answer = await self._answer(Ask(self._number(), what))
-        if answer is None:
-            raise Busy("the importer has just been restarted: try again in a moment")
-        return _json(answer)
-
-    async def administer(self, uid: int, request: Request, audit_uid: int) -> str:
-        """See to *request* of *uid*, whom the audit trail calls *audit_uid*; return the result as JSON.
-
-        A change counts in the mount when this returns. Raises AccessDenied, and other RepofsErrors that say what is
-        wrong with it; Busy when no importer process is ready, or when it ended and may have made the change or not.
-        """
-        answer = await self._answer(Administer(self._number(), request, uid, audit_uid))
-        if answer is None:
-            raise Busy("the importer has just been restarted: look whether it was done before you try again")
-        return _json(answer)
-
-    async def move(self, filesets: Sequence[int], gid: int, actor_uid: int, path: bytes) -> None:
-        """Have filesets moved to the group of *gid*, as *actor_uid* asks for *path*; it may be asked for again.
-
-        Raises RepofsError when that cannot be, Busy when no importer process is ready or it ended in the middle.
-        """
-        answer = await self._answer(Move(self._number(), tuple(filesets), gid, actor_uid, path))
-        if answer is None:
-            raise Busy("the importer has just been restarted: try again in a moment")
-        _json(answer)
-
-    async def keep(self, deeds: Sequence[Deed]) -> None:
-        """Return when *deeds* are in the audit trail. Raises Busy when they cannot be written now.
-
-        A process that dies between writing and answering leaves them written, and the next writes them again.
-        """
-        answer = await self._answer(Deeds(self._number(), tuple(deeds)))
-        if answer is None or answer.json is None:
-            raise Busy((answer and answer.error) or "the audit trail cannot be written now")
-
-    def _number(self) -> int:
-        self._asked += 1
-        return self._asked
-
-    async def _answer(self, message: Ask | Administer | Deeds | Move) -> Answer | None:
-        """Send a question and return its answer; None when the process has died. Raises Busy when none is ready."""
-        if self._channel is None:
-            raise Busy("the catalogue is not ready yet: try again in a moment")
-        question = self._questions[message.id] = _Question()
-        try:
-            await self._channel.send(message)
-            await question.answered.wait()
-        except Hangup:
-            pass
-        finally:
-            del self._questions[message.id]
-        return question.answer
 
     def stop(self) -> None:
         """Let `run` come to its end: what is in hand is finished or given back within 10 seconds."""
@@ -235,14 +158,14 @@ class Inbox:
     async def _live(self, channel: Channel, pause: float) -> float:
         """Work with one process to its end; return the pause that its successor needs."""
         began = trio.current_time()
-        self._channel = channel
+        self.questions.channel = channel
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._feed, channel, nursery.cancel_scope)
                 await self._listen(channel)
                 nursery.cancel_scope.cancel()
         finally:
-            self._channel = None
+            self.questions.lost()
             self._take_back()
         if not self._stopping:
             log.error("the importer process died and is started again", suspects=len(self._suspects))
@@ -316,10 +239,8 @@ class Inbox:
             case Done(outcome):
                 self._finish(outcome)
                 self._awake()
-            case Answer() if message.id in self._questions:
-                self._questions[message.id].settle(message)
             case Answer():
-                pass  # whoever asked was interrupted meanwhile
+                self.questions.answered(message)
             case _:
                 raise AssertionError(f"the importer does not send {message}")
 
@@ -349,8 +270,6 @@ class Inbox:
             elif not waiting.gone:
                 self._waiting[token] = waiting
                 self._suspects[token] = None
-        for question in self._questions.values():
-            question.settle(None)
 
     def _release(self, token: int) -> _Waiting:
         del self._outstanding[token]
@@ -368,13 +287,6 @@ class Inbox:
         with trio.move_on_after(max(seconds, 0)):
             await self._wake.wait()
         self._wake = trio.Event()
-
-
-def _json(answer: Answer) -> str:
-    """Return what *answer* tells; raises the RepofsError that it tells."""
-    if answer.json is None:
-        raise told(answer.errno, answer.error or "")
-    return answer.json
 
 
 def _take_first(tokens: dict[int, None]) -> int:

@@ -379,7 +379,7 @@ async def test_questions_get_their_own_answers(autojump_clock: trio.abc.Clock) -
         answers: dict[str, str] = {}
 
         async def ask(what: str) -> None:
-            answers[what] = await world.inbox.ask(what)
+            answers[what] = await world.inbox.questions.ask(what)
 
         async with trio.open_nursery() as nursery:
             for what in ("Fileset:17", "Image:101"):
@@ -392,7 +392,7 @@ async def test_what_is_not_there(autojump_clock: trio.abc.Clock) -> None:
     async with running() as world, trio.open_nursery() as nursery:
         nursery.start_soon(answer_all, world.lives.last, lambda ask: Answer(ask.id, None, "there is no Image:9"))
         with pytest.raises(NotFound, match="there is no Image:9"):
-            await world.inbox.ask("Image:9")
+            await world.inbox.questions.ask("Image:9")
 
 
 async def test_questions_while_no_process_can_answer(autojump_clock: trio.abc.Clock) -> None:
@@ -405,9 +405,9 @@ async def test_questions_while_no_process_can_answer(autojump_clock: trio.abc.Cl
 
             nursery.start_soon(die)
             with pytest.raises(Busy, match="restarted"):
-                await world.inbox.ask("Image:9")
+                await world.inbox.questions.ask("Image:9")
         with pytest.raises(Busy, match="not ready"):
-            await world.inbox.ask("Image:9")
+            await world.inbox.questions.ask("Image:9")
 
 
 DEEDS = (Deed(1, 5001, "remove", path=b"alice_2/x.tif"),)
@@ -416,7 +416,7 @@ DEEDS = (Deed(1, 5001, "remove", path=b"alice_2/x.tif"),)
 async def test_deeds_are_kept_once_the_process_says_so(autojump_clock: trio.abc.Clock) -> None:
     async with running() as world, trio.open_nursery() as nursery:
         nursery.start_soon(answer_all, world.lives.last, lambda deeds: Answer(deeds.id, "1"))
-        await world.inbox.keep(DEEDS)
+        await world.inbox.questions.keep(DEEDS)
         [message] = world.lives.last.messages
         assert isinstance(message, Deeds)
         assert message.deeds == DEEDS
@@ -427,13 +427,13 @@ async def test_deeds_that_cannot_be_written_are_still_the_mounts(autojump_clock:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(answer_all, world.lives.last, lambda deeds: Answer(deeds.id, None, "the disk is full"))
             with pytest.raises(Busy, match="the disk is full"):
-                await world.inbox.keep(DEEDS)
+                await world.inbox.questions.keep(DEEDS)
         world.lives.last.die()
         with pytest.raises(Busy, match="cannot be written now"):
-            await world.inbox.keep(DEEDS)
+            await world.inbox.questions.keep(DEEDS)
         await trio.testing.wait_all_tasks_blocked()
         with pytest.raises(Busy, match="not ready"):
-            await world.inbox.keep(DEEDS)
+            await world.inbox.questions.keep(DEEDS)
 
 
 # --- people --------------------------------------------------------------------------------------
@@ -468,7 +468,7 @@ async def test_a_change_is_answered_when_the_mount_has_adopted_it(autojump_clock
         answers: list[str] = []
 
         async def administer() -> None:
-            answers.append(await world.inbox.administer(1000, RemoveUser("bob"), 1001))
+            answers.append(await world.inbox.questions.administer(1000, RemoveUser("bob"), 1001))
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(administer)
@@ -494,7 +494,7 @@ async def test_a_refused_change_is_told_as_what_it_was(autojump_clock: trio.abc.
 
         nursery.start_soon(refuse)
         with pytest.raises(AccessDenied, match="eve may not"):
-            await world.inbox.administer(1000, ListPeople(), 1000)
+            await world.inbox.questions.administer(1000, ListPeople(), 1000)
 
 
 async def test_a_change_whose_process_died_may_have_been_made(autojump_clock: trio.abc.Clock) -> None:
@@ -507,6 +507,6 @@ async def test_a_change_whose_process_died_may_have_been_made(autojump_clock: tr
 
             nursery.start_soon(die)
             with pytest.raises(Busy, match="look whether it was done"):
-                await world.inbox.administer(1000, RemoveUser("bob"), 1000)
+                await world.inbox.questions.administer(1000, RemoveUser("bob"), 1000)
         with pytest.raises(Busy, match="not ready"):
-            await world.inbox.administer(1000, RemoveUser("bob"), 1000)
+            await world.inbox.questions.administer(1000, RemoveUser("bob"), 1000)

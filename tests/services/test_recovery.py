@@ -202,9 +202,9 @@ async def test_questions_are_answered_by_the_real_process(repository: Repository
             mount.drop_all(inbox)
             await mount.wait_rest()
             fileset = mount.last[b"scan.tif"].fileset
-            assert f'"Fileset:{fileset}"' in await inbox.ask(f"Fileset:{fileset}")
+            assert f'"Fileset:{fileset}"' in await inbox.questions.ask(f"Fileset:{fileset}")
             with pytest.raises(NotFound):
-                await inbox.ask("Image:99")
+                await inbox.questions.ask("Image:99")
             inbox.stop()
 
 

@@ -63,10 +63,10 @@ async def test_deeds_reach_the_catalogue_also_past_a_killed_importer(tmp_path: P
     trail = Trail()
     async with inbox_of(repository) as inbox:
         trail.done(5000, "remove", path=b"alice_2/\xff\n.tif")
-        await trail.flush(inbox.keep)
+        await trail.flush(inbox.questions.keep)
         assert paths(repository) == [b"alice_2/\xff\n.tif"]
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(trail.run, inbox.keep)
+            nursery.start_soon(trail.run, inbox.questions.keep)
             os.kill(processes.descendants(os.getpid())[0], signal.SIGKILL)
             trail.refused(5001, "remove", "bob may not remove this", path=b"alice_2/y.tif")
             await in_thread(until, lambda: len(paths(repository)) == 2, "both deeds in the catalogue")
@@ -87,7 +87,7 @@ async def test_a_trail_that_cannot_be_written_is_written_later_and_stops_nothing
     async with inbox_of(repository) as inbox:
         rename("audit", "away")
         trail.done(5000, "remove", path=b"alice_2/x.tif")
-        await trail.flush(inbox.keep)
+        await trail.flush(inbox.questions.keep)
         rename("away", "audit")
-        await trail.flush(inbox.keep)
+        await trail.flush(inbox.questions.keep)
         assert paths(repository) == [b"alice_2/x.tif"]

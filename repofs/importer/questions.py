@@ -1,0 +1,109 @@
+"""What the mount asks of the importer process, which has the catalogue, and the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import trio
+
+from repofs.administration.requests import Request
+from repofs.deeds import Deed
+from repofs.errors import Busy, told
+from repofs.importer.wire import Administer, Answer, Ask, Channel, Deeds, Hangup, Move
+
+
+class _Question:
+    """Without its Answer yet."""
+
+    def __init__(self) -> None:
+        self.answered = trio.Event()
+        self.answer: Answer | None = None  # None when the process died
+
+    def settle(self, answer: Answer | None) -> None:
+        self.answer = answer
+        self.answered.set()
+
+
+class Questions:
+    """Asked over the *channel* of the process that is ready; None while none is. Every method on the event loop."""
+
+    def __init__(self) -> None:
+        self.channel: Channel | None = None
+        self._open: dict[int, _Question] = {}
+        self._asked = 0
+
+    def answered(self, answer: Answer) -> None:
+        """Take in an answer of the process; whoever asked may have been interrupted meanwhile."""
+        if answer.id in self._open:
+            self._open[answer.id].settle(answer)
+
+    def lost(self) -> None:
+        """The process has gone: what it was asked stays without an answer."""
+        self.channel = None
+        for question in self._open.values():
+            question.settle(None)
+
+    async def ask(self, what: str) -> str:
+        """Return the description of the object *what* ("Fileset:17") as JSON.
+
+        Raises NotFound when there is none, InvalidValue for what is none, Busy when no importer process is ready.
+        """
+        answer = await self._answer(Ask(self._number(), what))
+        if answer is None:
+            raise Busy("the importer has just been restarted: try again in a moment")
+        return _json(answer)
+
+    async def administer(self, uid: int, request: Request, audit_uid: int) -> str:
+        """See to *request* of *uid*, whom the audit trail calls *audit_uid*; return the result as JSON.
+
+        A change counts in the mount when this returns. Raises AccessDenied, and other RepofsErrors that say what is
+        wrong with it; Busy when no importer process is ready, or when it ended and may have made the change or not.
+        """
+        answer = await self._answer(Administer(self._number(), request, uid, audit_uid))
+        if answer is None:
+            raise Busy("the importer has just been restarted: look whether it was done before you try again")
+        return _json(answer)
+
+    async def move(self, filesets: Sequence[int], gid: int, actor_uid: int, path: bytes) -> None:
+        """Have filesets moved to the group of *gid*, as *actor_uid* asks for *path*; it may be asked for again.
+
+        Raises RepofsError when that cannot be, Busy when no importer process is ready or it ended in the middle.
+        """
+        answer = await self._answer(Move(self._number(), tuple(filesets), gid, actor_uid, path))
+        if answer is None:
+            raise Busy("the importer has just been restarted: try again in a moment")
+        _json(answer)
+
+    async def keep(self, deeds: Sequence[Deed]) -> None:
+        """Return when *deeds* are in the audit trail. Raises Busy when they cannot be written now.
+
+        A process that dies between writing and answering leaves them written, and the next writes them again.
+        """
+        answer = await self._answer(Deeds(self._number(), tuple(deeds)))
+        if answer is None or answer.json is None:
+            raise Busy((answer and answer.error) or "the audit trail cannot be written now")
+
+    def _number(self) -> int:
+        self._asked += 1
+        return self._asked
+
+    async def _answer(self, message: Ask | Administer | Deeds | Move) -> Answer | None:
+        """Send a question and return its answer; None when the process has died. Raises Busy when none is ready."""
+        if self.channel is None:
+            raise Busy("the catalogue is not ready yet: try again in a moment")
+        question = self._open[message.id] = _Question()
+        try:
+            await self.channel.send(message)
+            await question.answered.wait()
+        except Hangup:
+            pass
+        finally:
+            del self._open[message.id]
+        return question.answer
+
+
+def _json(answer: Answer) -> str:
+    """Return what *answer* tells; raises the RepofsError that it tells."""
+    if answer.json is None:
+        raise told(answer.errno, answer.error or "")
+    return answer.json
