@@ -364,7 +364,8 @@ def test_importing_from_a_directory_that_becomes_a_link(
 
 def test_importing_a_file_that_becomes_a_link(drive: Administered, secret: Path, victim: Path, mine: Path) -> None:
     for target in (victim, drive.backing(secret)):
-        name, link = mine / "scan.bin", mine / f"link-{target.stat().st_ino}"
+        number = target.stat().st_ino
+        name, link = mine / f"scan-{number}.bin", mine / f"link-{number}"
         MALLORY.do(os.symlink, target, link)
 
         def dropped(name: Path = name) -> None:

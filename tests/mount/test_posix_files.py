@@ -206,24 +206,33 @@ def test_times_are_kept_to_the_nanosecond(folder: Path) -> None:
     assert os.stat(folder).st_mtime_ns == 4
 
 
-def test_writing_changes_the_time_and_clears_the_set_user_id_bit(folder: Path) -> None:
+def test_set_user_id_bits_are_not_kept(folder: Path) -> None:
     ALICE.do(write, folder / "file")
-    ALICE.do(os.chmod, folder / "file", 0o4755)
+    for mode in (0o4755, 0o2755, 0o6755):
+        for person in (ALICE, ROOT):
+            person.do(os.chmod, folder / "file", mode)
+            assert not os.stat(folder / "file").st_mode & (stat.S_ISUID | stat.S_ISGID)
+            assert os.stat(folder / "file").st_mode & stat.S_IXUSR
+
+
+def test_writing_changes_the_time(folder: Path) -> None:
+    ALICE.do(write, folder / "file")
     ALICE.do(lambda: os.utime(folder / "file", ns=(1, 1)))
     ALICE.do(lambda: os.close(os.open(folder / "file", os.O_RDONLY)))
     assert os.stat(folder / "file").st_mtime_ns == 1
-    assert os.stat(folder / "file").st_mode & stat.S_ISUID
     ALICE.do(write, folder / "file", b"new")
     assert os.stat(folder / "file").st_mtime_ns > 1
-    assert not os.stat(folder / "file").st_mode & stat.S_ISUID
 
 
 def test_owners_are_roots_to_change(folder: Path) -> None:
     ALICE.do(write, folder / "file")
     assert refusal(os.chown, folder / "file", BOB.uid, -1) == "EPERM"
-    ROOT.do(os.chown, folder / "file", BOB.uid, CAROL.gid)
-    status = os.stat(folder / "file")
-    assert (status.st_uid, status.st_gid) == (BOB.uid, CAROL.gid)
+    ROOT.do(os.chown, folder / "file", BOB.uid, -1)
+    assert os.stat(folder / "file").st_uid == BOB.uid
+    with pytest.raises(PermissionError):
+        ROOT.do(os.chown, folder / "file", -1, CAROL.gid)  # a group of the repository, but not one of Alice's
+    ROOT.do(os.chown, folder / "file", -1, 4711)  # none of the repository's: it means nothing here
+    assert os.stat(folder / "file").st_gid == ALICE.gid
     ALICE.do(os.symlink, "nowhere", folder / "link")
     ROOT.do(lambda: os.chown(folder / "link", BOB.uid, -1, follow_symlinks=False))
     assert os.lstat(folder / "link").st_uid == BOB.uid
@@ -259,11 +268,12 @@ def test_statfs_tells_of_the_disk_below(drive: Drive, folder: Path) -> None:
 
 
 def test_the_kernel_holds_the_permissions(folder: Path) -> None:
-    ALICE.do(write, folder / "shared")
-    ALICE.do(write, folder / "private", b"mine", 0o600)
+    ALICE.do(write, folder / "shared", b"content", 0o600)  # whatever the mode: the group is read-only
     assert BOB.do((folder / "shared").read_bytes) == b"content"
+    ALICE.do(os.chmod, folder / "shared", 0)
     with pytest.raises(PermissionError):
-        BOB.do((folder / "private").read_bytes)
+        ALICE.do((folder / "shared").read_bytes)  # her own bits are hers
+    ALICE.do(os.chmod, folder / "shared", 0o666)
     with pytest.raises(PermissionError):
         BOB.do(write, folder / "shared")
     with pytest.raises(PermissionError):
