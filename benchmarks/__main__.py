@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import platform
+import pwd
 import shutil
 import statistics
 import subprocess
@@ -35,10 +36,11 @@ def repository(top: Path) -> Iterator[Path]:
     mountpoint.mkdir()
     repofs("init", str(directory))
     (directory / "settings.toml").write_text(f"[drops]\nsettle_seconds = {SETTLE_SECONDS}\n")
-    repofs("-C", str(directory), "user", "add", "bench", "--uid", str(os.getuid()))
+    user = pwd.getpwuid(os.getuid()).pw_name
+    repofs("-C", str(directory), "user", "add", user)
     repofs("mount", str(directory), str(mountpoint))
     try:
-        yield next(mountpoint.glob("bench_*"))
+        yield next(mountpoint.glob(f"{user}_*"))
     finally:
         repofs("umount", str(mountpoint))
 

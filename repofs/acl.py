@@ -6,6 +6,7 @@ that her session had at its login.
 
 from __future__ import annotations
 
+import stat
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ _WRITABLE = {  # any of these rights is a w bit; which of the acts behind it is 
     Kind.ORIGINAL: Right.ANNOTATE,
     Kind.LOG: NOTHING,
 }
+_DIRECTORY_SPECIAL = stat.S_ISGID | stat.S_ISVTX
 _DIRECTORIES = (Kind.HOME, Kind.DIRECTORY, Kind.IMPORT_DIRECTORY)
 
 
@@ -75,12 +77,13 @@ def shown(people: People, kind: Kind, of: Whose, stored: Stored, home: Home | No
     if kind in (Kind.DROP, Kind.DIRECTORY):
         owner &= stored.mode >> 6
     named = {uid: bits for uid, bits in named.items() if bits and uid != stored.uid}
+    special = stored.mode & _DIRECTORY_SPECIAL if kind is Kind.DIRECTORY else 0
     if not named:
-        return Shown(owner << 6, None)
+        return Shown(special | owner << 6, None)
     mask = 0
     for bits in named.values():
         mask |= bits
-    return Shown(owner << 6 | mask << 3, _acl(owner, named, mask))
+    return Shown(special | owner << 6 | mask << 3, _acl(owner, named, mask))
 
 
 def _of(people: People, kind: Kind, of: Whose, actor: Actor, stored: Stored, home: Home | None) -> int:

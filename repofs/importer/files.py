@@ -17,7 +17,7 @@ from repofs.errors import ChangedWhileReading, InvalidValue
 from repofs.lifecycle import State
 from repofs.model import Closed, Drop, Mark, Original, Refused
 from repofs.repository.checksum import checksum
-from repofs.repository.marks import Marks
+from repofs.repository.marks import ORIGINAL_BIT, Marks
 
 SMALL_BYTES = 1 << 20  # larger files are synced alone, so that the sync that many share does not wait for them
 
@@ -139,6 +139,7 @@ def mark_closed(fd: int, marks: Marks, actor_uid: int | None) -> None:
     """Make the file of *fd*, which *actor_uid* had dropped, a drop again, whole as it is."""
     status = os.fstat(fd)
     marks.write(fd, Closed(status.st_size, status.st_mtime_ns, actor_uid))
+    os.fchmod(fd, stat.S_IMODE(status.st_mode) & ~ORIGINAL_BIT)
 
 
 def refuse(drop: Drop, fd: int, marks: Marks, state: State, error: str, log: str) -> None:

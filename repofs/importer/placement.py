@@ -15,7 +15,7 @@ from repofs.repository.durable import own
 from repofs.repository.failure_logs import FailureLogs
 from repofs.repository.import_directory import StagedFile
 from repofs.repository.layout import Layout, load_key
-from repofs.repository.marks import Marks
+from repofs.repository.marks import ORIGINAL_BIT, Marks
 
 
 class Placement:
@@ -95,4 +95,5 @@ class Placement:
 
     def _give(self, fd: int, user_directory: bytes, gid: int) -> None:
         """What was dropped for somebody is hers from now on; who owns an original may read and annotate it."""
-        own(fd, self._owner(user_directory), gid, stat.S_IMODE(os.fstat(fd).st_mode) | stat.S_IRUSR | stat.S_IWUSR)
+        mode = stat.S_IMODE(os.fstat(fd).st_mode) | stat.S_IRUSR | stat.S_IWUSR | ORIGINAL_BIT
+        own(fd, self._owner(user_directory), gid, mode)

@@ -15,13 +15,14 @@ import trio
 
 from repofs import access, acl
 from repofs.access import Act, Right, Whose
-from repofs.acl import Kind, Shown, Stored
+from repofs.acl import Kind, Stored
 from repofs.errors import AccessDenied, NotFound, RepofsError
 from repofs.model import Mark, ObjectRef, Original, PermissionLevel
 from repofs.namespace.nodes import UNKNOWN, Area, Node
 from repofs.namespace.standing import Standing
 from repofs.namespace.trail import Trail
-from repofs.people import Home, People
+from repofs.people import Actor, Home, People
+from repofs.repository.marks import ORIGINAL_BIT
 
 _NODES_A_TURN = 256
 _ANSWER_SECONDS = 0.05  # in which a process has taken in the answer to a look-up that was under way
@@ -37,15 +38,6 @@ class Kernel(Protocol):
     """The kernel's cache of names, attributes and ACLs."""
 
     def changed(self, ino: int) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a node stands: what it is, whose, and the user directory that it is or lies in."""
-
-    kind: Kind
-    of: Whose
-    home: Home | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +59,9 @@ class Rights:
         self._backing = standing.backing
         self._kernel = kernel
         self._people = people or People()
-        self._compiled: dict[tuple[_Place, Stored], Shown] = {}
+        # By what decides, with homes by id(): that of an object of `people`, with which they are cleared.
+        self._compiled: dict[tuple[Kind, int, int, int, int], Ownership] = {}
+        self._views: dict[tuple[int, Kind, int, int], bool] = {}
 
     async def adopt(self, people: People) -> None:
         """Let *people* count from now on, at the next system call of anybody: the kernel forgets what it had cached."""
@@ -75,6 +69,7 @@ class Rights:
             return
         self._people = people
         self._compiled.clear()
+        self._views.clear()
         await self.let_count()
 
     def changed(self, node: Node) -> None:
@@ -112,20 +107,14 @@ class Rights:
 
     def whose(self, node: Node, status: os.stat_result | None = None) -> Whose:
         """Return whose *node* is. Raises OSError when it has gone."""
-        return self._place(node, status or self._backing.status(node)).of
+        status = status or self._backing.status(node)
+        return self._of(self._kind(node, status), self.home(node), status.st_gid)
 
-    def _place(self, node: Node, status: os.stat_result) -> _Place:
-        home = self.home(node)
-        kind = self._kind(node, status)
-        if kind is Kind.HOME:
-            return _Place(kind, self._of(home, None), home)
-        return _Place(kind, self._of(home, status.st_gid), None)
-
-    def _of(self, home: Home | None, gid: int | None) -> Whose:
+    def _of(self, kind: Kind, home: Home | None, gid: int) -> Whose:
         """Return whose data of the Unix group *gid* are in *home*: what is of no group here is of the user's own."""
         if home is None:
             return Whose(None, None)
-        if gid is None or gid not in self._people.levels:
+        if kind is Kind.HOME or gid not in self._people.levels:
             gid = home.gid
         return Whose(home.uid, gid, self._people.levels.get(gid, PermissionLevel.PRIVATE))
 
@@ -139,7 +128,8 @@ class Rights:
         if area is Area.OWN:
             return Kind.LOG
         # An original has a name in its import directory besides the one that it was dropped under.
-        if (area is Area.IMPORTS or status.st_nlink > 1) and self._standing.is_original(node):
+        named_twice = area is Area.IMPORTS or status.st_nlink > 1
+        if named_twice and (status.st_mode & ORIGINAL_BIT or self._standing.is_original(node)):
             return Kind.ORIGINAL
         return Kind.LOG if area is Area.IMPORTS else Kind.DROP
 
@@ -157,19 +147,25 @@ class Rights:
         A drop is its maker's, an original the user's in whose directory it lies: the inode of a file that was imported
         in place may be somebody else's, outside.
         """
-        mode = stat.S_IMODE(status.st_mode)
         if node is self._backing.table.root:
             return Ownership(status.st_uid, _NOBODYS_GID, _ROOT_MODE, None)
         if stat.S_ISLNK(node.format) or not node.names:  # removed: who has it open goes on
+            mode = stat.S_IMODE(status.st_mode)
             return Ownership(status.st_uid, status.st_gid, mode if node.names else mode & 0o700, None)
-        place = self._place(node, status)
         if self._is_common(node):
             return Ownership(status.st_uid, status.st_gid, _COMMON_MODE, None)  # `look_up` decides who enters
-        of, uid = place.of, status.st_uid
-        if place.kind is Kind.ORIGINAL and of.uid is not None:
-            uid = of.uid
-        answer = self._compile(place, Stored(uid, mode))
-        return Ownership(uid, status.st_gid if of.gid is None else of.gid, answer.mode, answer.acl)
+        home, kind = self.home(node), self._kind(node, status)
+        key = (kind, id(home), status.st_uid, status.st_gid, status.st_mode)
+        if key not in self._compiled:
+            self._compiled[key] = self._compile(kind, home, status)
+        return self._compiled[key]
+
+    def _compile(self, kind: Kind, home: Home | None, status: os.stat_result) -> Ownership:
+        of = self._of(kind, home, status.st_gid)
+        uid = of.uid if kind is Kind.ORIGINAL and of.uid is not None else status.st_uid
+        stored = Stored(uid, stat.S_IMODE(status.st_mode))
+        shown = acl.shown(self._people, kind, of, stored, home if kind is Kind.HOME else None)
+        return Ownership(uid, status.st_gid if of.gid is None else of.gid, shown.mode, shown.acl)
 
     def _is_common(self, node: Node) -> bool:
         """Whether *node* is .repofs or a directory in it: there for everybody that is one of us."""
@@ -178,25 +174,24 @@ class Rights:
         above = node.names[0][0]
         return above.area is Area.ROOT or above.names[0][0].area is Area.ROOT
 
-    def _compile(self, place: _Place, stored: Stored) -> Shown:
-        key = (place, stored)
-        if key not in self._compiled:
-            self._compiled[key] = acl.shown(self._people, place.kind, place.of, stored, place.home)
-        return self._compiled[key]
-
     # --- what is asked for ----------------------------------------------------------------------------
 
     def may_view(self, node: Node, status: os.stat_result, uid: int) -> bool:
         """Whether *uid* may see *node*; of a directory that holds data of several groups, anything in it."""
         if node is self._backing.table.root:
             return True
-        actor = self._people.actor(uid)
-        place = self._place(node, status)
-        if place.home is not None:
-            return Right.VIEW in access.rights_in_home(self._people, actor, place.home)
         if self._is_common(node):
-            return actor.name is not None
-        return access.may(Act.VIEW, actor, place.of)
+            return self._people.actor(uid).name is not None
+        home, kind = self.home(node), self._kind(node, status)
+        key = (uid, kind, id(home), status.st_gid)
+        if key not in self._views:
+            self._views[key] = self._sees(self._people.actor(uid), kind, home, status.st_gid)
+        return self._views[key]
+
+    def _sees(self, actor: Actor, kind: Kind, home: Home | None, gid: int) -> bool:
+        if kind is Kind.HOME and home is not None:
+            return Right.VIEW in access.rights_in_home(self._people, actor, home)
+        return access.may(Act.VIEW, actor, self._of(kind, home, gid))
 
     def may_view_data(self, owner_uid: int | None, gid: int, uid: int) -> bool:
         """Whether *uid* may see data of *owner_uid* (None: of a former experimenter) in the group *gid*."""
@@ -225,7 +220,7 @@ class Rights:
 
         Returns whose it is.
         """
-        of = self._of(self.home(directory), status.st_gid)
+        of = self._of(Kind.DROP, self.home(directory), status.st_gid)
         self._decide(act, of, uid, directory, name)
         return of
 

@@ -18,6 +18,7 @@ from repofs.namespace.drops import Drops
 from repofs.namespace.nodes import Area, Node
 from repofs.namespace.rights import Rights
 from repofs.namespace.standing import Standing
+from repofs.repository.marks import ORIGINAL_BIT
 
 _FILE_BITS = 0o777  # set-user-ID and set-group-ID of files are never kept
 _DIRECTORY_BITS = 0o777 | stat.S_ISGID | stat.S_ISVTX
@@ -334,9 +335,15 @@ class Tree:
         if change.mode is not None:
             if stat.S_ISLNK(node.format):
                 raise OSError(errno.EOPNOTSUPP, "a symbolic link has no mode")
-            os.chmod(target, change.mode & (_DIRECTORY_BITS if node.is_directory else _FILE_BITS))
+            os.chmod(target, self._kept(node, change.mode))
         if change.atime_ns is not None or change.mtime_ns is not None:
             self._set_times(node, target, change)
+
+    def _kept(self, node: Node, mode: int) -> int:
+        """Return the bits of *mode* that are kept, and the one that is not the user's to change."""
+        if node.is_directory:
+            return mode & _DIRECTORY_BITS
+        return mode & _FILE_BITS | self._backing.status(node).st_mode & ORIGINAL_BIT
 
     def _set_times(self, node: Node, target: int | bytes, change: Change) -> None:
         now = self._backing.status(node)

@@ -29,6 +29,10 @@ from repofs.xattrs import MARK
 Target = int | bytes | str
 T = TypeVar("T")
 
+# The sticky bit, on the backing inode of an original besides its mark: nobody can set it on a file through the mount.
+# stat(2) tells it, where reading a mark costs ten times as much. A hint of how to show a file; what counts is the mark.
+ORIGINAL_BIT = stat.S_ISVTX
+
 _KINDS: dict[bytes, type[Mark]] = {b"closed": Closed, b"refused": Refused, b"original": Original}
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 _ORIGINAL = _NAMES[Original] + b" "

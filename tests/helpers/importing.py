@@ -12,7 +12,7 @@ from repofs.catalog.engine import Engine, create, open_engine
 from repofs.lifecycle import State
 from repofs.model import Closed, Drop, Duplicates, Event, Mark, Original, PermissionLevel, Policy, Recognised, Refused
 from repofs.repository.layout import Layout, load_key
-from repofs.repository.marks import Marks
+from repofs.repository.marks import ORIGINAL_BIT, Marks
 
 
 class FakeReaders:
@@ -112,6 +112,7 @@ class Repository:
         """The file at *path* is an original: marked, catalogued once, at its place, its log beside it, nothing left."""
         mark = self.mark(path)
         assert isinstance(mark, Original)
+        assert path.stat().st_mode & ORIGINAL_BIT
         assert path.read_bytes() == content
         directory = self.layout.managed / mark.user_directory / mark.import_directory
         assert (directory / mark.name).samefile(path)
@@ -126,6 +127,7 @@ class Repository:
         """The file is where it was and the only thing there; return its mark."""
         assert path.read_bytes() == content
         assert path.stat().st_nlink == 1
+        assert not path.stat().st_mode & ORIGINAL_BIT
         assert list(self.import_directories()) == []
         assert self.originals() == []
         self.check_clean()

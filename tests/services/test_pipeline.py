@@ -41,6 +41,7 @@ from repofs.model import (
 )
 from repofs.people import Actor, People
 from repofs.repository import import_directory
+from repofs.repository.marks import ORIGINAL_BIT
 from tests.helpers.importing import FakeReaders, Repository
 
 pytestmark = pytest.mark.trio
@@ -123,7 +124,7 @@ async def test_an_import_belongs_to_the_group_of_its_drop(repository: Repository
     directory = repository.layout.managed / mark.user_directory / mark.import_directory
     assert {one.stat().st_gid for one in (path, directory, directory.with_name(f"{directory.name}.log"))} == {6000}
     owner = repository.path(repository.alice, b"").stat().st_uid
-    assert (path.stat().st_uid, stat.S_IMODE(path.stat().st_mode)) == (owner, 0o600)
+    assert (path.stat().st_uid, stat.S_IMODE(path.stat().st_mode)) == (owner, 0o600 | ORIGINAL_BIT)
     with repository.engine.begin() as conn:
         assert describe(conn, ObjectRef("Fileset", mark.fileset))["group_id"] == team.id
 
