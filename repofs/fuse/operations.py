@@ -18,9 +18,10 @@ from repofs.namespace.facts import Facts
 from repofs.namespace.handles import Directories, Handles
 from repofs.namespace.nodes import Area, Node
 from repofs.namespace.regrouping import Regrouping
+from repofs.namespace.request import Caller, Change
 from repofs.namespace.rights import Rights
 from repofs.namespace.standing import Standing
-from repofs.namespace.tree import Caller, Change, Tree
+from repofs.namespace.tree import Tree
 
 _STATVFS = ("f_bsize", "f_frsize", "f_blocks", "f_bfree", "f_bavail", "f_files", "f_ffree", "f_favail", "f_namemax")
 

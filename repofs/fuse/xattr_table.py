@@ -11,9 +11,9 @@ from repofs.errors import InvalidValue, NotPermitted
 from repofs.namespace.backing import Backing
 from repofs.namespace.facts import Facts
 from repofs.namespace.nodes import Node
+from repofs.namespace.request import Caller
 from repofs.namespace.rights import Rights
 from repofs.namespace.standing import Standing
-from repofs.namespace.tree import Caller
 
 _ACCESS_LIST = b"system.posix_acl_access"
 

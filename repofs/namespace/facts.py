@@ -13,10 +13,10 @@ from repofs.model import ObjectRef, Original, Refused
 from repofs.namespace.drops import Drops
 from repofs.namespace.nodes import Node
 from repofs.namespace.regrouping import Regrouping
+from repofs.namespace.request import Caller
 from repofs.namespace.rights import Rights
 from repofs.namespace.standing import Standing
 from repofs.namespace.survey import Survey
-from repofs.namespace.tree import Caller
 from repofs.xattrs import KINDS, Kind
 
 _REASON_CHARACTERS = 1000  # a refused value may be 64 KiB long

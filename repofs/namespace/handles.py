@@ -13,9 +13,10 @@ from repofs.namespace.drops import Drops
 from repofs.namespace.names import Names
 from repofs.namespace.nodes import Node
 from repofs.namespace.openers import Opener, command, killed_by
+from repofs.namespace.request import Caller, Change
 from repofs.namespace.rights import Rights
 from repofs.namespace.standing import Standing
-from repofs.namespace.tree import Caller, Change, Found, Opened, Tree
+from repofs.namespace.tree import Found, Opened, Tree
 from repofs.threads import in_thread
 
 _MOST_READ = 1 << 20  # bytes: the largest request the kernel makes

@@ -16,9 +16,9 @@ from repofs.errors import Busy, NotPermitted
 from repofs.model import Original
 from repofs.namespace.names import Alone
 from repofs.namespace.nodes import Area, Node
+from repofs.namespace.request import Caller
 from repofs.namespace.rights import Rights
 from repofs.namespace.standing import Standing
-from repofs.namespace.tree import Caller
 from repofs.namespace.walk import Walk
 
 _PATIENCE_SECONDS = 60.0  # for imports that are under way

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from repofs.access import Act
 from repofs.errors import NotPermitted
@@ -16,36 +16,13 @@ from repofs.model import Mark
 from repofs.namespace.backing import RENAME_EXCHANGE, Backing, renameat2
 from repofs.namespace.drops import Drops
 from repofs.namespace.nodes import Area, Node
+from repofs.namespace.request import Caller, Change
 from repofs.namespace.rights import Rights
 from repofs.namespace.standing import Standing
 from repofs.repository.marks import ORIGINAL_BIT
 
 _FILE_BITS = 0o777  # set-user-ID and set-group-ID of files are never kept
 _DIRECTORY_BITS = 0o777 | stat.S_ISGID | stat.S_ISVTX
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks: as the kernel says it of a request."""
-
-    uid: int
-    umask: int
-    task: int  # thread id
-
-    def unmasked(self, mode: int, bits: int) -> int:
-        """Return *mode* with those of the owner's *bits* that the umask has taken away from it."""
-        return mode | self.umask & bits
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What setattr(2)'s family is to change; None leaves it. Times are in nanoseconds since the epoch."""
-
-    mode: int | None = None
-    uid: int | None = None
-    size: int | None = None
-    atime_ns: int | None = None
-    mtime_ns: int | None = None
 
 
 Found = tuple[Node, os.stat_result]

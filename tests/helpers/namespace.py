@@ -20,11 +20,12 @@ from repofs.namespace.handles import Directories, Handles
 from repofs.namespace.names import Names
 from repofs.namespace.nodes import Node
 from repofs.namespace.regrouping import Regrouping
+from repofs.namespace.request import Caller, Change
 from repofs.namespace.rights import Rights
 from repofs.namespace.standing import Standing
 from repofs.namespace.survey import Survey
 from repofs.namespace.trail import Trail
-from repofs.namespace.tree import Caller, Change, Tree
+from repofs.namespace.tree import Tree
 from repofs.people import Actor, Home, People
 from repofs.repository.failure_logs import FailureLogs
 from repofs.repository.layout import Layout, load_key

@@ -12,7 +12,7 @@ from repofs.errors import Busy, NotPermitted
 from repofs.lifecycle import State
 from repofs.model import Original, Outcome, Refused
 from repofs.namespace.backing import RENAME_EXCHANGE
-from repofs.namespace.tree import Change
+from repofs.namespace.request import Change
 from repofs.xattrs import ImportCommand
 from tests.helpers.namespace import World
 

@@ -12,7 +12,7 @@ import trio
 from repofs import config
 from repofs.lifecycle import State
 from repofs.model import Closed
-from repofs.namespace.tree import Change
+from repofs.namespace.request import Change
 from repofs.xattrs import ImportCommand
 from tests.helpers.namespace import ALICE, World, world
 

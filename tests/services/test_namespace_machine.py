@@ -24,7 +24,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from repofs.lifecycle import State
 from repofs.model import Closed, Outcome, Refused
 from repofs.namespace.backing import RENAME_EXCHANGE, RENAME_NOREPLACE, renameat2
-from repofs.namespace.tree import Change
+from repofs.namespace.request import Change
 from tests.helpers.namespace import ALICE, World
 
 NAMES = ("a", "b", "dir", "z.zarr", "t.tiledb", ".part")

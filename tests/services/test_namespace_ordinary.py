@@ -8,7 +8,7 @@ from collections.abc import Callable
 import trio
 
 from repofs.lifecycle import State
-from repofs.namespace.tree import Change
+from repofs.namespace.request import Change
 from tests.helpers.namespace import World
 
 AsNobody = Callable[[Callable[[World], None]], None]

@@ -15,7 +15,7 @@ from repofs.access import Act
 from repofs.errors import AccessDenied, Busy, InvalidValue, NotFound, NotPermitted
 from repofs.model import PermissionLevel
 from repofs.namespace.nodes import UNKNOWN
-from repofs.namespace.tree import Caller, Change
+from repofs.namespace.request import Caller, Change
 from repofs.people import Actor, Home, People, Privilege
 from tests.helpers.namespace import ALICE, World, world
 

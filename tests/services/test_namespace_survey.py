@@ -12,7 +12,7 @@ import trio
 from repofs.errors import AccessDenied, InvalidValue, NotPermitted
 from repofs.lifecycle import State
 from repofs.model import Closed
-from repofs.namespace.tree import Caller
+from repofs.namespace.request import Caller
 from repofs.people import Actor
 from repofs.xattrs import ImportCommand
 from tests.helpers.namespace import ALICE, World, people_of
