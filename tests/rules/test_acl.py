@@ -77,6 +77,12 @@ def test_the_owners_bits_of_a_drop_are_as_she_set_them_and_bind_nobody_else() ->
     assert named(answer.acl)[BOB] == "rwx"
 
 
+def test_a_directory_keeps_its_sticky_and_set_group_id_bits_and_a_file_shows_none() -> None:
+    assert shown(Kind.DIRECTORY, PermissionLevel.READ_ONLY, Stored(ALICE, 0o7755)).mode & 0o7000 == 0o3000
+    for kind in (Kind.DROP, Kind.ORIGINAL, Kind.LOG, Kind.HOME, Kind.IMPORT_DIRECTORY):
+        assert shown(kind, PermissionLevel.READ_ONLY, Stored(ALICE, 0o7755)).mode & 0o7000 == 0
+
+
 def test_a_drop_that_another_has_made_belongs_to_her_and_its_user_has_every_right() -> None:
     answer = shown(Kind.DROP, PermissionLevel.PRIVATE, Stored(PI, 0o600))
     assert answer.mode >> 6 == 0o6

@@ -17,6 +17,7 @@ from repofs.model import PermissionLevel
 from repofs.namespace.nodes import UNKNOWN
 from repofs.namespace.request import Caller, Change
 from repofs.people import Actor, Home, People, Privilege
+from repofs.repository.marks import ORIGINAL_BIT
 from tests.helpers.namespace import ALICE, World, world
 
 pytestmark = pytest.mark.trio
@@ -84,6 +85,15 @@ async def test_set_user_id_bits_are_not_kept(w: World) -> None:
     assert stat.S_IMODE(w.path("tool").stat().st_mode) == 0o755
     w.close(w.create("born", 0o6755))
     assert stat.S_IMODE(w.path("born").stat().st_mode) & (stat.S_ISUID | stat.S_ISGID) == 0
+
+
+async def test_the_bit_that_says_original_is_not_the_users_to_set_or_to_take_away(w: World) -> None:
+    w.write("scan.tif")
+    w.change("scan.tif", Change(mode=0o1644))
+    assert not w.path("scan.tif").stat().st_mode & ORIGINAL_BIT
+    w.path("scan.tif").chmod(0o644 | ORIGINAL_BIT)  # as the importer does
+    w.change("scan.tif", Change(mode=0o600))
+    assert stat.S_IMODE(w.path("scan.tif").stat().st_mode) == 0o600 | ORIGINAL_BIT
 
 
 async def test_a_umask_takes_nothing_from_the_owner(w: World) -> None:
