@@ -30,7 +30,7 @@ from repofs.administration.user_directories import UserDirectories
 from repofs.catalog import audit, users
 from repofs.catalog.engine import Connection
 from repofs.catalog.users import Group
-from repofs.errors import AccessDenied, InvalidValue, NotFound
+from repofs.errors import AccessDenied, AlreadyExists, InvalidValue, NotFound
 from repofs.model import ExperimenterId, GroupId, ObjectRef, PermissionLevel
 from repofs.people import Actor, Privilege
 from repofs.repository.layout import Layout
@@ -127,7 +127,16 @@ class _Deed:
     def make_directory(self, change: AddUser) -> str:
         person = users.experimenter_by_name(self._conn, change.name)
         group = users.group_by_id(self._conn, person.group_id)
-        return UserDirectories(self._site.settings.repository).make(self._site.layout, person, group)
+        directories = UserDirectories(self._site.settings.repository)
+        name = directories.name(person, group)
+        for other in users.experimenters(self._conn, removed=True):
+            theirs = users.group_by_id(self._conn, other.group_id)
+            if other.id != person.id and directories.name(other, theirs) == name:
+                raise AlreadyExists(
+                    f"the directory {name} is that of Experimenter:{other.id}, {other.user_name} with uid {other.uid}:"
+                    " a template with %userId% gives each her own"
+                )
+        return directories.make(self._site.layout, person, group)
 
     def remove_user(self, change: RemoveUser) -> Facts:
         require_privilege(Privilege.MODIFY_USER, self._actor)

@@ -152,7 +152,7 @@ class Operations(pyfuse3.Operations):
             mtime_ns=attr.st_mtime_ns if fields.update_mtime else None,
         )
         if fields.update_gid:
-            await self._regrouping.chgrp(node, attr.st_gid, _caller(ctx))
+            await self._regrouping.as_owner(node, attr.st_gid, _caller(ctx))
         return self._attributes(node, self._handles.setattr(node, change, fh, _caller(ctx)))
 
     async def getxattr(self, inode: pyfuse3.InodeT, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:

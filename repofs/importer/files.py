@@ -72,16 +72,18 @@ def named(drop: Drop, fd: int, names: Container[bytes]) -> Iterator[tuple[bytes,
     return ((name, file) for name, file in opened(drop, fd) if name in names)
 
 
-def examine(drop: Drop, fd: int, marks: Marks, algorithm: str) -> list[Examined]:
+def examine(drop: Drop, fd: int, marks: Marks, algorithm: str, groups: Container[int] = ()) -> list[Examined]:
     """Return the new files of *drop*, each read whole.
 
-    Raises ChangedWhileReading when somebody writes one, InvalidValue when one in a directory was never ended well.
+    Raises ChangedWhileReading when somebody writes one, InvalidValue when one in a directory was never ended well, or
+    belongs to another of *groups* (gids) than the drop: whoever sees that group would see it.
     """
     parent = os.path.dirname(drop.path)
     examined = []
     for name, file in new_ones(drop, fd, marks):
         if drop.is_directory:
             _require_closed(name, file, marks)
+        _require_group(drop, name, file, groups)
         status, digest = _hashed(file, algorithm)
         path = os.path.join(parent, name)
         examined.append(Examined(path, name, status.st_size, status.st_mtime_ns, digest))
@@ -92,6 +94,13 @@ def _require_closed(name: bytes, fd: int, marks: Marks) -> None:
     if _incomplete(marks.read(fd)):
         shown = name.decode(errors="backslashreplace")
         raise InvalidValue(f"{shown} is incomplete, its writer did not end well: write or rename it, then retry")
+
+
+def _require_group(drop: Drop, name: bytes, fd: int, groups: Container[int]) -> None:
+    gid = os.fstat(fd).st_gid
+    if drop.is_directory and gid != drop.gid and gid in groups:
+        shown = name.decode(errors="backslashreplace")
+        raise InvalidValue(f"{shown} belongs to another group than the directory: chgrp the directory, then retry")
 
 
 def _incomplete(mark: Mark | None) -> bool:

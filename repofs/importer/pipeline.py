@@ -177,7 +177,13 @@ class Pipeline:
         async with self._hashing.turn(job.drop.user_directory):
             with job.log.step("read whole; nobody has it open for writing"):
                 examined = await in_thread(
-                    files.examine, job.drop, job.fd, self._placement.marks, algorithm, abandon_on_cancel=True
+                    files.examine,
+                    job.drop,
+                    job.fd,
+                    self._placement.marks,
+                    algorithm,
+                    self._people().levels,
+                    abandon_on_cancel=True,
                 )
         for file in examined:
             job.log.note(f"{file.name.decode(errors='backslashreplace')}: {file.size} bytes, {file.checksum}")

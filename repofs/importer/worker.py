@@ -18,6 +18,7 @@ import trio
 from repofs import config, logs
 from repofs.administration.office import Office
 from repofs.catalog.engine import Engine, open_engine
+from repofs.catalog.moves import Place
 from repofs.catalog.objects import describe
 from repofs.errors import InvalidValue, NotFound, RepofsError
 from repofs.importer import transactions
@@ -142,8 +143,7 @@ class _Desk:
     async def _move(self, move: Move) -> None:
         try:
             places = await self._commits.write(transactions.move, move)
-            for user_directory, directory in places:
-                await in_thread(import_directory.give, self._layout, user_directory, directory, move.gid)
+            await self._give(places, move.gid)
         except OSError as error:
             await self._answer(Answer(move.id, None, str(error), error.errno or errno.EIO))
         except Exception as error:  # nothing was moved, and it is no reason to leave imports undone
@@ -151,6 +151,20 @@ class _Desk:
             await self._answer(Answer(move.id, None, f"the catalogue refused it: {error}", errno.EIO))
         else:
             await self._answer(Answer(move.id, json.dumps(len(places))))
+
+    async def _give(self, places: list[Place], gid: int) -> None:
+        """Give import directories to the group: all that can be, then raise the first OSError that came of one."""
+        failed = None
+        for user_directory, directory in places:
+            try:
+                await in_thread(import_directory.give, self._layout, user_directory, directory, gid)
+            except OSError as error:  # the others are to be where the catalogue says
+                log.error(
+                    "an import directory keeps its group", path=user_directory + b"/" + directory, error=str(error)
+                )
+                failed = failed or error
+        if failed is not None:
+            raise failed
 
     def _facts(self, what: ObjectRef) -> dict[str, object]:
         with self._catalogue.begin() as conn:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import trio
 
 from repofs.access import Act
-from repofs.errors import Busy, NotPermitted
+from repofs.errors import AccessDenied, Busy, NotPermitted
 from repofs.model import Original
 from repofs.namespace.names import Alone
 from repofs.namespace.nodes import Area, Node
@@ -48,32 +48,56 @@ class Regrouping:
             return  # rsync -a and cp -a pass on whatever group the source had
         self._require_movable(node, gid, caller)
         path = self._backing.path_below(self._backing.table.root, node)
-        filesets = await self._give(node, gid)
+        filesets = await self._give(node, gid, caller)
         await self._move(sorted(filesets), gid, caller.uid, path)
         await self._rights.let_count()
 
+    async def as_owner(self, node: Node, gid: int, caller: Caller) -> None:
+        """chgrp(2), which the kernel lets pass for whom `stat` shows as the owner, a maker that may not move it, too.
+
+        To her it answers as to any copying program: the group that it has is no change, another one NotPermitted.
+        """
+        if node.names and not self._rights.may(Act.CHGRP, node, caller.uid):
+            status = self._backing.status(node)
+            if self._rights.shown(node, status).gid == gid:
+                return  # cp -p puts owner and group in one call, and takes only EPERM for a matter of course
+        try:
+            await self.chgrp(node, gid, caller)
+        except AccessDenied as refusal:
+            raise NotPermitted(refusal.message) from None
+
     def _require_movable(self, node: Node, gid: int, caller: Caller) -> None:
         self._rights.require(Act.CHGRP, node, caller.uid)
-        area = node.area if node.is_directory else node.names[0][0].area
-        if area in (Area.IMPORTS, Area.OWN, Area.ROOT) or (node.is_directory and area is Area.USER):
+        if not self._is_users(node):
             raise NotPermitted("the repository keeps this itself: chgrp the directory that it was dropped in")
         whole = self._standing.names.rule(node)
         if whole is not None and not isinstance(whole, Alone) and whole is not node:
             raise NotPermitted("it is part of a directory that is one fileset: chgrp that")
         self._rights.require_member(node, gid)
 
-    async def _give(self, top: Node, gid: int) -> set[int]:
-        """Give all that is not imported to the group; return the filesets that are to be moved there."""
+    def _is_users(self, node: Node) -> bool:
+        """Whether *node* is what users make: a directory in a user directory, a file by any of its names."""
+        if node.is_directory:
+            return node.area is Area.DROPS
+        return any(parent.area in (Area.USER, Area.DROPS) for parent, _ in node.names)
+
+    async def _give(self, top: Node, gid: int, caller: Caller) -> set[int]:
+        """Give all that is not imported to the group; return the filesets that are to be moved there.
+
+        What *caller* may not move stays where it is: a directory may hold data of groups that its user is no longer in.
+        All other filesets are returned, those of the group too: an importer that died may have left one half moved.
+        """
         deadline = trio.current_time() + _PATIENCE_SECONDS
         while True:
             filesets: set[int] = set()
             under_way: list[Node] = []
 
             def visit(node: Node, filesets: set[int] = filesets, under_way: list[Node] = under_way) -> None:
+                if not self._rights.may(Act.CHGRP, node, caller.uid):
+                    return
                 mark = self._standing.mark(node)
                 if isinstance(mark, Original):
-                    if self._backing.status(node).st_gid != gid:
-                        filesets.add(mark.fileset)
+                    filesets.add(mark.fileset)
                 elif self._standing.seal(node) is not None:
                     under_way.append(node)
                 else:
