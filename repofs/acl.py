@@ -36,7 +36,6 @@ _WRITABLE = {  # any of these rights is a w bit; which of the acts behind it is 
     Kind.ORIGINAL: Right.ANNOTATE,
     Kind.LOG: NOTHING,
 }
-_DIRECTORY_SPECIAL = stat.S_ISGID | stat.S_ISVTX
 _DIRECTORIES = (Kind.HOME, Kind.DIRECTORY, Kind.IMPORT_DIRECTORY)
 
 
@@ -77,7 +76,8 @@ def shown(people: People, kind: Kind, of: Whose, stored: Stored, home: Home | No
     if kind in (Kind.DROP, Kind.DIRECTORY):
         owner &= stored.mode >> 6
     named = {uid: bits for uid, bits in named.items() if bits and uid != stored.uid}
-    special = stored.mode & _DIRECTORY_SPECIAL if kind is Kind.DIRECTORY else 0
+    # Not the sticky bit: in such a directory the kernel would keep its user, and who may delete, from what others made.
+    special = stored.mode & stat.S_ISGID if kind is Kind.DIRECTORY else 0
     if not named:
         return Shown(special | owner << 6, None)
     mask = 0

@@ -102,6 +102,7 @@ class _Deed:
     def add_user(self, change: AddUser) -> Facts:
         require_privilege(Privilege.MODIFY_USER, self._actor)
         assert change.uid is not None
+        self._require_not_herself(change.uid)
         known = self._site.machine.known(change.uid, change.name)
         if known.account is not None and not known.hers:
             raise InvalidValue(f"uid {change.uid} is the account {known.account.name}, not {change.name}")
@@ -141,10 +142,16 @@ class _Deed:
     def remove_user(self, change: RemoveUser) -> Facts:
         require_privilege(Privilege.MODIFY_USER, self._actor)
         person = users.experimenter_by_name(self._conn, change.name)
+        self._require_not_herself(person.uid)
         users.remove_experimenter(self._conn, person.id)
         target = ObjectRef("Experimenter", person.id)
         self._record("user.remove", target)
         return {"user": change.name, "object": str(target)}
+
+    def _require_not_herself(self, uid: int) -> None:
+        """To add oneself is to choose one's groups, which is another privilege."""
+        if uid == self._actor.uid:
+            require_privilege(Privilege.MODIFY_GROUP, self._actor)
 
     # --- groups ----------------------------------------------------------------------------------
 

@@ -67,6 +67,7 @@ class Drops:
         self.clocks: Clocks
         self.surveyed = False  # whether the scan at the start is done; until then a moved directory could escape it
         self.rescans_in, self.rescans = trio.open_memory_channel[Node](math.inf)
+        self.to_rescan: set[Node] = set()  # those in the channel, each once
 
     def activity(self, node: Node, uid: int | None = None) -> Activity:
         """Return the activity of *node*, begun now if there is none; *uid* becomes its actor."""
@@ -204,7 +205,10 @@ class Drops:
             self.look_again(node)
 
     def look_again(self, directory: Node) -> None:
-        """Have the drops at and below *directory* looked at by the survey."""
+        """Have the survey look at the drops at and below *directory*, once after all that happens until then."""
+        if directory in self.to_rescan:
+            return
+        self.to_rescan.add(directory)
         directory.users += 1  # held until it has been scanned
         self.rescans_in.send_nowait(directory)
 

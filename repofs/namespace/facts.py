@@ -8,7 +8,8 @@ import os
 from collections.abc import Awaitable, Callable
 
 from repofs import xattrs
-from repofs.errors import InvalidValue, NotFound, NotPermitted, RepofsError
+from repofs.access import Act
+from repofs.errors import AccessDenied, InvalidValue, NotFound, NotPermitted, RepofsError
 from repofs.model import ObjectRef, Original, Refused
 from repofs.namespace.drops import Drops
 from repofs.namespace.nodes import Node
@@ -154,6 +155,8 @@ class Facts:
             return  # a copying tool puts on its copy what it found on an original
         try:
             await self._carry_out(node, name, value, caller)
+        except AccessDenied:
+            raise  # who may not set it leaves no word on it either
         except RepofsError as error:
             raise self._refusal(node, error) from error
         node.refusal = None
@@ -170,6 +173,7 @@ class Facts:
         if not node.is_directory:
             raise InvalidValue(f"user.repofs.{name} is set on directories")
         if name == "group":
+            self._rights.require(Act.CHGRP, node, caller.uid)
             await self._regrouping.chgrp(node, self._rights.gid_of(xattrs.decode_group(value)), caller)
             return
         if node is self._backing.table.root:

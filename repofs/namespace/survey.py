@@ -77,6 +77,7 @@ class Survey:
         await self.scan(self._backing.table.root)
         self._drops.surveyed = True
         async for directory in self._drops.rescans:
+            self._drops.to_rescan.discard(directory)
             await self.scan(directory)
             directory.users -= 1
             self._backing.table.release(directory)
@@ -98,13 +99,20 @@ class Survey:
             report.count(stands[0], status.st_size)
             if stands[0] not in _PROBLEMS:
                 return
-            if len(report.problems) < _MOST_PROBLEMS:
+            if len(report.problems) < _MOST_PROBLEMS and self._reaches(node, uid):
                 report.list_problem(self._backing.path_below(root, node), *stands)
             else:
                 report.more += 1
 
         await self._walk.files(top, add)
         return report
+
+    def _reaches(self, node: Node, uid: int) -> bool:
+        """Whether *uid* may see all directories above *node*, so that its path tells her nothing new."""
+        here = node.names[0][0]
+        while here.names and self._rights.may_view(here, self._backing.status(here), uid):
+            here = here.names[0][0]
+        return not here.names
 
     def _left_alone(self, node: Node) -> bool:
         unit = self._standing.names.unit(node)

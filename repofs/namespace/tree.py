@@ -13,7 +13,7 @@ from dataclasses import replace
 from repofs.access import Act
 from repofs.errors import NotPermitted
 from repofs.model import Mark
-from repofs.namespace.backing import RENAME_EXCHANGE, Backing, renameat2
+from repofs.namespace.backing import RENAME_EXCHANGE, RENAME_NOREPLACE, Backing, renameat2
 from repofs.namespace.drops import Drops
 from repofs.namespace.nodes import Area, Node
 from repofs.namespace.request import Caller, Change
@@ -173,6 +173,8 @@ class Tree:
 
     def rename(self, parent: Node, name: bytes, new_parent: Node, new_name: bytes, flags: int, caller: Caller) -> Node:
         """Move a name, over another one unless *flags* (renameat2's) say otherwise; return what was moved."""
+        if flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE):
+            raise OSError(errno.EINVAL, "of these flags only NOREPLACE and EXCHANGE are known here")
         self._standing.require_changeable(parent, name)
         self._standing.require_changeable(new_parent, new_name)
         self._require_one_user(parent, new_parent)
@@ -182,6 +184,9 @@ class Tree:
         of = self._rights.require(Act.RENAME, node, caller.uid, status)
         self._rights.require(Act.RENAME, new_parent, caller.uid)
         replaced = self._replaceable(new_parent, new_name, flags, caller)
+        self._require_joinable(node, new_parent, caller)
+        if flags & RENAME_EXCHANGE and replaced is not None:
+            self._require_joinable(replaced, parent, caller)
         rule = self._standing.names.rule(node)
         mark = self._standing.mark(node) if node.is_file and status.st_nlink > 1 else None
         if flags:
@@ -234,14 +239,30 @@ class Tree:
             self._join_group(node, parent)
             self._drops.renamed(node)
 
+    def _require_joinable(self, node: Node, directory: Node, caller: Caller) -> None:
+        """Refuse to move a drop to a directory of another group where that would be a chgrp that *caller* may not make
+        (EXDEV: mv then copies)."""
+        gid = self._group_to_join(node, directory)
+        if gid is not None and self._rights.is_group(gid):
+            if not self._rights.may(Act.CHGRP, node, caller.uid):
+                raise OSError(errno.EXDEV, "the directory is of another group: copy it")
+            self._rights.require_member(node, gid)
+
     def _join_group(self, node: Node, directory: Node) -> None:
         """A drop belongs to the group of the directory that it lies in; an original stays in its fileset's."""
-        if not self._gives_away or self._standing.seal(node) is not None or self._standing.is_original(node):
-            return
-        gid = self._rights.shown(directory, self._backing.status(directory)).gid
-        if self._backing.status(node).st_gid != gid:
+        gid = self._group_to_join(node, directory)
+        if gid is not None:
             os.chown(self._backing.target(node), -1, gid)
             self._rights.changed(node)
+
+    def _group_to_join(self, node: Node, directory: Node) -> int | None:
+        """Return the group that the drop *node* gets in *directory*; None when it has it, or for what keeps its own."""
+        if not self._gives_away or not node.is_file:
+            return None
+        if self._standing.seal(node) is not None or self._standing.is_original(node):
+            return None
+        gid = self._rights.shown(directory, self._backing.status(directory)).gid
+        return None if self._backing.status(node).st_gid == gid else gid
 
     def _replaced(self, node: Node) -> None:
         if node.is_directory:

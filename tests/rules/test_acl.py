@@ -77,8 +77,8 @@ def test_the_owners_bits_of_a_drop_are_as_she_set_them_and_bind_nobody_else() ->
     assert named(answer.acl)[BOB] == "rwx"
 
 
-def test_a_directory_keeps_its_sticky_and_set_group_id_bits_and_a_file_shows_none() -> None:
-    assert shown(Kind.DIRECTORY, PermissionLevel.READ_ONLY, Stored(ALICE, 0o7755)).mode & 0o7000 == 0o3000
+def test_a_directory_shows_its_set_group_id_bit_and_nothing_else_a_special_one() -> None:
+    assert shown(Kind.DIRECTORY, PermissionLevel.READ_ONLY, Stored(ALICE, 0o7755)).mode & 0o7000 == 0o2000
     for kind in (Kind.DROP, Kind.ORIGINAL, Kind.LOG, Kind.HOME, Kind.IMPORT_DIRECTORY):
         assert shown(kind, PermissionLevel.READ_ONLY, Stored(ALICE, 0o7755)).mode & 0o7000 == 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import trio
 from repofs.access import Act
 from repofs.errors import AccessDenied, Busy, InvalidValue, NotFound, NotPermitted
 from repofs.model import PermissionLevel
+from repofs.namespace.backing import RENAME_EXCHANGE
 from repofs.namespace.nodes import UNKNOWN
 from repofs.namespace.request import Caller, Change
 from repofs.people import Actor, Home, People, Privilege
@@ -212,6 +214,42 @@ async def test_a_drop_joins_the_group_of_the_directory_that_it_is_moved_to(
     assert w.path("proj/done.tif").stat().st_gid == LAB
 
 
+async def test_a_drop_is_given_to_another_group_by_its_user_alone_as_by_chgrp(
+    w: World, autojump_clock: trio.testing.MockClock
+) -> None:
+    w.mkdir("proj")
+    await w.regrouping.chgrp(w.node("proj"), OTHER, w.caller)
+    w.write("scan.tif")
+    w.write("proj/there.tif")
+    both = frozenset({LAB, OTHER})
+    boss = Actor(BOSS, "boss", both, owner_of=both)
+    await w.rights.adopt(replace(people(), actors={**people().actors, BOSS: boss}))
+    w.caller = by(BOSS)  # owns the groups: she may rename it, and not choose who sees it
+    for old, new, flags in (
+        ("scan.tif", "proj/scan.tif", 0),
+        ("proj/there.tif", "there.tif", 0),
+        ("scan.tif", "proj/there.tif", RENAME_EXCHANGE),
+    ):
+        with pytest.raises(OSError) as refused:
+            w.rename(old, new, flags)
+        assert refused.value.errno == errno.EXDEV
+    assert w.path("scan.tif").stat().st_gid == LAB
+    assert w.path("proj/there.tif").stat().st_gid == OTHER
+    w.rename("scan.tif", "scan2.tif")
+    w.caller = by(OWNER)
+    w.rename("scan2.tif", "proj/there.tif", RENAME_EXCHANGE)
+    assert w.path("scan2.tif").stat().st_gid == LAB
+    assert w.path("proj/there.tif").stat().st_gid == OTHER
+
+
+async def test_a_rename_with_flags_that_are_not_known_is_refused(w: World) -> None:
+    w.write("scan.tif")
+    with pytest.raises(OSError) as refused:
+        w.rename("scan.tif", "other.tif", 1 << 2)  # RENAME_WHITEOUT
+    assert refused.value.errno == errno.EINVAL
+    assert w.path("scan.tif").exists()
+
+
 async def test_what_is_refused_moves_nothing(w: World, autojump_clock: trio.testing.MockClock) -> None:
     w.mkdir("proj")
     w.mkdir("a.zarr")
@@ -262,14 +300,16 @@ async def test_an_administrator_moves_others_data_by_an_attribute(
     light = Actor(5300, "light", administrator=True, privileges=frozenset({Privilege.CHGRP}))
     await w.rights.adopt(replace(now, actors={**now.actors, 5300: light}))
     w.mkdir("proj")
-    with pytest.raises(NotFound, match="nowhere is no group"):
-        await w.facts.set(w.node("proj"), "group", b"nowhere", by(5300))
-    with pytest.raises(AccessDenied):
-        await w.facts.set(w.node("proj"), "group", b"other", by(MEMBER))
+    for name in (b"other", b"nowhere"):  # who may not move it does not hear which groups there are
+        with pytest.raises(AccessDenied):
+            await w.facts.set(w.node("proj"), "group", name, by(MEMBER))
+    assert w.node("proj").refusal is None
     with pytest.raises(AccessDenied):
         await w.facts.set(w.node("proj"), "target", b"Dataset:name:X", by(5300))
     with pytest.raises(InvalidValue):
         await w.facts.set(w.node("proj"), "group", b"", by(5300))
+    with pytest.raises(NotFound, match="nowhere is no group"):
+        await w.facts.set(w.node("proj"), "group", b"nowhere", by(5300))
     await w.facts.set(w.node("proj"), "group", b"other", by(5300))
     assert w.path("proj").stat().st_gid == OTHER
     assert w.moved == [([], OTHER, 5300, b"alice_2/proj")]

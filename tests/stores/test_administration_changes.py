@@ -134,6 +134,16 @@ def test_an_administrator_of_users(admin: Admin) -> None:
     ]
 
 
+@root_only
+def test_an_administrator_of_users_does_not_choose_her_own_groups(admin: Admin) -> None:
+    with pytest.raises(AccessDenied):
+        admin.do(AddUser("ada", ADA, "lab"), ADA)
+    admin.do(AddUser("ada", ADA, "lab"))
+    with pytest.raises(AccessDenied):
+        admin.do(RemoveUser("ada"), ADA)
+    assert [actor for actor, *_ in admin.trail()] == [0]
+
+
 def test_an_administrator_of_groups(admin: Admin) -> None:
     admin.nss.group("imaging", 6100, ["bob"])
     done = admin.do(AddGroup("imaging", None, PermissionLevel.READ_WRITE), GRACE)
