@@ -68,7 +68,10 @@ def add_experimenter(conn: Connection, user_name: str, uid: int, group_id: Group
 
 
 def remove_experimenter(conn: Connection, experimenter_id: ExperimenterId) -> None:
-    """Take the right to use the repository from an active experimenter; the data stay. Raises NotFound."""
+    """Take the right to use the repository from an active experimenter; the data stay. Raises NotFound.
+
+    Who is added again is in the groups of before, and owns none.
+    """
     result = conn.execute(
         update(_experimenters)
         .where(_experimenters.c.id == experimenter_id, _experimenters.c.removed.is_(None))
@@ -76,6 +79,7 @@ def remove_experimenter(conn: Connection, experimenter_id: ExperimenterId) -> No
     )
     if not result.rowcount:
         raise NotFound(f"Experimenter:{experimenter_id} is not there, or was removed before")
+    conn.execute(update(_memberships).where(_memberships.c.experimenter_id == experimenter_id).values(owner=False))
 
 
 def experimenters(conn: Connection, *, removed: bool = False) -> list[Experimenter]:

@@ -14,6 +14,7 @@ import trio
 
 from repofs.access import Act
 from repofs.errors import AccessDenied, Busy, InvalidValue, NotFound, NotPermitted
+from repofs.lifecycle import State
 from repofs.model import PermissionLevel
 from repofs.namespace.backing import RENAME_EXCHANGE
 from repofs.namespace.nodes import UNKNOWN
@@ -313,6 +314,20 @@ async def test_an_administrator_moves_others_data_by_an_attribute(
     await w.facts.set(w.node("proj"), "group", b"other", by(5300))
     assert w.path("proj").stat().st_gid == OTHER
     assert w.moved == [([], OTHER, 5300, b"alice_2/proj")]
+
+
+async def test_a_report_names_no_path_through_a_directory_that_its_reader_may_not_see(
+    w: World, autojump_clock: trio.testing.MockClock
+) -> None:
+    w.mkdir("secret")
+    await w.regrouping.chgrp(w.node("secret"), OTHER, w.caller)
+    path = w.path("secret/seen.tif")
+    path.write_bytes(b"left by a crash")
+    os.chown(path, OWNER, LAB)
+    theirs, hers = [await w.survey.report(w.table.root, uid) for uid in (MEMBER, OWNER)]
+    assert theirs.counts == hers.counts == {State.INCOMPLETE: 1}
+    assert (len(theirs.problems), theirs.more) == (0, 1)
+    assert (len(hers.problems), hers.more) == (1, 0)
 
 
 # --- the audit trail ----------------------------------------------------------------------------------

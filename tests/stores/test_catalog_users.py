@@ -97,3 +97,11 @@ def test_who_was_taken_out_can_come_back(conn: Connection) -> None:
     users.remove_experimenter(conn, people.alice.id)
     users.add_experimenter(conn, "alice", 5001, other.id)
     assert users.memberships(conn)[-1] == users.Membership(people.alice.id, other.id, False)
+
+
+def test_who_owned_a_group_and_comes_back_owns_it_no_more(conn: Connection) -> None:
+    people = lab(conn)
+    users.add_member(conn, people.alice.id, people.group.id, owner=True)
+    users.remove_experimenter(conn, people.alice.id)
+    users.add_experimenter(conn, "alice", 5001, people.group.id)
+    assert users.Membership(people.alice.id, people.group.id, False) in users.memberships(conn)
