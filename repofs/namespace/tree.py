@@ -184,9 +184,9 @@ class Tree:
         of = self._rights.require(Act.RENAME, node, caller.uid, status)
         self._rights.require(Act.RENAME, new_parent, caller.uid)
         replaced = self._replaceable(new_parent, new_name, flags, caller)
-        self._require_joinable(node, new_parent, caller)
-        if flags & RENAME_EXCHANGE and replaced is not None:
-            self._require_joinable(replaced, parent, caller)
+        gid = self._group_to_join(node, new_parent, caller)
+        exchanged = replaced if flags & RENAME_EXCHANGE else None
+        exchanged_gid = None if exchanged is None else self._group_to_join(exchanged, parent, caller)
         rule = self._standing.names.rule(node)
         mark = self._standing.mark(node) if node.is_file and status.st_nlink > 1 else None
         if flags:
@@ -199,12 +199,11 @@ class Tree:
         self._table.remove_name(node, parent, name)
         if replaced is not None:
             self._table.remove_name(replaced, new_parent, new_name)
-        self._arrived(node, new_parent, new_name)
-        if replaced is not None:
-            if flags & RENAME_EXCHANGE:
-                self._arrived(replaced, parent, name)
-            else:
-                self._replaced(replaced)
+        self._arrived(node, new_parent, new_name, gid)
+        if exchanged is not None:
+            self._arrived(exchanged, parent, name, exchanged_gid)
+        elif replaced is not None:
+            self._replaced(replaced)
         if node.is_directory:
             self._drops.directory_renamed(node, rule, was_temporary=self._standing.names.temporary(name))
         self._table.release(parent)
@@ -231,38 +230,34 @@ class Tree:
         self._rights.require_in(act, parent, name, status, caller.uid)
         return self._table.known(status.st_ino)
 
-    def _arrived(self, node: Node, parent: Node, name: bytes) -> None:
+    def _arrived(self, node: Node, parent: Node, name: bytes, gid: int | None) -> None:
         self._table.add_name(node, parent, name)
         if node.is_directory:
             node.area = self._standing.names.area(parent, name)
         elif node.is_file:
-            self._join_group(node, parent)
+            if gid is not None:
+                os.chown(self._backing.target(node), -1, gid)
+                self._rights.changed(node)
             self._drops.renamed(node)
 
-    def _require_joinable(self, node: Node, directory: Node, caller: Caller) -> None:
-        """Refuse to move a drop to a directory of another group where that would be a chgrp that *caller* may not make
-        (EXDEV: mv then copies)."""
-        gid = self._group_to_join(node, directory)
-        if gid is not None and self._rights.is_group(gid):
-            if not self._rights.may(Act.CHGRP, node, caller.uid):
-                raise OSError(errno.EXDEV, "the directory is of another group: copy it")
-            self._rights.require_member(node, gid)
+    def _group_to_join(self, node: Node, directory: Node, caller: Caller) -> int | None:
+        """Return the group that *node* gets when it is moved to *directory*; None when it keeps its own.
 
-    def _join_group(self, node: Node, directory: Node) -> None:
-        """A drop belongs to the group of the directory that it lies in; an original stays in its fileset's."""
-        gid = self._group_to_join(node, directory)
-        if gid is not None:
-            os.chown(self._backing.target(node), -1, gid)
-            self._rights.changed(node)
-
-    def _group_to_join(self, node: Node, directory: Node) -> int | None:
-        """Return the group that the drop *node* gets in *directory*; None when it has it, or for what keeps its own."""
+        A drop belongs to the group of the directory that it lies in, an original stays in its fileset's. Where *caller*
+        might not chgrp the drop to that group: EXDEV, at which mv copies; NotPermitted when its user is not in it.
+        """
         if not self._gives_away or not node.is_file:
             return None
         if self._standing.seal(node) is not None or self._standing.is_original(node):
             return None
         gid = self._rights.shown(directory, self._backing.status(directory)).gid
-        return None if self._backing.status(node).st_gid == gid else gid
+        if self._backing.status(node).st_gid == gid:
+            return None
+        if self._rights.is_group(gid):
+            if not self._rights.may(Act.CHGRP, node, caller.uid):
+                raise OSError(errno.EXDEV, "the directory is of another group: copy it")
+            self._rights.require_member(node, gid)
+        return gid
 
     def _replaced(self, node: Node) -> None:
         if node.is_directory:

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from repofs.repository.layout import Layout
-from tests.helpers import agreement
 from tests.helpers.command_line import repofs
-from tests.helpers.mounting import CHECKOUT, QUICK, REPOFS, Drive, scratch
+from tests.helpers.mounting import CHECKOUT, QUICK, REPOFS, Drive, running, scratch
 from tests.helpers.people import Person
 
 
@@ -81,14 +80,10 @@ def administered(populate: Callable[[Administered], None], settings: str = QUICK
     """Make a repository, let *populate* add its people, and mount it; what must be so at the end is checked."""
     with scratch() as place:
         drive = Administered(place, settings)
-        try:
+
+        def start() -> None:
             populate(drive)
             drive.start()
+
+        with running(drive, start):
             yield drive
-            if drive.daemon is not None:
-                drive.check()
-                drive.stop()
-            drive.check()
-            assert not (found := agreement.disagreements(drive)), "\n".join(found)
-        finally:
-            drive.clean_up()

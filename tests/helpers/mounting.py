@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from repofs import mounts
@@ -245,16 +245,23 @@ def mounted(settings: str = QUICK, command: Sequence[str] = REPOFS, *, place: Pa
     """Make a repository in *place* and mount it for the time of the context; what must be so at its end is checked."""
     with scratch() if place is None else contextlib.nullcontext(place) as there:
         drive = Drive(there, settings)
-        try:
-            drive.start(command)
+        with running(drive, lambda: drive.start(command)):
             yield drive
-            if drive.daemon is not None:
-                drive.check()
-                drive.stop()
+
+
+@contextlib.contextmanager
+def running(drive: Drive, start: Callable[[], None]) -> Iterator[None]:
+    """Call *start*, stop *drive* at the end if it still runs, and check what must be so then."""
+    try:
+        start()
+        yield
+        if drive.daemon is not None:
             drive.check()
-            assert not (found := agreement.disagreements(drive)), "\n".join(found)
-        finally:
-            drive.clean_up()
+            drive.stop()
+        drive.check()
+        assert not (found := agreement.disagreements(drive)), "\n".join(found)
+    finally:
+        drive.clean_up()
 
 
 def left_behind() -> list[str]:

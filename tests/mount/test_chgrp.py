@@ -7,9 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import tifffile
 
 from tests.helpers.administered import Administered, administered
 from tests.helpers.companion import answer
@@ -42,13 +40,6 @@ def module_drive() -> Iterator[Administered]:
 
 
 @pytest.fixture
-def drive(module_drive: Administered) -> Iterator[Administered]:
-    module_drive.allowed = []
-    yield module_drive
-    module_drive.check()
-
-
-@pytest.fixture
 def folder(drive: Administered, request: pytest.FixtureRequest) -> Path:
     path = drive.home(ALICE) / request.node.name
     ALICE.do(os.mkdir, path)
@@ -56,10 +47,8 @@ def folder(drive: Administered, request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture
-def scan(drive: Administered) -> bytes:
-    path = drive.outside / "scan.tif"
-    tifffile.imwrite(path, np.arange(3 * 32 * 40, dtype=np.uint16).reshape(3, 32, 40), photometric="minisblack")
-    return path.read_bytes()
+def scan(scan: Path) -> bytes:
+    return scan.read_bytes()
 
 
 def stay_a_drop(path: Path) -> Path:

@@ -58,13 +58,6 @@ def module_drive() -> Iterator[Administered]:
 
 
 @pytest.fixture
-def drive(module_drive: Administered) -> Iterator[Administered]:
-    module_drive.allowed = []
-    yield module_drive
-    module_drive.check()
-
-
-@pytest.fixture
 def secret(drive: Administered, request: pytest.FixtureRequest) -> Path:
     """An original of Alice's, imported."""
     path = drive.home(ALICE) / f"{request.node.name[:100]}.bin".replace("/", "_")

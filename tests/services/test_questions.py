@@ -27,6 +27,11 @@ async def answer_all(process: FakeProcess, answer: Callable[[Any], Answer]) -> N
         await process.channel.send(answer(message))
 
 
+async def die_when_asked(process: FakeProcess) -> None:
+    await trio.testing.wait_all_tasks_blocked()
+    process.die()
+
+
 async def test_questions_get_their_own_answers(autojump_clock: trio.abc.Clock) -> None:
     async with running() as world:
         answers: dict[str, str] = {}
@@ -51,12 +56,7 @@ async def test_what_is_not_there(autojump_clock: trio.abc.Clock) -> None:
 async def test_questions_while_no_process_can_answer(autojump_clock: trio.abc.Clock) -> None:
     async with running() as world:
         async with trio.open_nursery() as nursery:
-
-            async def die() -> None:
-                await trio.testing.wait_all_tasks_blocked()
-                world.lives.last.die()
-
-            nursery.start_soon(die)
+            nursery.start_soon(die_when_asked, world.lives.last)
             with pytest.raises(Busy, match="restarted"):
                 await world.inbox.questions.ask("Image:9")
         with pytest.raises(Busy, match="not ready"):
@@ -153,12 +153,7 @@ async def test_a_refused_change_is_told_as_what_it_was(autojump_clock: trio.abc.
 async def test_a_change_whose_process_died_may_have_been_made(autojump_clock: trio.abc.Clock) -> None:
     async with running() as world:
         async with trio.open_nursery() as nursery:
-
-            async def die() -> None:
-                await trio.testing.wait_all_tasks_blocked()
-                world.lives.last.die()
-
-            nursery.start_soon(die)
+            nursery.start_soon(die_when_asked, world.lives.last)
             with pytest.raises(Busy, match="look whether it was done"):
                 await world.inbox.questions.administer(1000, RemoveUser("bob"), 1000)
         with pytest.raises(Busy, match="not ready"):
