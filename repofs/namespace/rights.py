@@ -258,7 +258,7 @@ class Rights:
         try:
             access.require(act, self._people.actor(uid), of, original=original)
         except RepofsError as refusal:
-            self._tell_refusal(act, uid, refusal, self._path(node, name))
+            self._trail.refused(uid, act.name.lower(), refusal.message, path=self._path(node, name))
             raise
 
     # --- the audit trail --------------------------------------------------------------------------------
@@ -281,9 +281,6 @@ class Rights:
             mark = self._standing.mark(node)
             act = Act.ANNOTATE if isinstance(mark, Original) else Act.SET
             self.tell(act, *node.names[0], self.whose(node), uid, mark, attribute=os.fsdecode(attribute))
-
-    def _tell_refusal(self, act: Act, uid: int, refusal: RepofsError, path: bytes) -> None:
-        self._trail.refused(uid, act.name.lower(), refusal.message, path=path)
 
     def _path(self, node: Node, name: bytes | None = None) -> bytes:
         """Return the path below the mount of *node*, or of *name* in it; b"" for what has been removed."""
