@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from repofs.errors import SettingsError
 from repofs.model import Duplicates
@@ -22,6 +22,12 @@ ChecksumAlgorithm = Literal[
     "Adler-32", "CRC-32", "File-Size-64", "MD5-128", "Murmur3-32", "Murmur3-128", "SHA1-160", "SHA-256", "BLAKE3"
 ]
 Seconds = Annotated[float, Field(ge=0.1, le=86_400.0)]
+
+
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError("write a path that starts with /")
+    return path
 
 
 class _Section(BaseModel):
@@ -76,6 +82,19 @@ class Administrators(_Section):
     privileges: tuple[Privilege, ...] = tuple(Privilege)
 
 
+SourceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+Directory = Annotated[Path, AfterValidator(_absolute)]
+
+
+class Source(_Section):
+    name: SourceName  # as .sources/NAME in the mount
+    path: Directory  # files below it may be imported in place, by who can read them
+
+
+class InPlace(_Section):
+    serve_altered: bool = False  # whether an original whose source has changed may be read all the same
+
+
 class Settings(_Section):
     """All settings of one repository, checked."""
 
@@ -86,7 +105,17 @@ class Settings(_Section):
     people: People = People()
     mount: Mount = Mount()
     log: Log = Log()
+    in_place: InPlace = InPlace()
+    sources: tuple[Source, ...] = ()
     administrators: tuple[Administrators, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [source.name for source in self.sources]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"the source {twice} is declared twice")
+        return self
 
 
 def load(repository: Path) -> Settings:

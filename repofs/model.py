@@ -60,7 +60,8 @@ class PermissionLevel(StrEnum):
 
 
 class Transfer(StrEnum):
-    """How the bytes of a fileset came: OMERO's seven, and reflink."""
+    """How the bytes of a fileset come: OMERO's seven, and reflink. Third parties may add names of their own
+    (`repository.transfers`), so that where a transfer is kept it is a str."""
 
     UPLOAD = "upload"
     UPLOAD_RM = "upload_rm"
@@ -70,6 +71,28 @@ class Transfer(StrEnum):
     CP = "cp"
     CP_RM = "cp_rm"
     REFLINK = "reflink"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which file an inode is, and in which state of its bytes."""
+
+    device: int
+    inode: int
+    handle: bytes  # name_to_handle_at(2): tells an inode from a later one of the same number; b"" where there are none
+    size: int  # bytes
+    mtime_ns: int
+    ctime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the bytes of a file are, or were before they were brought into the repository."""
+
+    source: str  # a declared source, by its name
+    path: str  # below the source (bytes that are no UTF-8 as lone surrogates)
+    identity: Identity
+    transfer: str  # how they are to be brought, or came
 
 
 class Duplicates(StrEnum):
@@ -129,6 +152,27 @@ class Drop:
 
 
 @dataclass(frozen=True, slots=True)
+class Arrival:
+    """A fileset that is to be imported from outside the mount, as a command or a watched folder asks for it.
+
+    It appears in its import directory only: nobody has dropped it under a name in the mount.
+    """
+
+    user_directory: bytes  # b"alice_2": whose it becomes
+    source: str  # a declared source, by its name
+    path: bytes  # below the source: a file, or a directory that is one fileset
+    is_directory: bool
+    transfer: str
+    actor_uid: int  # who asks; the files are opened, and removed, with her rights
+    actor: str  # her account's name, or the uid
+    gid: int  # the group that it is to belong to
+    target: str | None = None  # "Dataset:12", "Project:name:P/Dataset:name:D"; None: orphans
+    duplicates: Duplicates = Duplicates.REFUSE
+    name: str | None = None  # of the fileset's images; None: as the file says
+    checksum_algorithm: str | None = None  # None: that of the settings
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What the importer made of a Drop. *state* is imported, failed, duplicate or settling (try again)."""
 
@@ -170,7 +214,7 @@ class Original:
     fileset: int
     images: tuple[int, ...]
     checksum: str  # "SHA1-160:…"
-    transfer: Transfer
+    transfer: str
     imported: str  # ISO 8601, UTC
     user_directory: str
     import_directory: str  # below the user directory; the log is this plus ".log"

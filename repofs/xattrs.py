@@ -14,6 +14,7 @@ from repofs.model import Duplicates, Policy
 
 PREFIX = b"user.repofs."
 MARK = PREFIX + b"mark"  # on backing inodes only; never shown
+ORIGIN = PREFIX + b"from"  # the same
 
 
 class Kind(Enum):

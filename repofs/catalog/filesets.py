@@ -22,7 +22,6 @@ from repofs.model import (
     ImportId,
     ObjectRef,
     OriginalFileId,
-    Transfer,
 )
 
 
@@ -48,7 +47,7 @@ class FinishedImport:
     group_id: GroupId
     user_directory: bytes
     import_directory: bytes  # below the user directory
-    transfer: Transfer
+    transfer: str  # model.Transfer, or a third party's
     imported: str  # ISO 8601, UTC
     target: Target | None
     format: str | None
@@ -109,7 +108,7 @@ def _fileset(one: FinishedImport) -> Values:
         "group_id": one.group_id,
         "user_directory": one.user_directory,
         "import_directory": one.import_directory,
-        "transfer": one.transfer.value,
+        "transfer": one.transfer,
         "imported": one.imported,
         "format": one.format,
         "note": plain(one.note),

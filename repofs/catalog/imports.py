@@ -13,7 +13,7 @@ from repofs.catalog.ids import reserve
 from repofs.catalog.schema import imports
 from repofs.errors import NotFound
 from repofs.lifecycle import State
-from repofs.model import ExperimenterId, ImportId, Transfer
+from repofs.model import ExperimenterId, ImportId
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class NewImport:
     inode: int
     size: int
     mtime_ns: int
-    transfer: Transfer
+    transfer: str  # model.Transfer, or a third party's
     actor_uid: int
     attempts: int  # this one included
     started: str  # ISO 8601, UTC
@@ -64,7 +64,7 @@ def _values(number: ImportId, row: NewImport) -> dict[str, object]:
         "user_directory": row.user_directory,
         "path": row.path,
         "state": State.IMPORTING.value,
-        "transfer": row.transfer.value,
+        "transfer": row.transfer,
         "device": signed(row.device),
         "inode": signed(row.inode),
         "size": row.size,
@@ -131,7 +131,7 @@ def _row(row: Row[tuple[object, ...]]) -> ImportRow:
         inode=unsigned(row.inode),
         size=row.size,
         mtime_ns=row.mtime_ns,
-        transfer=Transfer(row.transfer),
+        transfer=row.transfer,
         actor_uid=row.actor_uid,
         attempts=row.attempts,
         started=row.started,

@@ -183,6 +183,31 @@ fileset_entries = Table(
     sqlite_with_rowid=False,
 )
 
+origins = Table(
+    "origins",
+    metadata,
+    _link("original_id", "original_files.id", "the file", primary_key=True),
+    _need("source", Text, "the declared source that it came from"),
+    _need("path", LargeBinary, "below the source; what rehome changes"),
+    _need("device", Big, "st_dev of the source, its 64 bits read as a signed number"),
+    _need("inode", Big, "st_ino of the source, its 64 bits read as a signed number"),
+    _need(
+        "handle", LargeBinary, "its file handle, name_to_handle_at(2), which tells it from a later inode; empty: none"
+    ),
+    _need("size", Big, "bytes"),
+    _need("mtime_ns", Big, "the source's own time"),
+    _need("ctime_ns", Big, "when its inode was last changed: a difference makes verify hash it again"),
+    _may("removal", Text, "of transfers that remove: due, done, or why the source was kept; null: it is to stay"),
+    Index(
+        "ix_origins_due",
+        "removal",
+        sqlite_where=text("removal = 'due'"),
+        postgresql_where=text("removal = 'due'"),
+    ),
+    comment="Where originals came from that were imported from outside: still their bytes, if the transfer is ln_s.",
+    sqlite_with_rowid=False,
+)
+
 images = Table(
     "images",
     metadata,

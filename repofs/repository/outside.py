@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 
 from repofs.errors import AccessDenied, Busy, InvalidValue, NotFound, NotPermitted
+from repofs.model import Identity
 from repofs.repository.as_user import Caller, acting_as
 
 _OPENAT2 = 437  # on every machine
@@ -45,18 +46,6 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _openat2 = _libc.syscall
 _openat2.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.POINTER(_OpenHow), ctypes.c_size_t)
 _openat2.restype = ctypes.c_long
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Which file a descriptor is, and in which state of its bytes."""
-
-    device: int
-    inode: int
-    handle: bytes  # name_to_handle_at(2): tells an inode from a later one of the same number; b"" where there are none
-    size: int
-    mtime_ns: int
-    ctime_ns: int
 
 
 @dataclass(frozen=True, slots=True)
