@@ -149,6 +149,11 @@ class Drop:
     actor_uid: int  # who wrote it
     actor: str  # her account's name, or the uid
     gid: int  # the group that it belongs to
+    transfer: str = Transfer.UPLOAD  # of its stand-ins, if it has any
+    # What only an arrival says:
+    name: str | None = None  # of its images; None: as the file says
+    checksum_algorithm: str | None = None  # None: that of the settings
+    compare: bool = True  # whether a copy is compared with its source
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +175,7 @@ class Arrival:
     duplicates: Duplicates = Duplicates.REFUSE
     name: str | None = None  # of the fileset's images; None: as the file says
     checksum_algorithm: str | None = None  # None: that of the settings
+    compare: bool = True  # whether a copy is compared with its source: OMERO's --skip checksum does not
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +187,7 @@ class Outcome:
     error: str | None = None
     fileset: int | None = None
     import_directory: bytes | None = None  # below the user directory
+    kept: str | None = None  # why a source was kept that should have been removed
 
 
 # --- marks: what the backing inode itself says of a file ---------------------------------------

@@ -9,9 +9,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, insert, select
 
-from repofs.catalog import audit, imports, schema
+from repofs.catalog import audit, imports, origins, schema
 from repofs.catalog.containers import Target, dataset_for
 from repofs.catalog.forms import nearest, plain
+from repofs.catalog.origins import NewOrigin
 from repofs.model import (
     Channel,
     ExperimenterId,
@@ -21,6 +22,7 @@ from repofs.model import (
     ImageInfo,
     ImportId,
     ObjectRef,
+    Origin,
     OriginalFileId,
 )
 
@@ -35,6 +37,8 @@ class FinishedFile:
     size: int
     mtime_ns: int
     checksum: str  # "SHA1-160:…"
+    origin: Origin | None = None  # of a file from outside
+    removal_due: bool = False  # whether its source is to be removed
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,7 @@ def record(conn: Connection, finished: Sequence[FinishedImport]) -> None:
         schema.fileset_entries,
         [_entry(one, position, file) for one in finished for position, file in enumerate(one.entries)],
     )
+    origins.add(conn, [new for one in finished for file in one.entries if (new := _new_origin(file)) is not None])
     images = [(one, number, info) for one in finished for number, info in one.images]
     _insert(conn, schema.images, [_image(one, number, info) for one, number, info in images])
     _insert(
@@ -125,6 +130,10 @@ def _original(one: FinishedImport, file: FinishedFile) -> Values:
         "mtime_ns": nearest(file.mtime_ns),
         "checksum": file.checksum,
     }
+
+
+def _new_origin(file: FinishedFile) -> NewOrigin | None:
+    return None if file.origin is None else NewOrigin(file.original_id, file.origin, file.removal_due)
 
 
 def _entry(one: FinishedImport, position: int, file: FinishedFile) -> Values:

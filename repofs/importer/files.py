@@ -1,25 +1,22 @@
 """The files of a drop: opened beneath its descriptor, examined, marked. Blocking; run in threads.
 
 The drop is sealed: nobody changes it through the mount. What a descriptor, a mapping or a hard link from outside
-still does to the bytes is found out here.
+still does to the bytes is found out here. Where the bytes are is `bringing`'s to know.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import stat
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
 from repofs.errors import ChangedWhileReading, InvalidValue
+from repofs.importer.bringing import Bringing, require_no_writer
 from repofs.lifecycle import State
-from repofs.model import Closed, Drop, Mark, Original, Refused
-from repofs.repository.checksum import checksum
+from repofs.model import Closed, Drop, Mark, Origin, Original, Refused
 from repofs.repository.marks import ORIGINAL_BIT, Marks
-
-SMALL_BYTES = 1 << 20  # larger files are synced alone, so that the sync that many share does not wait for them
+from repofs.repository.outside import Root
 
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -33,6 +30,7 @@ class Examined:
     size: int
     mtime_ns: int
     checksum: str
+    origin: Origin | None  # of a file from outside
 
 
 def opened(drop: Drop, fd: int) -> Iterator[tuple[bytes, int]]:
@@ -72,21 +70,23 @@ def named(drop: Drop, fd: int, names: Container[bytes]) -> Iterator[tuple[bytes,
     return ((name, file) for name, file in opened(drop, fd) if name in names)
 
 
-def examine(drop: Drop, fd: int, marks: Marks, algorithm: str, groups: Container[int] = ()) -> list[Examined]:
-    """Return the new files of *drop*, each read whole.
+def examine(
+    drop: Drop, fd: int, bringing: Bringing, algorithm: str, groups: Container[int] = (), root: Root | None = None
+) -> list[Examined]:
+    """Return the new files of *drop*, each brought in and read whole.
 
     Raises ChangedWhileReading when somebody writes one, InvalidValue when one in a directory was never ended well, or
-    belongs to another of *groups* (gids) than the drop: whoever sees that group would see it.
+    belongs to another of *groups* (gids) than the drop: whoever sees that group would see it; else as `bringing` does.
     """
     parent = os.path.dirname(drop.path)
     examined = []
-    for name, file in new_ones(drop, fd, marks):
+    for name, file in new_ones(drop, fd, bringing.marks):
         if drop.is_directory:
-            _require_closed(name, file, marks)
+            _require_closed(name, file, bringing.marks)
         _require_group(drop, name, file, groups)
-        status, digest = _hashed(file, algorithm)
+        brought = bringing.bring(file, algorithm, root, compare=drop.compare)
         path = os.path.join(parent, name)
-        examined.append(Examined(path, name, status.st_size, status.st_mtime_ns, digest))
+        examined.append(Examined(path, name, brought.size, brought.mtime_ns, brought.checksum, brought.origin))
     return examined
 
 
@@ -107,41 +107,12 @@ def _incomplete(mark: Mark | None) -> bool:
     return mark is None or (isinstance(mark, Refused) and mark.state is State.INCOMPLETE)
 
 
-def _hashed(fd: int, algorithm: str) -> tuple[os.stat_result, str]:
-    before = os.fstat(fd)
-    if before.st_size > SMALL_BYTES:
-        os.fsync(fd)
-    digest = checksum(fd, algorithm)
-    _require_no_writer(fd)
-    after = os.fstat(fd)
-    if _version(before) != _version(after):
-        raise ChangedWhileReading("the file was changed while it was read: it is imported when it is quiet")
-    return after, digest
-
-
 def require_still(fd: int, size: int, mtime_ns: int) -> None:
     """Raise ChangedWhileReading unless the file is as it was when it was hashed, and nobody has it open for writing."""
-    _require_no_writer(fd)
+    require_no_writer(fd)
     status = os.fstat(fd)
     if (status.st_size, status.st_mtime_ns) != (size, mtime_ns):
         raise ChangedWhileReading("the file was changed after it was read: it is imported when it is quiet")
-
-
-def _version(status: os.stat_result) -> tuple[int, int, int]:
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def _require_no_writer(fd: int) -> None:
-    """Ask the kernel for a read lease, which it grants only if nobody has the file open (or mapped) for writing."""
-    try:
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-    except OSError as error:
-        if error.errno == errno.EAGAIN:
-            raise ChangedWhileReading("it is open for writing: it is imported when it is closed") from None
-        if error.errno != errno.EINVAL:  # the file system knows no leases: size and times must do
-            raise
-    else:
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
 
 
 def mark_closed(fd: int, marks: Marks, actor_uid: int | None) -> None:

@@ -8,6 +8,7 @@ A step that fails is answered by `_give_up`: whatever was made is taken back, an
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Callable, Sequence
@@ -21,9 +22,10 @@ from repofs.administration.user_directories import UserDirectories
 from repofs.catalog.containers import Target, target_of
 from repofs.catalog.filesets import FinishedFile, FinishedImport
 from repofs.catalog.forms import now
+from repofs.catalog.origins import DONE, Due
 from repofs.config import Settings
 from repofs.errors import ChangedWhileReading, ReaderFailed, RepofsError
-from repofs.importer import files, transactions
+from repofs.importer import files, removal, transactions
 from repofs.importer.commits import Commits, Groups
 from repofs.importer.files import Examined
 from repofs.importer.import_log import ImportLog
@@ -32,9 +34,12 @@ from repofs.importer.placement import Placement
 from repofs.importer.transactions import Begun, Ending, Ids, Intent, Owners, Wanted
 from repofs.importer.turns import Turns
 from repofs.lifecycle import State
-from repofs.model import Drop, Duplicates, FilesetId, ImageId, ImportId, OriginalFileId, Outcome, Recognised, Transfer
+from repofs.model import Drop, Duplicates, FilesetId, ImageId, ImportId, OriginalFileId, Outcome, Recognised
 from repofs.people import People
+from repofs.repository import transfers
 from repofs.repository.layout import Layout
+from repofs.repository.outside import Root
+from repofs.repository.sources import Sources
 from repofs.repository.template import Template
 from repofs.threads import in_thread
 
@@ -62,6 +67,7 @@ class _Job:
 
     drop: Drop
     fd: int
+    root: Root | None
     log: ImportLog
     begun: Begun | None = None
     placed: bool = False  # something may have been made in the tree
@@ -85,7 +91,8 @@ class Pipeline:
         self._readers = readers
         self._interrupted = interrupted
         self._people = people
-        self._placement = Placement(layout)
+        self._sources = Sources(settings.sources, layout.root)
+        self._placement = Placement(layout, self._sources)
         template = Template(settings.repository.template)
         directories = UserDirectories(settings.repository)
         self._owners = Owners(directories)
@@ -101,12 +108,14 @@ class Pipeline:
             nursery.start_soon(self._syncing.run)
             nursery.start_soon(self._clearing.run)
 
-    async def take(self, drop: Drop, fd: int) -> Outcome:
+    async def take(self, drop: Drop, fd: int, root: Root | None = None) -> Outcome:
         """Import *drop* and return what became of it; *fd* is closed then.
+
+        What its stand-ins stand for is sought in *root* where it lies in no declared source.
 
         Raises only when the catalogue does not tell whether the drop is imported: recovery has to find out.
         """
-        job = _Job(drop, fd, ImportLog(drop.events))
+        job = _Job(drop, fd, root, ImportLog(drop.events))
         try:
             return await self._try(job)
         except trio.Cancelled:
@@ -154,7 +163,9 @@ class Pipeline:
     async def _begin(self, job: _Job) -> Begun:
         drop, status = job.drop, os.fstat(job.fd)
         deaths = self._interrupted.pop((status.st_dev, status.st_ino), 0)
-        intent = Intent(drop.user_directory, drop.path, status, drop.actor_uid, drop.gid, deaths + 1, now())
+        intent = Intent(
+            drop.user_directory, drop.path, status, drop.actor_uid, drop.gid, drop.transfer, deaths + 1, now()
+        )
         with trio.CancelScope(shield=True):  # a row that we do not know of would look like a death
             begun = job.begun = await self._commits.write(self._owners.begin, intent)
         by = "" if drop.actor_uid == begun.owner.uid else f", by {drop.actor}"
@@ -173,16 +184,17 @@ class Pipeline:
         return target
 
     async def _examine(self, job: _Job) -> list[Examined]:
-        algorithm = self._settings.imports.checksum_algorithm
+        algorithm = job.drop.checksum_algorithm or self._settings.imports.checksum_algorithm
         async with self._hashing.turn(job.drop.user_directory):
             with job.log.step("read whole; nobody has it open for writing"):
                 examined = await in_thread(
                     files.examine,
                     job.drop,
                     job.fd,
-                    self._placement.marks,
+                    self._placement.bringing,
                     algorithm,
                     self._people().levels,
+                    job.root,
                     abandon_on_cancel=True,
                 )
         for file in examined:
@@ -194,13 +206,19 @@ class Pipeline:
             return Recognised(note="no reader takes a directory yet: its files are kept as originals without an image")
         try:
             with job.log.step("looked at by the readers"):
-                recognised = await self._readers.recognise(job.fd, os.fsdecode(os.path.basename(job.drop.path)))
+                recognised = await self._look_into(job)
         except ReaderFailed as error:
             recognised = Recognised(note=str(error))
         job.log.note(f"format {recognised.format or 'unknown'}, images: {len(recognised.images)}")
         if recognised.note:
             job.log.note(recognised.note)
         return recognised
+
+    async def _look_into(self, job: _Job) -> Recognised:
+        name = os.fsdecode(os.path.basename(job.drop.path))
+        with contextlib.ExitStack() as stack:
+            fd = await in_thread(stack.enter_context, self._placement.bringing.bytes_of(job.fd, job.root))
+            return await self._readers.recognise(fd, name)
 
     async def _require_new_bytes(self, begun: Begun, examined: list[Examined]) -> None:
         """Raise Duplicate when the owner has the bytes of every file already."""
@@ -231,7 +249,8 @@ class Pipeline:
             job.finished = finished
             await self._commits.write(transactions.record, finished)
             await self._forget(begun)
-        return _imported(job.drop, finished)
+            kept = await self._remove_sources(job, finished)
+        return _imported(job.drop, finished, kept)
 
     def _place(
         self,
@@ -247,6 +266,19 @@ class Pipeline:
         finished = final_rows(directory)
         self._placement.mark(job.drop, job.fd, gid, finished)
         return finished
+
+    async def _remove_sources(self, job: _Job, finished: FinishedImport) -> str | None:
+        """Remove the sources that are due now that the import is durable; return why one was kept, or None."""
+        due = [
+            Due(file.original_id, file.origin, job.drop.actor_uid)
+            for file in finished.entries
+            if file.origin is not None and file.removal_due
+        ]
+        if not due:
+            return None
+        ended = await in_thread(removal.remove, self._sources, due)
+        await self._commits.write(removal.note, ended)
+        return next((how for _, how in ended if how != DONE), None)
 
     async def _forget(self, begun: Begun) -> None:
         """Clear away what taking back would need; recovery does it if this fails."""
@@ -295,6 +327,8 @@ class Pipeline:
     def _undo(self, job: _Job, state: State, error: str) -> None:
         if job.begun and job.placed:
             self._placement.take_back(job.drop, job.fd, job.begun.id)
+        if job.begun:
+            self._placement.let_go(job.drop, job.fd)
         if state is not State.SETTLING:
             name = str(job.begun.id) if job.begun else f"inode-{os.fstat(job.fd).st_ino}"
             self._placement.refuse(job.drop, job.fd, state, error, job.log.lines(), name)
@@ -310,7 +344,16 @@ def _finished(
     directory: bytes,
 ) -> FinishedImport:
     entries = (
-        FinishedFile(OriginalFileId(number), file.path, file.name, file.size, file.mtime_ns, file.checksum)
+        FinishedFile(
+            OriginalFileId(number),
+            file.path,
+            file.name,
+            file.size,
+            file.mtime_ns,
+            file.checksum,
+            file.origin,
+            removal_due=file.origin is not None and transfers.named(file.origin.transfer).removes,
+        )
         for number, file in zip(ids.originals, examined, strict=True)
     )
     return FinishedImport(
@@ -320,7 +363,7 @@ def _finished(
         group_id=begun.group.id,
         user_directory=drop.user_directory,
         import_directory=directory,
-        transfer=Transfer.UPLOAD,
+        transfer=drop.transfer,
         imported=now(),
         target=target,
         format=recognised.format,
@@ -332,9 +375,9 @@ def _finished(
     )
 
 
-def _imported(drop: Drop, finished: FinishedImport) -> Outcome:
+def _imported(drop: Drop, finished: FinishedImport, kept: str | None = None) -> Outcome:
     directory = finished.import_directory
-    return Outcome(drop.token, State.IMPORTED, fileset=finished.fileset_id, import_directory=directory)
+    return Outcome(drop.token, State.IMPORTED, fileset=finished.fileset_id, import_directory=directory, kept=kept)
 
 
 def _names_of(ids: Ids) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from repofs.catalog.filesets import FinishedImport
 from repofs.importer import files
+from repofs.importer.bringing import Bringing
 from repofs.lifecycle import State
 from repofs.model import Drop, ImportId, Original
 from repofs.repository import import_directory
@@ -16,11 +17,13 @@ from repofs.repository.failure_logs import FailureLogs
 from repofs.repository.import_directory import StagedFile
 from repofs.repository.layout import Layout, load_key
 from repofs.repository.marks import ORIGINAL_BIT, Marks
+from repofs.repository.sources import Sources
 
 
 class Placement:
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, sources: Sources) -> None:
         self.marks = Marks(load_key(layout))
+        self.bringing = Bringing(self.marks, sources, os.fspath(layout.linked))
         self._layout = layout
         self._failure_logs = FailureLogs(layout)
 
@@ -49,12 +52,13 @@ class Placement:
         entries = {entry.name: entry for entry in finished.entries}
         images = tuple(int(image) for image, _ in finished.images)
         for name, file in files.named(drop, fd, entries):
+            origin = entries[name].origin
             mark = Original(
                 original=entries[name].original_id,
                 fileset=finished.fileset_id,
                 images=images,
                 checksum=entries[name].checksum,
-                transfer=finished.transfer,
+                transfer=finished.transfer if origin is None else origin.transfer,
                 imported=finished.imported,
                 user_directory=os.fsdecode(finished.user_directory),
                 import_directory=os.fsdecode(finished.import_directory),
@@ -83,6 +87,11 @@ class Placement:
             if isinstance(mark, Original) and mark.importing == importing:
                 files.mark_closed(file, self.marks, drop.actor_uid)
         import_directory.undo(self._layout, importing)
+
+    def let_go(self, drop: Drop, fd: int) -> None:
+        """Let go of the bytes that were brought in from outside for an import that did not succeed."""
+        for _, file in files.new_ones(drop, fd, self.marks):
+            self.bringing.take_back(file)
 
     def refuse(self, drop: Drop, fd: int, state: State, error: str, lines: Sequence[str], name: str) -> None:
         """Keep the log under *name* and leave *state* and *error* on the files of the drop."""

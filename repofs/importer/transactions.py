@@ -17,7 +17,7 @@ from repofs.deeds import Deed
 from repofs.errors import NotFound
 from repofs.importer.wire import Move
 from repofs.lifecycle import State
-from repofs.model import ExperimenterId, FilesetId, GroupId, ImportId, ObjectRef, Transfer
+from repofs.model import ExperimenterId, FilesetId, GroupId, ImportId, ObjectRef
 from repofs.people import Actor
 
 
@@ -30,6 +30,7 @@ class Intent:
     status: os.stat_result
     actor_uid: int
     gid: int  # the group that the drop belongs to
+    transfer: str
     attempts: int
     started: str  # ISO 8601, UTC
 
@@ -102,7 +103,7 @@ def _new(one: Intent, owner: ExperimenterId) -> NewImport:
         inode=one.status.st_ino,
         size=one.status.st_size,
         mtime_ns=one.status.st_mtime_ns,
-        transfer=Transfer.UPLOAD,
+        transfer=one.transfer,
         actor_uid=one.actor_uid,
         attempts=one.attempts,
         started=one.started,

@@ -21,7 +21,7 @@ from repofs.catalog.engine import Engine, open_engine
 from repofs.catalog.moves import Place
 from repofs.catalog.objects import describe
 from repofs.errors import InvalidValue, NotFound, RepofsError
-from repofs.importer import transactions
+from repofs.importer import removal, transactions
 from repofs.importer.administration import Administration
 from repofs.importer.commits import Commits
 from repofs.importer.pipeline import Pipeline
@@ -45,6 +45,7 @@ from repofs.lifecycle import State
 from repofs.model import Drop, ObjectRef, Outcome
 from repofs.repository import import_directory
 from repofs.repository.layout import Layout
+from repofs.repository.sources import Sources
 from repofs.threads import in_thread
 
 FINISH_SECONDS = 6.0  # at a stop, for what is in hand; what needs longer is taken back
@@ -60,6 +61,7 @@ async def serve(directory: Path, channel: Channel) -> None:
         logs.configure(settings.log.level)
         engine = await in_thread(open_engine, layout.catalogue)
         catalogue = await in_thread(functools.partial(open_engine, layout.catalogue, read_only=True))
+        await in_thread(layout.make_hidden)
         interrupted = await in_thread(recover, layout, engine)
         office = await in_thread(functools.partial(Office, layout, settings, writing=engine, reading=catalogue))
     except RepofsError as error:
@@ -71,6 +73,7 @@ async def serve(directory: Path, channel: Channel) -> None:
         async with trio.open_nursery() as services:
             services.start_soon(commits.run)
             services.start_soon(pipeline.run)
+            services.start_soon(in_thread, removal.resume, engine, Sources(settings.sources, layout.root))
             people = Administration(channel, office, settings.people.refresh_seconds)
             await _Desk(channel, layout, pipeline, commits, catalogue, people).run()
             services.cancel_scope.cancel()

@@ -12,7 +12,7 @@ from repofs.config import Drops
 from repofs.errors import InvalidName, NotPermitted
 from repofs.namespace.nodes import Area, Node
 
-STAGING = b".staging"  # imports in the making: not shown
+HIDDEN = frozenset({b".staging", b".arriving", b".linked"})  # `repository.layout` says what lies there
 OWN = b".repofs"
 
 # What TileDB makes inside an array or a group; the directory that holds one of these is a table, whatever its name.
@@ -49,7 +49,7 @@ class Names:
                 return area
 
     def hidden(self, parent: Node, name: bytes) -> bool:
-        return parent.area is Area.ROOT and name == STAGING
+        return parent.area is Area.ROOT and name in HIDDEN
 
     def require_changeable(self, parent: Node, name: bytes) -> None:
         """Refuse to make, remove or rename *name* in *parent* where users make no names."""

@@ -31,6 +31,7 @@ from repofs.privileges import Capability, Sets, capabilities, set_capabilities
 _SETGROUPS = {"x86_64": 116, "aarch64": 159}[os.uname().machine]
 _NO_ID = 0xFFFF_FFFF  # setfsuid(-1) and setfsgid(-1) change nothing and return what is
 _MAY_CHANGE = 1 << Capability.SETGID | 1 << Capability.SETUID
+_NOBODYS_GID = 65534
 _EXIT_WRONG_IDENTITY = 70  # EX_SOFTWARE of sysexits.h
 
 # The last of each four ids is the file-system one; the kernel escapes a newline in the name above, proc_pid_status(5).
@@ -65,6 +66,15 @@ def caller_of(pid: int, uid: int, gid: int) -> Caller:
     """
     groups = _groups_of(pid, uid, gid)
     return Caller(uid, gid, _groups_by_account(uid, gid) if groups is None else groups)
+
+
+def by_account(uid: int) -> Caller:
+    """Return *uid* with the groups that the accounts of the machine say; one without account is in none."""
+    try:
+        account = pwd.getpwuid(uid)
+    except KeyError:
+        return Caller(uid, _NOBODYS_GID, ())
+    return Caller(uid, account.pw_gid, tuple(os.getgrouplist(account.pw_name, account.pw_gid)))
 
 
 def _groups_by_account(uid: int, gid: int) -> tuple[int, ...]:

@@ -8,7 +8,9 @@ DIR/                      0711
   control                 0666, the daemon's socket for requests; who may what is decided by the caller's uid
   daemon.log
   ManagedRepository/      0700; presented as the mount, name for name
-    .staging/N/           import N in the making; never shown
+    .staging/N/           import N in the making; never shown, as the next two
+    .arriving/N/          what a command or a watched folder has brought, until its import has ended
+    .linked/INODE         the hard link behind the stand-in of that inode
     .repofs/log/alice_2/  logs of imports that failed; shown read-only
     alice_2/              a user directory
 """
@@ -69,6 +71,14 @@ class Layout:
         return self.managed / ".staging"
 
     @property
+    def arriving(self) -> Path:
+        return self.managed / ".arriving"
+
+    @property
+    def linked(self) -> Path:
+        return self.managed / ".linked"
+
+    @property
     def failure_logs(self) -> Path:
         return self.managed / ".repofs" / "log"
 
@@ -83,7 +93,7 @@ class Layout:
         layout._make_root()
         layout.managed.mkdir(mode=0o700)
         _check_file_system(layout.managed)
-        layout.staging.mkdir(mode=0o700)
+        layout.make_hidden()
         for directory in (layout.failure_logs.parent, layout.failure_logs):
             directory.mkdir()
             directory.chmod(0o755)  # whatever the umask: every user passes through
@@ -92,6 +102,11 @@ class Layout:
         for made in (layout.failure_logs.parent, layout.managed, layout.root, layout.root.parent):
             sync_directory(made.resolve())
         return layout
+
+    def make_hidden(self) -> None:
+        """Make the directories that the mount does not show, those that a repository of an older repofs has not."""
+        for directory in (self.staging, self.arriving, self.linked):
+            directory.mkdir(mode=0o700, exist_ok=True)
 
     def _make_root(self) -> None:
         try:

@@ -4,6 +4,10 @@ A mark is one extended attribute:
 
     SIGNATURE KIND JSON        tJ3…Fw closed {"size":5,"mtime_ns":1700000000000000000}
 
+A file whose bytes are or were outside has a second one, its origin, which stays whatever becomes of the mark:
+
+    SIGNATURE JSON             3kQ…Zg {"source":"scope1","path":"run7/a.tif",…}
+
 SIGNATURE is the HMAC-SHA256 of the rest, cut to 16 bytes, in base64 without padding. It says that a daemon of
 this repository wrote the mark, not of which inode: a hard-linked file can be reached by its owner elsewhere, and
 whoever reads a mark compares it with the file (size, mtime) or with the tree (the names of an Original).
@@ -23,8 +27,8 @@ from typing import Any, TypeVar
 import msgspec
 import structlog
 
-from repofs.model import Closed, Mark, Original, Refused
-from repofs.xattrs import MARK
+from repofs.model import Closed, Mark, Origin, Original, Refused
+from repofs.xattrs import MARK, ORIGIN
 
 Target = int | bytes | str
 T = TypeVar("T")
@@ -57,21 +61,41 @@ class Marks:
         body = self._verified(target)
         return None if body is None else _decode(body)
 
+    def origin(self, target: Target) -> Origin | None:
+        """Return where the bytes of *target* came from, be it that they are still there; None: they are its own.
+
+        Raises OSError (EIO) for one that is none of ours: without it the holes of a stand-in would pass for bytes.
+        """
+        value = self._value(target, ORIGIN)
+        if value is None:
+            return None
+        body = self._body(ORIGIN, value)
+        if body is None:
+            raise OSError(errno.EIO, "the origin of the file is forged or damaged", target)
+        return msgspec.convert(_from_json(body), Origin)
+
     def _verified(self, target: Target) -> bytes | None:
         """Return a mark without its signature; None when there is none that is right."""
+        value = self._value(target, MARK)
+        body = None if value is None else self._body(MARK, value)
+        if value is not None and body is None:
+            _log.warning("a mark is forged or damaged: ignored", target=target, mark=value[:80])
+        return body
+
+    def _value(self, target: Target, attribute: bytes) -> bytes | None:
         try:
-            value = os.getxattr(target, MARK, follow_symlinks=isinstance(target, int))
+            return os.getxattr(target, attribute, follow_symlinks=isinstance(target, int))
         except OSError as error:
             if error.errno == errno.ENODATA:
                 return None
             if error.errno != errno.EACCES:
                 raise
-            return despite_mode(target, self._verified, error)
+            return despite_mode(target, lambda target: self._value(target, attribute), error)
+
+    def _body(self, attribute: bytes, value: bytes) -> bytes | None:
+        """Return what is signed in *value*; None when the signature is not ours."""
         signature, _, body = value.partition(b" ")
-        if not hmac.compare_digest(signature, self._sign(body)):
-            _log.warning("a mark is forged or damaged: ignored", target=target, mark=value[:80])
-            return None
-        return body
+        return body if hmac.compare_digest(signature, self._sign(attribute, body)) else None
 
     def is_original(self, target: Target) -> bool:
         """Return whether *target* bears the mark of an original, without reading on."""
@@ -80,11 +104,17 @@ class Marks:
 
     def write(self, target: Target, mark: Mark) -> None:
         """Put *mark* on *target* in place of the one that is there. Raises OSError, ENOSPC when there is no room."""
-        body = _encode(mark)
-        value = self._sign(body) + b" " + body
+        self._write(target, MARK, _encode(mark))
+
+    def write_origin(self, target: Target, origin: Origin) -> None:
+        """Say where the bytes of *target* come from. Raises as `write` does."""
+        self._write(target, ORIGIN, _to_json(msgspec.to_builtins(origin)).encode("utf-8", "surrogateescape"))
+
+    def _write(self, target: Target, attribute: bytes, body: bytes) -> None:
+        value = self._sign(attribute, body) + b" " + body
 
         def put(target: Target) -> None:
-            os.setxattr(target, MARK, value, follow_symlinks=isinstance(target, int))
+            os.setxattr(target, attribute, value, follow_symlinks=isinstance(target, int))
 
         try:
             put(target)
@@ -100,8 +130,9 @@ class Marks:
                 return
             despite_mode(target, self.clear, error)
 
-    def _sign(self, body: bytes) -> bytes:
-        digest = hmac.digest(self._key, body, "sha256")[:_SIGNATURE_BYTES]
+    def _sign(self, attribute: bytes, body: bytes) -> bytes:
+        signed = body if attribute == MARK else attribute + b" " + body  # no origin can pass for a mark
+        digest = hmac.digest(self._key, signed, "sha256")[:_SIGNATURE_BYTES]
         return base64.b64encode(digest).rstrip(b"=")
 
 
@@ -134,11 +165,16 @@ def _encode(mark: Mark) -> bytes:
 
 def _decode(body: bytes) -> Mark:
     name, _, text = body.partition(b" ")
-    fields = json.loads(text.decode("utf-8", "surrogateescape"))
+    fields = _from_json(text)
     kind = _KINDS[name]
     if kind is Original:
         fields["images"] = [image for first, count in fields["images"] for image in range(first, first + count)]
     return msgspec.convert(fields, kind)
+
+
+def _from_json(text: bytes) -> dict[str, Any]:
+    fields: dict[str, Any] = json.loads(text.decode("utf-8", "surrogateescape"))
+    return fields
 
 
 def _sentence(text: str) -> str:

@@ -13,11 +13,12 @@ import ctypes
 import errno
 import os
 import stat
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from repofs.errors import AccessDenied, Busy, InvalidValue, NotFound, NotPermitted
+from repofs.errors import AccessDenied, Busy, ChangedWhileReading, InvalidValue, NotFound, NotPermitted
 from repofs.model import Identity
 from repofs.repository.as_user import Caller, acting_as
 
@@ -70,9 +71,10 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """A directory that the settings declare as a source, held fast by a descriptor. To be closed, be it by `with`."""
+    """A directory that the settings declare as a source, or that somebody has opened and handed over, held fast by a
+    descriptor. To be closed, be it by `with`."""
 
-    name: str
+    name: str  # "": handed over
     path: Path
     fd: int  # O_PATH: it can be looked up from, not read
     repository: bytes  # where the repository really is: nothing in there is outside
@@ -95,6 +97,19 @@ class Root:
             raise InvalidValue(f"the source {name} = {path} lies in the repository: a source is outside")
         return root
 
+    @classmethod
+    def given(cls, fd: int, path: Path, *, repository: Path) -> Root:
+        """Return the directory that is open as *fd*, which is then this object's; who has opened it says *path*.
+
+        Raises InvalidValue when it is no directory, or lies in *repository*.
+        """
+        root = cls("", path, fd, os.fsencode(repository.resolve()))
+        if not stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise InvalidValue(f"{path} is not a directory")
+        if _lies_in(fd, root.repository):
+            raise InvalidValue(f"{path} lies in the repository: name a directory outside")
+        return root
+
     def close(self) -> None:
         os.close(self.fd)
 
@@ -105,19 +120,21 @@ class Root:
         self.close()
 
 
-def open_beneath(root: Root, path: bytes, caller: Caller, *, directory: bool = False) -> Opened:
-    """Open the file (or *directory*) at *path* below *root* for reading, as *caller*; ``.`` is the root itself.
+def open_beneath(root: Root, path: bytes, caller: Caller | None, *, directory: bool | None = False) -> Opened:
+    """Open the file (or *directory*; None: either) at *path* below *root* for reading, as *caller*; ``.`` is the root
+    itself. Without a caller it is opened with the daemon's own rights: for a file that somebody was let to before.
 
     Raises AccessDenied when the caller may not read it, or reach it or the root; NotFound; NotPermitted for a FIFO,
     socket or device; Busy while a lease is on it; InvalidValue for a path that has ``..``, starts with ``/``, leads
     over a symlink, into another mount or into the repository, or to a file where a directory is asked for, and the
     reverse; OSError.
     """
-    where = f"{os.fsdecode(path)!r} in the source {root.name}"
+    where = _where(root, path)
     if not path or path.startswith(b"/") or b"\0" in path or b".." in path.split(b"/"):
         raise InvalidValue(f"{where}: write a path below {root.path}, without ..")
-    with acting_as(caller):
-        _reach(root, caller)
+    with _acting_as(caller):
+        if caller is not None:
+            _reach(root, caller)
         fd = _open(root, path, caller, where)
     try:
         status = os.fstat(fd)
@@ -130,6 +147,43 @@ def open_beneath(root: Root, path: bytes, caller: Caller, *, directory: bool = F
         raise
 
 
+def remove_beneath(root: Root, path: bytes, identity: Identity, caller: Caller) -> None:
+    """Unlink the file at *path* below *root* as *caller*, and make that durable.
+
+    Raises ChangedWhileReading unless it is the file of *identity*, of the same size and mtime; NotFound; AccessDenied.
+    Between that look and the unlink somebody may rename another file to its place: POSIX has no way to unlink an inode.
+    """
+    parent, _, name = path.rpartition(b"/")
+    with open_beneath(root, parent or b".", caller, directory=True) as directory:
+        with open_beneath(root, path, None) as file:
+            if not is_same(file.identity, identity):
+                raise ChangedWhileReading(f"{_where(root, path)} is not the file that was imported")
+        with acting_as(caller):
+            try:
+                os.unlink(name, dir_fd=directory.fd)
+            except PermissionError as error:
+                raise AccessDenied(f"{_where(root, path)}: uid {caller.uid} may not remove it") from error
+        os.fsync(directory.fd)
+
+
+def is_same(now: Identity, before: Identity) -> bool:
+    """Whether *now* is the file that *before* was, with the same size and mtime.
+
+    Not by its device, which has another number when its file system is mounted again, nor by ctime: a chmod, a link or
+    its removal change that, and no bytes.
+    """
+    same_inode = now.inode == before.inode and (now.handle == before.handle or not (now.handle and before.handle))
+    return same_inode and (now.size, now.mtime_ns) == (before.size, before.mtime_ns)
+
+
+def _where(root: Root, path: bytes) -> str:
+    return f"{os.fsdecode(path)!r} in {f'the source {root.name}' if root.name else root.path}"
+
+
+def _acting_as(caller: Caller | None) -> AbstractContextManager[None]:
+    return nullcontext() if caller is None else acting_as(caller)
+
+
 def identity_of(fd: int) -> Identity:
     """Return the identity, as of now, of the file that is open as *fd*."""
     return _identity(fd, os.fstat(fd))
@@ -140,7 +194,12 @@ def _identity(fd: int, s: os.stat_result) -> Identity:
 
 
 def _reach(root: Root, caller: Caller) -> None:
-    """Refuse a caller who cannot come to the root by its path: a closed directory above it closes what is below."""
+    """Refuse a caller who cannot come to the root by its path: a closed directory above it closes what is below.
+
+    Who has handed over the directory has come to it.
+    """
+    if not root.name:
+        return
     try:
         fd = os.open(root.path, _OPEN_ROOT)
     except PermissionError as error:
@@ -154,7 +213,7 @@ def _reach(root: Root, caller: Caller) -> None:
         os.close(fd)
 
 
-def _open(root: Root, path: bytes, caller: Caller, where: str) -> int:
+def _open(root: Root, path: bytes, caller: Caller | None, where: str) -> int:
     while True:
         fd: int = _openat2(_OPENAT2, root.fd, path, _HOW, ctypes.sizeof(_HOW))
         if fd >= 0:
@@ -164,10 +223,11 @@ def _open(root: Root, path: bytes, caller: Caller, where: str) -> int:
             raise _refusal(code, caller, where)
 
 
-def _refusal(code: int, caller: Caller, where: str) -> OSError:
+def _refusal(code: int, caller: Caller | None, where: str) -> OSError:
     match code:
         case errno.EACCES:
-            return AccessDenied(f"{where}: uid {caller.uid} may not read it: ask its owner")
+            who = "the daemon" if caller is None else f"uid {caller.uid}"
+            return AccessDenied(f"{where}: {who} may not read it: ask its owner")
         case errno.ENOENT | errno.ENOTDIR:
             return NotFound(f"{where} is not there")
         case errno.ELOOP:
@@ -183,12 +243,12 @@ def _refusal(code: int, caller: Caller, where: str) -> OSError:
     return OSError(code, os.strerror(code), where)
 
 
-def _check_kind(mode: int, where: str, *, directory: bool) -> None:
+def _check_kind(mode: int, where: str, *, directory: bool | None) -> None:
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise _not_a_file(where)
     if directory and not stat.S_ISDIR(mode):
         raise InvalidValue(f"{where} is a file, not a directory")
-    if not directory and not stat.S_ISREG(mode):
+    if directory is False and not stat.S_ISREG(mode):
         raise InvalidValue(f"{where} is a directory, not a file")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from repofs.catalog import filesets, imports
 from repofs.importer import __main__ as importer
-from repofs.importer import files, recovery, transactions
+from repofs.importer import bringing, recovery, transactions
 from repofs.importer.placement import Placement
 from repofs.repository import import_directory
 
@@ -72,8 +72,8 @@ def second_mark(act: Callable[..., Any]) -> Callable[..., Any]:
 
 DEATHS: dict[str, tuple[object, str, Callable[[Callable[..., Any]], Callable[..., Any]]]] = {
     "intent row not committed": (imports, "begin", after),
-    "before the checksum": (files, "checksum", before),
-    "after the checksum": (files, "checksum", after),
+    "before the checksum": (bringing, "checksum", before),
+    "after the checksum": (bringing, "checksum", after),
     "ids reserved, not committed": (transactions, "reserve", after),
     "in the middle of the links": (import_directory, "stage", second_link),
     "links staged": (import_directory, "stage", after),
@@ -85,7 +85,7 @@ DEATHS: dict[str, tuple[object, str, Callable[[Callable[..., Any]], Callable[...
     "final rows not committed": (filesets, "record", after),
     "committed": (import_directory, "finish", before),
     "staging cleared": (import_directory, "finish", after),
-    "poison": (files, "checksum", at_poison),
+    "poison": (bringing, "checksum", at_poison),
     "recovery, marks taken back": (import_directory, "undo", before),
     "recovery, links removed": (import_directory, "undo", after),
     "recovery, rows released": (recovery, "_release", after),

@@ -21,7 +21,7 @@ from repofs import config
 from repofs.catalog import audit, filesets, users
 from repofs.catalog.objects import describe
 from repofs.errors import ReaderFailed
-from repofs.importer import files, transactions
+from repofs.importer import bringing, transactions
 from repofs.importer.commits import Commits
 from repofs.importer.pipeline import Pipeline
 from repofs.importer.placement import Placement
@@ -153,7 +153,7 @@ async def test_real_readers_find_the_image(repository: Repository) -> None:
     assert repository.check_whole(path, content).images
 
 
-@pytest.mark.parametrize("content", [b"", b"x", b"y" * (files.SMALL_BYTES + 1)])
+@pytest.mark.parametrize("content", [b"", b"x", b"y" * (bringing.SMALL_BYTES + 1)])
 async def test_any_bytes_are_kept(repository: Repository, content: bytes) -> None:
     path = repository.write(repository.alice, b"\xff\n \xfe.bin", content)
     async with pipeline(repository) as importing:
@@ -220,14 +220,14 @@ async def test_bytes_that_change_under_the_reading_put_the_import_off(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = repository.write(repository.alice, b"scan.tif")
-    checksum = files.checksum
+    checksum = bringing.checksum
 
     def meddle(fd: int, algorithm: str) -> str:
         digest = checksum(fd, algorithm)
         path.write_bytes(b"others")
         return digest
 
-    monkeypatch.setattr(files, "checksum", meddle)
+    monkeypatch.setattr(bringing, "checksum", meddle)
     async with pipeline(repository) as importing:
         outcome = await importing.take(*repository.drop(repository.alice, b"scan.tif"))
     assert outcome.state is State.SETTLING
@@ -344,7 +344,7 @@ def bug(*_args: object, **_more: object) -> None:
 
 
 STEPS = {
-    "checksum": (files, "checksum"),
+    "checksum": (bringing, "checksum"),
     "check target": (transactions, "check_targets"),
     "reserve ids": (transactions, "reserve"),
     "stage": (import_directory, "stage"),
@@ -406,7 +406,7 @@ async def test_a_culprit_does_not_fail_its_neighbours(repository: Repository, mo
 async def test_stopped_while_it_reads(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     path = repository.write(repository.alice, b"scan.tif")
     reading, go_on = trio.Event(), trio.Event()
-    checksum = files.checksum
+    checksum = bringing.checksum
 
     def slow(fd: int, algorithm: str) -> str:
         trio.from_thread.run_sync(reading.set)
@@ -414,7 +414,7 @@ async def test_stopped_while_it_reads(repository: Repository, monkeypatch: pytes
         return checksum(fd, algorithm)
 
     wait: Callable[[], Awaitable[None]] = go_on.wait
-    monkeypatch.setattr(files, "checksum", slow)
+    monkeypatch.setattr(bringing, "checksum", slow)
     async with pipeline(repository) as importing:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(importing.take, *repository.drop(repository.alice, b"scan.tif"))

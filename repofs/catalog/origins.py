@@ -1,0 +1,84 @@
+"""Where originals came from that were imported from outside, and which of those sources are still to be removed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
+
+from repofs.catalog.forms import nearest, signed, unsigned
+from repofs.catalog.schema import fileset_entries, filesets, imports, origins
+from repofs.model import Identity, Origin, OriginalFileId
+
+DUE, DONE = "due", "done"  # of `removal`; anything else is the reason why a source was kept
+
+
+@dataclass(frozen=True, slots=True)
+class NewOrigin:
+    """An original from outside, and whether its source is to be removed now that it is imported."""
+
+    original_id: OriginalFileId
+    origin: Origin
+    removal_due: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A source that is to be removed, with the rights of who asked for its import."""
+
+    original_id: OriginalFileId
+    origin: Origin
+    actor_uid: int
+
+
+def add(conn: Connection, new: Iterable[NewOrigin]) -> None:
+    """Write the origins of originals; part of `filesets.record`."""
+    rows = [_values(one) for one in new]
+    if rows:
+        conn.execute(insert(origins), rows)
+
+
+def _values(one: NewOrigin) -> dict[str, object]:
+    identity = one.origin.identity
+    return {
+        "original_id": one.original_id,
+        "source": one.origin.source,
+        "path": os.fsencode(one.origin.path),
+        "device": signed(identity.device),
+        "inode": signed(identity.inode),
+        "handle": identity.handle,
+        "size": identity.size,
+        "mtime_ns": nearest(identity.mtime_ns),
+        "ctime_ns": nearest(identity.ctime_ns),
+        "removal": DUE if one.removal_due else None,
+    }
+
+
+def due(conn: Connection) -> list[Due]:
+    """Return the sources of imported files that are still to be removed."""
+    # A literal, not a parameter: only so does the planner use the index of what is due.
+    is_due = origins.c.removal == bindparam("removal", DUE, literal_execute=True)
+    query = (
+        select(origins, filesets.c.transfer, imports.c.actor_uid)
+        .join(fileset_entries, fileset_entries.c.original_id == origins.c.original_id)
+        .join(filesets, filesets.c.id == fileset_entries.c.fileset_id)
+        .join(imports, imports.c.id == filesets.c.import_id)
+        .where(is_due)
+        .order_by(origins.c.original_id)
+    )
+    return [Due(row.original_id, _origin(row), row.actor_uid) for row in conn.execute(query)]
+
+
+def _origin(row: Row[tuple[object, ...]]) -> Origin:
+    identity = Identity(unsigned(row.device), unsigned(row.inode), row.handle, row.size, row.mtime_ns, row.ctime_ns)
+    return Origin(row.source, os.fsdecode(row.path), identity, row.transfer)
+
+
+def removed(conn: Connection, ended: Sequence[tuple[OriginalFileId, str]]) -> None:
+    """Say of sources that were due that they are removed (DONE), or why they were kept."""
+    for original_id, how in ended:
+        conn.execute(
+            update(origins).where(origins.c.original_id == original_id, origins.c.removal == DUE).values(removal=how)
+        )

@@ -1,0 +1,160 @@
+"""The bytes of one file on their way in: brought from where they are, hashed where they will be. Blocking; in threads.
+
+a file of its own bytes      hashed
+a stand-in, copied           copied from the source, hashed, and the source hashed too: both must agree
+a stand-in, in place         the source is hashed, where it stays
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from repofs.errors import Busy, ChangedWhileReading, NotFound, RepofsError
+from repofs.lifecycle import State
+from repofs.model import Identity, Origin
+from repofs.repository import stand_ins, transfers
+from repofs.repository.checksum import checksum
+from repofs.repository.marks import Marks
+from repofs.repository.outside import Opened, Root, identity_of, is_same, open_beneath
+from repofs.repository.sources import OriginLost, Sources
+from repofs.repository.trees import opened
+
+SMALL_BYTES = 1 << 20  # larger files are synced alone, so that the sync that many share does not wait for them
+_NO_LEASES = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOLCK)
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """A file whose bytes are where they will be."""
+
+    size: int
+    mtime_ns: int
+    checksum: str
+    origin: Origin | None  # of a stand-in, its identity as it is now
+
+
+class Bringing:
+    """For the imports of one repository. A *root* is that of origins without a source: a directory handed over."""
+
+    def __init__(self, marks: Marks, sources: Sources, linked: str) -> None:
+        self.marks = marks
+        self._sources = sources
+        self._linked = linked
+
+    def bring(self, fd: int, algorithm: str, root: Root | None = None, *, compare: bool = True) -> Brought:
+        """Bring in and hash the file of *fd*; *compare* a copy with its source. May be done again.
+
+        Raises ChangedWhileReading when somebody writes it (a stand-in then stands for what it has become), OriginLost,
+        CannotTransfer, OSError.
+        """
+        origin = self.marks.origin(fd)
+        if origin is None:
+            status, digest = _hashed(fd, algorithm)
+            return Brought(status.st_size, status.st_mtime_ns, digest, None)
+        with self._source(fd, origin, root) as source, opened(self._linked) as linked:
+            identity, digest = self._transfer(fd, origin, source, linked, algorithm, compare)
+        if identity != origin.identity:  # a hard link has changed its ctime
+            origin = replace(origin, identity=identity)
+            self.marks.write_origin(fd, origin)
+        return Brought(identity.size, identity.mtime_ns, digest, origin)
+
+    def _transfer(
+        self, fd: int, origin: Origin, source: Opened, linked: int, algorithm: str, compare: bool
+    ) -> tuple[Identity, str]:
+        transfer = transfers.named(origin.transfer)
+        transfer.check(source.fd, linked)
+        require_no_writer(source.fd)
+        transfer.bring(source.fd, fd, linked)
+        if not transfer.in_place:
+            stand_ins.resemble(fd, source.identity)
+        digest = checksum(source.fd if transfer.in_place else fd, algorithm)
+        if compare and not transfer.in_place and checksum(source.fd, algorithm) != digest:
+            raise RepofsError("the copy is not the same as its source (checksum mismatch): have the disk looked at")
+        require_no_writer(source.fd)
+        identity = identity_of(source.fd)
+        if not is_same(identity, source.identity):
+            raise ChangedWhileReading("its source was changed while it was read: it is imported when it is quiet")
+        return identity, digest
+
+    def take_back(self, fd: int) -> None:
+        """Undo `bring` of a file that is no original: nothing of a stand-in's bytes stays in the repository."""
+        origin = self.marks.origin(fd)
+        if origin is not None:
+            with opened(self._linked) as linked:
+                transfers.named(origin.transfer).take_back(fd, linked)
+            stand_ins.resemble(fd, origin.identity)
+
+    @contextmanager
+    def bytes_of(self, fd: int, root: Root | None = None) -> Iterator[int]:
+        """Lend a descriptor of the bytes of *fd*, which may be *fd* itself. Raises OriginLost."""
+        origin = stand_ins.bytes_elsewhere(fd, self.marks)
+        if origin is None:
+            yield fd
+            return
+        with self._open(origin, root) as source:
+            yield source.fd
+
+    @contextmanager
+    def _source(self, fd: int, origin: Origin, root: Root | None) -> Iterator[Opened]:
+        """Lend the source of the stand-in *fd*, as it was when that was made or last renewed.
+
+        Raises ChangedWhileReading when it has been written since; OriginLost when it is another file by now: nobody
+        has looked whether who asked for it may read that.
+        """
+        try:
+            source = self._open(origin, root, altered_too=True)
+        except Busy as error:
+            raise ChangedWhileReading(f"{error}: it is imported when it is quiet") from None
+        with source:
+            if not is_same(source.identity, origin.identity):
+                if (source.identity.inode, source.identity.handle) != (origin.identity.inode, origin.identity.handle):
+                    raise OriginLost(State.MISSING, f"{origin.path!r} is another file by now: link or import it again")
+                stand_ins.renew(fd, origin, source.identity, self.marks)
+                raise ChangedWhileReading("its source was changed: it is imported when it is quiet")
+            yield source
+
+    def _open(self, origin: Origin, root: Root | None, *, altered_too: bool = False) -> Opened:
+        if origin.source:
+            return self._sources.open(origin, altered_too=altered_too)
+        if root is None:
+            raise OriginLost(
+                State.MISSING, "who imported it has gone, and it lies in no declared source: import it again"
+            )
+        try:
+            return open_beneath(root, os.fsencode(origin.path), None)
+        except NotFound as error:
+            raise OriginLost(State.MISSING, str(error)) from error
+
+
+def require_no_writer(fd: int) -> None:
+    """Ask the kernel for a read lease, which it grants only if nobody has the file open (or mapped) for writing."""
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        if error.errno == errno.EAGAIN:
+            raise ChangedWhileReading("it is open for writing: it is imported when it is closed") from None
+        if error.errno not in _NO_LEASES:  # a file system that knows none: size and times must do
+            raise
+    else:
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+
+
+def _hashed(fd: int, algorithm: str) -> tuple[os.stat_result, str]:
+    before = os.fstat(fd)
+    if before.st_size > SMALL_BYTES:
+        os.fsync(fd)
+    digest = checksum(fd, algorithm)
+    require_no_writer(fd)
+    after = os.fstat(fd)
+    if _version(before) != _version(after):
+        raise ChangedWhileReading("the file was changed while it was read: it is imported when it is quiet")
+    return after, digest
+
+
+def _version(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns

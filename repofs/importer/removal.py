@@ -1,0 +1,56 @@
+"""Sources that a transfer removes: unlinked after the commit of their import, with the rights of who asked for it.
+
+The row says "due" from the commit on. Each is looked at once more: the file that was imported, of the same size and
+mtime, else it is kept, and the row says why. After a crash those that are due are seen to at the next start.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import structlog
+
+from repofs.catalog import origins
+from repofs.catalog.engine import Connection, Engine
+from repofs.catalog.origins import DONE, Due
+from repofs.model import OriginalFileId
+from repofs.repository import as_user
+from repofs.repository.outside import remove_beneath
+from repofs.repository.sources import Sources
+
+log = structlog.get_logger(__name__)
+
+Ended = tuple[OriginalFileId, str]
+"""An original, and DONE or why its source was kept."""
+
+
+def remove(sources: Sources, due: Sequence[Due]) -> list[Ended]:
+    """Remove what is *due*, as far as it is still what was imported; return how each ended. Blocking."""
+    return [(one.original_id, _remove(sources, one)) for one in due]
+
+
+def _remove(sources: Sources, one: Due) -> str:
+    try:
+        with sources.root(one.origin.source) as root:
+            path = os.fsencode(one.origin.path)
+            remove_beneath(root, path, one.origin.identity, as_user.by_account(one.actor_uid))
+    except OSError as error:
+        log.warning("a source is kept", path=one.origin.path, reason=str(error))
+        return f"kept: {error}"
+    return DONE
+
+
+def resume(engine: Engine, sources: Sources) -> None:
+    """See to what was due when the importer died."""
+    with engine.begin() as conn:
+        due = origins.due(conn)
+    ended = remove(sources, due)
+    with engine.begin() as conn:
+        origins.removed(conn, ended)
+
+
+def note(conn: Connection, items: Sequence[Sequence[Ended]]) -> Sequence[None]:
+    """Write how removals ended (`commits.Act`)."""
+    origins.removed(conn, [one for ended in items for one in ended])
+    return [None] * len(items)

@@ -1,0 +1,64 @@
+"""Stand-ins: what lies in the backing tree for a file from outside (`docs/decisions/0010`).
+
+A sparse file of the origin's size and times. It bears name, owner, mark and attributes as any drop does, and the
+attribute that says where the bytes are. Until it has that attribute it has no name that anybody sees.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+from repofs.model import Closed, Identity, Origin, Original
+from repofs.repository import transfers
+from repofs.repository.marks import Marks
+
+_MODE = 0o600
+
+
+def make(directory: int, name: bytes, origin: Origin, *, uid: int, gid: int, actor_uid: int, marks: Marks) -> None:
+    """Make a stand-in for *origin* as *name* in the directory of descriptor *directory*: a drop of *actor_uid* that is
+    closed. It belongs to *uid* and *gid* where the daemon can give it away.
+
+    Raises FileExistsError; OSError, ENOSPC also when path and identity are longer than the inode has room for.
+    """
+    fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE, dir_fd=directory)
+    try:
+        marks.write_origin(fd, origin)
+        if os.geteuid() == 0:
+            os.fchown(fd, uid, gid)
+        resemble(fd, origin.identity)
+        marks.write(fd, Closed(origin.identity.size, origin.identity.mtime_ns, actor_uid))
+    except BaseException:
+        os.unlink(name, dir_fd=directory)
+        raise
+    finally:
+        os.close(fd)
+
+
+def renew(fd: int, origin: Origin, identity: Identity, marks: Marks) -> None:
+    """Let the stand-in *fd* stand for what its origin has become; it is a drop that is closed as before."""
+    mark = marks.read(fd)
+    marks.write_origin(fd, replace(origin, identity=identity))
+    resemble(fd, identity)
+    marks.write(fd, Closed(identity.size, identity.mtime_ns, mark.actor_uid if isinstance(mark, Closed) else None))
+
+
+def bytes_elsewhere(fd: int | bytes, marks: Marks) -> Origin | None:
+    """Return the origin of *fd* when that is where its bytes are; None for a file that has its own."""
+    origin = marks.origin(fd)
+    if origin is None:
+        return None
+    mark = marks.read(fd)
+    copied = isinstance(mark, Original) and not transfers.named(origin.transfer).in_place
+    return None if copied else origin
+
+
+def resemble(fd: int, identity: Identity) -> None:
+    """Give the stand-in *fd* the size and times of its origin."""
+    target = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.ftruncate(target, identity.size)
+        os.utime(target, ns=(identity.mtime_ns, identity.mtime_ns))
+    finally:
+        os.close(target)

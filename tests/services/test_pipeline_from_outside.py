@@ -1,0 +1,282 @@
+"""Imports of stand-ins: every transfer, what becomes of the source, and that nothing is removed on doubt."""
+
+from __future__ import annotations
+
+import errno
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import trio
+
+from repofs import config
+from repofs.importer import bringing, removal
+from repofs.importer.commits import Commits
+from repofs.importer.pipeline import Pipeline
+from repofs.lifecycle import State
+from repofs.model import Closed, Drop, Duplicates, Event, Identity, Origin, Original, Outcome, Policy, Refused
+from repofs.people import People
+from repofs.repository import stand_ins
+from repofs.repository.outside import Root, identity_of
+from repofs.repository.sources import Sources
+from repofs.repository.transfers import transfers
+from tests.helpers.importing import FakeReaders, Repository
+
+ALL = ["upload", "upload_rm", "ln", "ln_rm", "ln_s", "cp", "cp_rm"]
+IN_PLACE = ["ln", "ln_rm", "ln_s"]
+REMOVES = ["upload_rm", "ln_rm", "cp_rm"]
+ME = os.getuid()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    return Repository.make(tmp_path / "repository")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    directory = tmp_path / "scope1"
+    directory.mkdir()
+    file = directory / "scan.tif"
+    file.write_bytes(b"pixels")
+    os.utime(file, ns=(1_600_000_000_000_000_001, 1_600_000_000_000_000_001))
+    return file
+
+
+def take(repository: Repository, source: Path, drop: Drop, fd: int, root: Root | None = None) -> Outcome:
+    """Import *drop* in a repository whose source scope1 is the directory of *source*."""
+    settings = config.Settings(sources=(config.Source(name="scope1", path=source.parent),))
+    commits = Commits(repository.engine)
+    pipeline = Pipeline(repository.layout, settings, commits, FakeReaders(), {}, People)
+
+    async def run() -> Outcome:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(commits.run)
+            nursery.start_soon(pipeline.run)
+            outcome = await pipeline.take(drop, fd, root)
+            nursery.cancel_scope.cancel()
+        return outcome
+
+    return trio.run(run)
+
+
+def identity(path: Path) -> Identity:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return identity_of(fd)
+    finally:
+        os.close(fd)
+
+
+def stand_in(
+    repository: Repository,
+    source: Path,
+    transfer: str,
+    name: str = "scan.tif",
+    duplicates: Duplicates = Duplicates.IMPORT,
+) -> tuple[Path, Drop, int]:
+    """Make a stand-in in alice's directory, and what the mount would hand over for it."""
+    origin = Origin("scope1", os.fsdecode(os.path.relpath(source, source.parent)), identity(source), transfer)
+    user = repository.path(repository.alice, b".")
+    fd = os.open(user, os.O_RDONLY)
+    try:
+        stand_ins.make(fd, name.encode(), origin, uid=ME, gid=os.getgid(), actor_uid=ME, marks=repository.marks)
+    finally:
+        os.close(fd)
+    path = user / name
+    policy = Policy(3.0, duplicates)
+    drop = Drop(
+        path.stat().st_ino, repository.alice, name.encode(), False, None, policy, (Event(1, "linked"),), ME, "me",
+        os.getgid(), transfer,
+    )  # fmt: skip
+    return path, drop, os.open(path, os.O_RDONLY)
+
+
+def removals(repository: Repository) -> list[str | None]:
+    with repository.engine.begin() as conn:
+        return [row[0] for row in conn.exec_driver_sql("SELECT removal FROM origins ORDER BY original_id")]
+
+
+def check_nothing_brought(repository: Repository, path: Path) -> None:
+    """The stand-in at *path* stands for its source, and none of its bytes is in the repository."""
+    assert path.stat().st_size == 6 and path.read_bytes() == bytes(6)
+    assert os.listdir(repository.layout.linked) == []
+    assert list(repository.import_directories()) == []
+    assert repository.originals() == []
+    repository.check_clean()
+
+
+@pytest.mark.parametrize("transfer", ALL)
+def test_every_transfer_imports_and_does_with_the_source_what_omero_says(
+    repository: Repository, source: Path, transfer: str
+) -> None:
+    before = source.stat()
+    path, drop, fd = stand_in(repository, source, transfer)
+    outcome = take(repository, source, drop, fd)
+    assert (outcome.state, outcome.kept) == (State.IMPORTED, None)
+    mark = repository.check_whole(path, bytes(6) if transfer in IN_PLACE else b"pixels")
+    assert mark.transfer == transfer
+    assert path.stat().st_size == 6 and path.stat().st_mtime_ns == before.st_mtime_ns
+    assert source.exists() is (transfer not in REMOVES)
+    assert removals(repository) == (["done"] if transfer in REMOVES else [None])
+    if transfer in ("ln", "ln_rm"):
+        link = repository.layout.linked / str(path.stat().st_ino)
+        assert link.read_bytes() == b"pixels" and link.stat().st_ino == before.st_ino
+        assert (link.stat().st_uid, link.stat().st_mode) == (before.st_uid, before.st_mode)
+    else:
+        assert os.listdir(repository.layout.linked) == []
+
+
+def test_reflink_says_where_it_cannot(repository: Repository, source: Path) -> None:
+    path, drop, fd = stand_in(repository, source, "reflink")
+    outcome = take(repository, source, drop, fd)
+    if outcome.state is State.IMPORTED:  # XFS, Btrfs
+        repository.check_whole(path)
+        return
+    assert outcome.state is State.FAILED
+    assert "cannot reflink" in str(outcome.error) and "use cp" in str(outcome.error)
+    check_nothing_brought(repository, path)
+
+
+def test_what_failed_is_imported_from_its_source_when_it_is_retried(
+    repository: Repository, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, drop, fd = stand_in(repository, source, "cp_rm")
+    again = os.dup(fd)
+    copy = bringing.checksum
+    with monkeypatch.context() as broken:
+        broken.setattr(bringing, "checksum", lambda fd, algorithm: f"SHA1-160:{fd}")
+        outcome = take(repository, source, drop, fd)
+    assert outcome.state is State.FAILED and "checksum mismatch" in str(outcome.error)
+    assert isinstance(repository.mark(path), Refused)
+    assert source.read_bytes() == b"pixels"
+    check_nothing_brought(repository, path)
+    assert bringing.checksum is copy
+    assert (take(repository, source, drop, again)).state is State.IMPORTED
+    repository.check_whole(path)
+    assert not source.exists()
+
+
+@pytest.mark.parametrize("transfer", ["ln_rm", "cp_rm"])
+def test_a_source_that_was_written_after_it_was_imported_is_kept(
+    repository: Repository, source: Path, transfer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, drop, fd = stand_in(repository, source, transfer)
+    remove = removal.remove
+
+    def written(sources: Sources, due: list[removal.Due]) -> list[removal.Ended]:
+        source.write_bytes(b"other pixels")
+        return remove(sources, due)
+
+    monkeypatch.setattr(removal, "remove", written)
+    outcome = take(repository, source, drop, fd)
+    assert outcome.state is State.IMPORTED
+    assert "not the file that was imported" in str(outcome.kept)
+    assert source.read_bytes() == b"other pixels"
+    assert str(removals(repository)[0]).startswith("kept: ")
+    assert isinstance(repository.mark(path), Original)
+
+
+@pytest.mark.parametrize("transfer", REMOVES)
+def test_a_duplicate_removes_nothing(repository: Repository, source: Path, transfer: str) -> None:
+    _, drop, fd = stand_in(repository, source, "cp", "first.tif")
+    first = take(repository, source, drop, fd)
+    path, drop, fd = stand_in(repository, source, transfer, duplicates=Duplicates.REFUSE)
+    second = take(repository, source, drop, fd)
+    assert (first.state, second.state) == (State.IMPORTED, State.DUPLICATE)
+    assert f"Fileset:{first.fileset}" in str(second.error)
+    assert source.read_bytes() == b"pixels"
+    assert path.read_bytes() == bytes(6) and os.listdir(repository.layout.linked) == []
+
+
+@pytest.mark.parametrize("transfer", ALL)
+def test_a_source_that_is_being_written_is_waited_for(repository: Repository, source: Path, transfer: str) -> None:
+    path, drop, fd = stand_in(repository, source, transfer)
+    again = os.dup(fd)
+    with source.open("ab") as writer:
+        outcome = take(repository, source, drop, fd)
+        assert (outcome.state, outcome.error and "open for writing" in outcome.error) == (State.SETTLING, True)
+        check_nothing_brought(repository, path)
+        writer.write(b" and more")
+    outcome = take(repository, source, drop, again := os.dup(again))
+    assert outcome.state is State.SETTLING and "was changed" in str(outcome.error)
+    mark = repository.mark(path)
+    assert isinstance(mark, Closed) and mark.size == 15 == path.stat().st_size
+    outcome = take(repository, source, drop, os.open(path, os.O_RDONLY))
+    assert outcome.state is State.IMPORTED
+    [known] = repository.originals()
+    assert known["size"] == 15
+
+
+def test_another_file_under_the_name_of_the_source_is_not_imported(repository: Repository, source: Path) -> None:
+    path, drop, fd = stand_in(repository, source, "ln_s")
+    source.rename(source.with_name("older"))
+    source.write_bytes(b"secret")
+    outcome = take(repository, source, drop, fd)
+    assert outcome.state is State.FAILED and "another file" in str(outcome.error)
+    check_nothing_brought(repository, path)
+
+
+def test_a_source_that_has_gone_fails_and_is_imported_when_it_is_back(repository: Repository, source: Path) -> None:
+    path, drop, fd = stand_in(repository, source, "ln_s")
+    again = os.dup(fd)
+    source.rename(source.with_name("away"))
+    outcome = take(repository, source, drop, fd)
+    assert outcome.state is State.FAILED and "has gone" in str(outcome.error)
+    source.with_name("away").rename(source)
+    assert (take(repository, source, drop, again)).state is State.IMPORTED
+    repository.check_whole(path, bytes(6))
+
+
+def test_what_was_due_when_the_importer_died_is_removed_at_the_next_start(
+    repository: Repository, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, drop, fd = stand_in(repository, source, "cp_rm")
+
+    def die(sources: Sources, due: list[removal.Due]) -> list[removal.Ended]:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as dying:
+        dying.setattr(removal, "remove", die)
+        with pytest.raises(BaseExceptionGroup):
+            take(repository, source, drop, fd)
+    assert source.exists() and removals(repository) == ["due"]
+    sources = Sources((config.Source(name="scope1", path=source.parent),), repository.layout.root)
+    with ThreadPoolExecutor() as threads:  # the main thread never takes on a user's rights
+        threads.submit(removal.resume, repository.engine, sources).result()
+    assert not source.exists() and removals(repository) == ["done"]
+
+
+def test_a_directory_that_was_handed_over_serves_instead_of_a_source(repository: Repository, source: Path) -> None:
+    origin = Origin("", "scan.tif", identity(source), "upload")
+    user = repository.path(repository.alice, b".")
+    fd = os.open(user, os.O_RDONLY)
+    stand_ins.make(fd, b"scan.tif", origin, uid=ME, gid=os.getgid(), actor_uid=ME, marks=repository.marks)
+    os.close(fd)
+    path = user / "scan.tif"
+    policy = Policy(3.0, Duplicates.IMPORT)
+    drop = Drop(path.stat().st_ino, repository.alice, b"scan.tif", False, None, policy, (), ME, "me", os.getgid())
+    directory = os.open(source.parent, os.O_PATH | os.O_DIRECTORY)
+    with Root.given(directory, source.parent, repository=repository.layout.root) as root:
+        without = take(repository, source, drop, os.open(path, os.O_RDONLY))
+        outcome = take(repository, source, drop, os.open(path, os.O_RDONLY), root)
+    assert without.state is State.FAILED and "import it again" in str(without.error)
+    assert outcome == Outcome(
+        drop.token, State.IMPORTED, fileset=outcome.fileset, import_directory=outcome.import_directory
+    )
+    repository.check_whole(path)
+
+
+@pytest.mark.parametrize("transfer", ["ln", "ln_rm", "reflink"])
+def test_what_works_within_one_file_system_only_is_refused_before_anything_is_done(transfer: str, source: Path) -> None:
+    if os.stat("/dev/shm").st_dev == source.stat().st_dev:
+        pytest.skip("/dev/shm is no file system of its own here")
+    here, there = os.open(source, os.O_RDONLY), os.open("/dev/shm", os.O_RDONLY)
+    try:
+        with pytest.raises(OSError, match="file system") as refused:
+            transfers()[transfer].check(here, there)
+        assert refused.value.errno == errno.EXDEV
+    finally:
+        os.close(here)
+        os.close(there)
