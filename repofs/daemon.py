@@ -29,8 +29,10 @@ from repofs.importer.link import importer_process
 from repofs.namespace.backing import Backing
 from repofs.namespace.claims import Claims
 from repofs.namespace.drops import Drops
+from repofs.namespace.elsewhere import Elsewhere
 from repofs.namespace.facts import Facts
 from repofs.namespace.handles import Directories, Handles
+from repofs.namespace.linking import Linking
 from repofs.namespace.names import Names
 from repofs.namespace.regrouping import Regrouping
 from repofs.namespace.rights import Rights
@@ -41,6 +43,7 @@ from repofs.namespace.tree import Tree
 from repofs.repository.failure_logs import FailureLogs
 from repofs.repository.layout import Layout, load_key
 from repofs.repository.marks import Marks
+from repofs.repository.sources import Sources
 from repofs.repository.template import Template
 
 TRAIL_SECONDS = 2.0  # at a stop, for an importer that is slow to write the last deeds
@@ -61,7 +64,7 @@ def run(
     logs.configure(settings.log.level)
     os.umask(0)  # modes come with the requests, umask applied
     _raise_descriptor_limit()
-    with _only_daemon(layout, mountpoint), _rooms(layout, settings) as rooms:
+    with _only_daemon(layout, mountpoint), _rooms(layout, settings, mountpoint) as rooms:
         with mount.mounted(rooms.operations, layout.root, mountpoint, options, device):
             _run(rooms, ready)
     log.info("unmounted", mountpoint=str(mountpoint))
@@ -89,30 +92,38 @@ class _Rooms:
     survey: Survey
     control: Control
     trail: Trail
+    elsewhere: Elsewhere
+    linking: Linking
 
 
 @contextlib.contextmanager
-def _rooms(layout: Layout, settings: config.Settings) -> Iterator[_Rooms]:
+def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Iterator[_Rooms]:
     backing = Backing(layout.managed)
     names = Names(Template(settings.repository.template).reserved, settings.drops)
     standing = Standing(backing, names, Marks(load_key(layout)), settings.drops)
     kernel, trail = mount.KernelCache(), Trail()
     rights = Rights(standing, kernel, trail)
     drops = Drops(standing, FailureLogs(layout))
-    survey = Survey(standing, rights, drops)
     claims = Claims(standing, rights, drops, kernel)
     inbox = Inbox(claims, functools.partial(importer_process, layout.root), rights.adopt)
     drops.clocks = inbox
     tree = Tree(standing, rights, drops)
+    sources = Sources(settings.sources, layout.root)
+    elsewhere = Elsewhere(
+        standing, layout, sources, inbox.questions.stands, serve_altered=settings.in_place.serve_altered
+    )
+    linking = Linking(standing, rights, drops, tree, sources, layout, mountpoint)
+    survey = Survey(standing, rights, drops, linking.resume)
     regrouping = Regrouping(standing, rights, inbox.questions.move)
-    facts = Facts(standing, rights, drops, survey, regrouping, inbox.questions.ask)
-    handles = Handles(standing, rights, drops, tree)
+    facts = Facts(standing, rights, drops, survey, regrouping, elsewhere, linking, inbox.questions.ask)
+    handles = Handles(standing, rights, drops, tree, elsewhere)
     directories = Directories(standing, rights, drops)
     cache_seconds = settings.mount.cache_seconds
-    operations = Operations(standing, rights, tree, handles, directories, facts, regrouping, cache_seconds)
+    operations = Operations(standing, rights, tree, handles, directories, facts, regrouping, linking, cache_seconds)
     try:
-        with listening(layout) as control:
-            yield _Rooms(operations, inbox, survey, Control(control, inbox.questions.administer, trail.refused), trail)
+        with listening(layout) as sock:
+            control = Control(sock, inbox.questions.administer, trail.refused)
+            yield _Rooms(operations, inbox, survey, control, trail, elsewhere, linking)
     finally:
         backing.close()
 
@@ -125,6 +136,8 @@ async def _serve(rooms: _Rooms, ready: Callable[[], None]) -> None:
             await nursery.start(_import, rooms.inbox, imports_ended)  # what a crash has left is mended first
             nursery.start_soon(rooms.trail.run, rooms.inbox.questions.keep)
             nursery.start_soon(_stop_at_signal, signals, rooms, imports_ended)
+            nursery.start_soon(rooms.linking.run)
+            nursery.start_soon(rooms.elsewhere.run)
             nursery.start_soon(rooms.survey.run)
             nursery.start_soon(rooms.control.run)
             ready()

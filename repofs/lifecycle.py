@@ -32,9 +32,9 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.FAILED: frozenset({State.SETTLING, State.WRITING}),
     State.DUPLICATE: frozenset({State.SETTLING, State.WRITING}),
     State.IMPORTED: frozenset({State.ALTERED, State.MISSING, State.OFFLINE}),
-    State.ALTERED: frozenset({State.IMPORTED}),
-    State.MISSING: frozenset({State.IMPORTED}),
-    State.OFFLINE: frozenset({State.IMPORTED}),
+    State.ALTERED: frozenset({State.IMPORTED, State.MISSING, State.OFFLINE}),
+    State.MISSING: frozenset({State.IMPORTED, State.ALTERED, State.OFFLINE}),
+    State.OFFLINE: frozenset({State.IMPORTED, State.ALTERED, State.MISSING}),
 }
 
 RESTING = frozenset({State.IMPORTED, State.INCOMPLETE, State.DUPLICATE, State.FAILED,

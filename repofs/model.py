@@ -229,6 +229,7 @@ class Original:
     importing: int  # the row of imports
     note: str | None = None  # why there is no image, in the reader's words
     actor_uid: int | None = None  # who dropped it
+    stands: State = State.IMPORTED  # altered, missing or offline: how its source was found last, if that has its bytes
 
 
 Mark = Closed | Refused | Original

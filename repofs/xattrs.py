@@ -41,6 +41,7 @@ KINDS: dict[str, Kind] = {
     "origin": Kind.UNLISTED,
     "tables": Kind.UNLISTED,
     "import": Kind.COMMAND,
+    "import.link": Kind.COMMAND,
     "group": Kind.COMMAND,
     "target": Kind.SETTING,
     "policy": Kind.SETTING,
@@ -72,6 +73,17 @@ def decode_import(value: bytes) -> ImportCommand:
         raise InvalidValue(f"import={text!r}: allowed are now, retry, cancel") from None
 
 
+def decode_link(value: bytes) -> tuple[bytes, str]:
+    """Read the value of ``user.repofs.import.link``: (absolute path, transfer), from a JSON object."""
+    raw = _json_object("import.link", value, ("source", "transfer"), '{"source": "/data/scan.tif", "transfer": "ln"}')
+    path, transfer = raw.get("source"), raw.get("transfer", "ln_s")
+    if not isinstance(path, str) or not path.startswith("/") or "\0" in path or path.endswith("/"):
+        raise InvalidValue(f"import.link: source = {path!r}: write the whole path of a file or directory")
+    if not isinstance(transfer, str):
+        raise InvalidValue(f"import.link: transfer = {transfer!r}: write the name of a transfer, for example ln")
+    return path.encode("utf-8", "surrogateescape"), transfer
+
+
 def decode_group(value: bytes) -> str:
     """Read the value of ``user.repofs.group``: the name of a group."""
     text = _text(value)
@@ -94,27 +106,34 @@ def decode_target(value: bytes) -> str:
 def decode_policy(value: bytes, default: Policy) -> Policy:
     """Read the value of ``user.repofs.policy``, a JSON object, over *default*."""
 
-    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        keys = [key for key, _ in pairs]
-        if len(set(keys)) != len(keys):
-            raise InvalidValue("policy: a key stands twice")
-        return dict(pairs)
-
-    try:
-        raw = json.loads(_text(value), object_pairs_hook=unique)
-    except (ValueError, RecursionError) as error:  # not JSON, a number of 5,000 digits, nested without end
-        raise InvalidValue(f"policy: not JSON: {error}") from error
-    if not isinstance(raw, dict):
-        raise InvalidValue('policy: write a JSON object, for example {"settle_seconds": 60}')
-    unknown = set(raw) - set(_POLICY_KEYS)
-    if unknown:
-        raise InvalidValue(f"policy: unknown {', '.join(sorted(unknown))}: allowed are {', '.join(_POLICY_KEYS)}")
+    raw = _json_object("policy", value, _POLICY_KEYS, '{"settle_seconds": 60}')
     return Policy(
         settle_seconds=_settle(raw.get("settle_seconds", default.settle_seconds)),
         duplicates=_duplicates(raw.get("duplicates", default.duplicates)),
         exclude=_exclude(raw.get("exclude", list(default.exclude))),
         marker=_marker(raw.get("marker", default.marker)),
     )
+
+
+def _json_object(attribute: str, value: bytes, known: tuple[str, ...], example: str) -> dict[str, object]:
+    """Read *value* as a JSON object that has no keys but those *known*, each once."""
+
+    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        keys = [key for key, _ in pairs]
+        if len(set(keys)) != len(keys):
+            raise InvalidValue(f"{attribute}: a key stands twice")
+        return dict(pairs)
+
+    try:
+        raw = json.loads(_text(value), object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:  # not JSON, a number of 5,000 digits, nested without end
+        raise InvalidValue(f"{attribute}: not JSON: {error}") from error
+    if not isinstance(raw, dict):
+        raise InvalidValue(f"{attribute}: write a JSON object, for example {example}")
+    unknown = set(raw) - set(known)
+    if unknown:
+        raise InvalidValue(f"{attribute}: unknown {', '.join(sorted(unknown))}: allowed are {', '.join(known)}")
+    return raw
 
 
 def _settle(value: object) -> float:

@@ -32,3 +32,14 @@ def entry_attributes(
     entry.st_mtime_ns = status.st_mtime_ns
     entry.st_ctime_ns = status.st_ctime_ns
     return entry
+
+
+def passing_link(ino: int, target: bytes, uid: int, gid: int) -> pyfuse3.EntryAttributes:
+    """Return the attributes of a symbolic link that gives way to something else at the next look at its name."""
+    entry = pyfuse3.EntryAttributes()
+    entry.st_ino = ino
+    entry.st_mode = stat.S_IFLNK | 0o777
+    entry.st_uid, entry.st_gid = uid, gid
+    entry.st_size = len(target)
+    entry.entry_timeout = entry.attr_timeout = 0
+    return entry

@@ -6,16 +6,18 @@ A protocol adapter only: what a request means is decided in `namespace`, which t
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 from collections.abc import Sequence
 
 import pyfuse3
 
-from repofs.fuse.entry import entry_attributes
+from repofs.fuse.entry import entry_attributes, passing_link
 from repofs.fuse.guard import guarded
 from repofs.fuse.xattr_table import XattrTable
 from repofs.namespace.facts import Facts
 from repofs.namespace.handles import Directories, Handles
+from repofs.namespace.linking import Linking
 from repofs.namespace.nodes import Area, Node
 from repofs.namespace.regrouping import Regrouping
 from repofs.namespace.request import Caller, Change
@@ -23,11 +25,12 @@ from repofs.namespace.rights import Rights
 from repofs.namespace.standing import Standing
 from repofs.namespace.tree import Tree
 
+_PASSING = 1 << 62  # the numbers of inodes that nobody will ask for: far above those of any file
 _STATVFS = ("f_bsize", "f_frsize", "f_blocks", "f_bfree", "f_bavail", "f_files", "f_ffree", "f_favail", "f_namemax")
 
 
 def _caller(ctx: pyfuse3.RequestContext) -> Caller:
-    return Caller(uid=ctx.uid, umask=ctx.umask, task=ctx.pid)
+    return Caller(uid=ctx.uid, umask=ctx.umask, task=ctx.pid, gid=ctx.gid)
 
 
 @guarded
@@ -47,6 +50,7 @@ class Operations(pyfuse3.Operations):
         directories: Directories,
         facts: Facts,
         regrouping: Regrouping,
+        linking: Linking,
         cache_seconds: float,
     ) -> None:
         super().__init__()
@@ -58,6 +62,8 @@ class Operations(pyfuse3.Operations):
         self._directories = directories
         self._xattrs = XattrTable(facts, standing, rights)
         self._regrouping = regrouping
+        self._linking = linking
+        self._passing = itertools.count(_PASSING)
         self._cache_seconds = cache_seconds
 
     def _node(self, ino: pyfuse3.InodeT) -> Node:
@@ -102,7 +108,11 @@ class Operations(pyfuse3.Operations):
     async def symlink(
         self, parent: pyfuse3.InodeT, name: bytes, target: bytes, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
-        return self._entry(*self._tree.symlink(self._node(parent), name, target, _caller(ctx)))
+        directory, caller = self._node(parent), _caller(ctx)
+        if await self._linking.symlink(directory, name, target, caller):
+            # The kernel takes nothing but a link for an answer; what is there from now on it asks for at once.
+            return passing_link(next(self._passing), target, caller.uid, caller.gid)
+        return self._entry(*self._tree.symlink(directory, name, target, caller))
 
     async def link(
         self, inode: pyfuse3.InodeT, parent: pyfuse3.InodeT, name: bytes, ctx: pyfuse3.RequestContext
@@ -183,8 +193,11 @@ class Operations(pyfuse3.Operations):
         return pyfuse3.FileInfo(fh=fh, keep_cache=True), self._entry(node, status)
 
     async def open(self, inode: pyfuse3.InodeT, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
-        # keep_cache: every write goes through this mount, so what the kernel has is what there is
-        return pyfuse3.FileInfo(fh=self._handles.open(self._node(inode), flags, _caller(ctx)), keep_cache=True)
+        node, caller = self._node(inode), _caller(ctx)
+        fh = await self._handles.open_elsewhere(node, flags, caller)
+        if fh is None:
+            fh = self._handles.open(node, flags, caller)
+        return pyfuse3.FileInfo(fh=fh, keep_cache=self._handles.keeps_bytes(fh))
 
     # pyfuse3 takes any buffer (PyObject_GetBuffer), whatever its stub says
     async def read(  # type: ignore[override]

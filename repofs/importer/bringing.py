@@ -56,12 +56,14 @@ class Bringing:
         if origin is None:
             status, digest = _hashed(fd, algorithm)
             return Brought(status.st_size, status.st_mtime_ns, digest, None)
+        mtime_ns = stand_ins.mtime_ns(fd, origin, self.marks)
         with self._source(fd, origin, root) as source, opened(self._linked) as linked:
             identity, digest = self._transfer(fd, origin, source, linked, algorithm, compare)
+            stand_ins.resemble(fd, identity.size, mtime_ns)
         if identity != origin.identity:  # a hard link has changed its ctime
             origin = replace(origin, identity=identity)
             self.marks.write_origin(fd, origin)
-        return Brought(identity.size, identity.mtime_ns, digest, origin)
+        return Brought(identity.size, mtime_ns, digest, origin)
 
     def _transfer(
         self, fd: int, origin: Origin, source: Opened, linked: int, algorithm: str, compare: bool
@@ -70,8 +72,6 @@ class Bringing:
         transfer.check(source.fd, linked)
         require_no_writer(source.fd)
         transfer.bring(source.fd, fd, linked)
-        if not transfer.in_place:
-            stand_ins.resemble(fd, source.identity)
         digest = checksum(source.fd if transfer.in_place else fd, algorithm)
         if compare and not transfer.in_place and checksum(source.fd, algorithm) != digest:
             raise RepofsError("the copy is not the same as its source (checksum mismatch): have the disk looked at")
@@ -87,7 +87,7 @@ class Bringing:
         if origin is not None:
             with opened(self._linked) as linked:
                 transfers.named(origin.transfer).take_back(fd, linked)
-            stand_ins.resemble(fd, origin.identity)
+            stand_ins.resemble(fd, origin.identity.size, stand_ins.mtime_ns(fd, origin, self.marks))
 
     @contextmanager
     def bytes_of(self, fd: int, root: Root | None = None) -> Iterator[int]:

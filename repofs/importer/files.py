@@ -91,9 +91,11 @@ def examine(
 
 
 def _require_closed(name: bytes, fd: int, marks: Marks) -> None:
-    if _incomplete(marks.read(fd)):
+    mark = marks.read(fd)
+    if _incomplete(mark):
         shown = name.decode(errors="backslashreplace")
-        raise InvalidValue(f"{shown} is incomplete, its writer did not end well: write or rename it, then retry")
+        reason = mark.error if isinstance(mark, Refused) else "its writer did not end well: write or rename it"
+        raise InvalidValue(f"{shown} is incomplete, {reason}, then retry")
 
 
 def _require_group(drop: Drop, name: bytes, fd: int, groups: Container[int]) -> None:

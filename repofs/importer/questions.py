@@ -9,7 +9,8 @@ import trio
 from repofs.administration.requests import Request
 from repofs.deeds import Deed
 from repofs.errors import Busy, told
-from repofs.importer.wire import Administer, Answer, Ask, Channel, Deeds, Hangup, Move
+from repofs.importer.wire import Administer, Answer, Ask, Channel, Deeds, Hangup, Move, Stands
+from repofs.lifecycle import State
 
 
 class _Question:
@@ -74,6 +75,12 @@ class Questions:
             raise Busy("the importer has just been restarted: try again in a moment")
         _json(answer)
 
+    async def stands(self, importing: int, state: State) -> None:
+        """Have the catalogue say how the source of an import was found. Raises Busy when that cannot be now."""
+        answer = await self._answer(Stands(self._number(), importing, state))
+        if answer is None or answer.json is None:
+            raise Busy((answer and answer.error) or "the catalogue cannot be told now")
+
     async def keep(self, deeds: Sequence[Deed]) -> None:
         """Return when *deeds* are in the audit trail. Raises Busy when they cannot be written now.
 
@@ -87,7 +94,7 @@ class Questions:
         self._asked += 1
         return self._asked
 
-    async def _answer(self, message: Ask | Administer | Deeds | Move) -> Answer | None:
+    async def _answer(self, message: Ask | Stands | Administer | Deeds | Move) -> Answer | None:
         """Send a question and return its answer; None when the process has died. Raises Busy when none is ready."""
         if self.channel is None:
             raise Busy("the catalogue is not ready yet: try again in a moment")

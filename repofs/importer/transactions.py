@@ -15,7 +15,7 @@ from repofs.catalog.imports import NewImport
 from repofs.catalog.users import Experimenter, Group
 from repofs.deeds import Deed
 from repofs.errors import NotFound
-from repofs.importer.wire import Move
+from repofs.importer.wire import Move, Stands
 from repofs.lifecycle import State
 from repofs.model import ExperimenterId, FilesetId, GroupId, ImportId, ObjectRef
 from repofs.people import Actor
@@ -164,6 +164,16 @@ def move(conn: Connection, items: Sequence[Move]) -> Sequence[list[moves.Place] 
         detail = {"group": group.name, "filesets": len(one.filesets)}
         audit.record(conn, one.actor_uid, "chgrp", None, detail, path=one.path)
     return answers
+
+
+def stands(conn: Connection, items: Sequence[Stands]) -> Sequence[None]:
+    """Write how the sources of imported filesets were found: as imported, altered, missing, offline."""
+    for one in items:
+        number = ImportId(one.importing)
+        current = imports.get(conn, number).state
+        if current is not one.state:
+            imports.advance(conn, number, current, one.state)
+    return [None] * len(items)
 
 
 def keep(conn: Connection, items: Sequence[Sequence[Deed]]) -> Sequence[int]:

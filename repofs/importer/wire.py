@@ -19,6 +19,7 @@ import trio
 
 from repofs.administration.requests import Request
 from repofs.deeds import Deed
+from repofs.lifecycle import State
 from repofs.model import Drop, Outcome
 from repofs.people import People
 
@@ -58,6 +59,14 @@ class Move(msgspec.Struct, frozen=True, tag="move"):
     path: bytes  # below the mount: what they lie in
 
 
+class Stands(msgspec.Struct, frozen=True, tag="stands"):
+    """Mount to importer: so the source of an original of that import was found. Answered by null."""
+
+    id: int
+    importing: int
+    state: State
+
+
 class Administer(msgspec.Struct, frozen=True, tag="administer"):
     """Mount to importer: see to this request about people and groups."""
 
@@ -75,7 +84,7 @@ class Deeds(msgspec.Struct, frozen=True, tag="deeds"):
 
 
 class Answer(msgspec.Struct, frozen=True, tag="answer"):
-    """Importer to mount: the one answer to the Ask, Administer, Deeds or Move of that id."""
+    """Importer to mount: the one answer to the Ask, Stands, Administer, Deeds or Move of that id."""
 
     id: int
     json: str | None  # None: refused, as *error* and *errno* say
@@ -105,7 +114,7 @@ class Stop(msgspec.Struct, frozen=True, tag="stop"):
     """Mount to importer: finish what is in hand, give the rest back, and end."""
 
 
-Message = Handed | Done | Ask | Administer | Deeds | Move | Answer | Ready | PeopleAre | NotReady | Stop
+Message = Handed | Done | Ask | Stands | Administer | Deeds | Move | Answer | Ready | PeopleAre | NotReady | Stop
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Message).decode

@@ -39,6 +39,7 @@ from repofs.importer.wire import (
     Message,
     Move,
     NotReady,
+    Stands,
     Stop,
 )
 from repofs.lifecycle import State
@@ -123,6 +124,8 @@ class _Desk:
                 nursery.start_soon(self._answer, Done(again))
             case Ask(), []:
                 nursery.start_soon(self._describe, message)
+            case Stands(), []:
+                nursery.start_soon(self._stands, message)
             case Move(), []:
                 nursery.start_soon(self._move, message)
             case Administer(), []:
@@ -142,6 +145,15 @@ class _Desk:
             await self._answer(Answer(ask.id, None, error.message, error.code))
         else:
             await self._answer(Answer(ask.id, json.dumps(facts)))
+
+    async def _stands(self, found: Stands) -> None:
+        try:
+            await self._commits.write(transactions.stands, found)
+        except Exception as error:  # the mount tells it again, and it is no reason to leave imports undone
+            log.exception("how a source stands could not be written")
+            await self._answer(Answer(found.id, None, f"the catalogue refused it: {error}", errno.EIO))
+        else:
+            await self._answer(Answer(found.id, "null"))
 
     async def _move(self, move: Move) -> None:
         try:

@@ -11,7 +11,7 @@ from dataclasses import replace
 import structlog
 
 from repofs.lifecycle import State
-from repofs.model import Closed, Drop, Outcome, Refused
+from repofs.model import Closed, Drop, Outcome, Refused, Transfer
 from repofs.namespace.activity import Activity
 from repofs.namespace.drops import Drops
 from repofs.namespace.nodes import UNKNOWN, Node
@@ -44,7 +44,7 @@ class Claims:
             return None
         activity = unit.activity
         for node in unit.below():
-            node.mark = UNKNOWN  # what the importer's recovery has made of it after a crash
+            node.mark = node.origin = UNKNOWN  # what the importer's recovery has made of it after a crash
         if not self._is_drop(unit):
             activity.settling, activity.word = False, None
             if unit.is_file:
@@ -83,7 +83,16 @@ class Claims:
             actor_uid=activity.actor_uid,
             actor=self._rights.name(activity.actor_uid),
             gid=self._rights.shown(unit, self._backing.status(unit)).gid,
+            transfer=self._transfer(unit),
         )
+
+    def _transfer(self, unit: Node) -> str:
+        """Return how the bytes of *unit* come: of a directory, as those of its first stand-in do."""
+        for node in unit.below():
+            origin = self._standing.origin(node)
+            if origin is not None:
+                return origin.transfer
+        return Transfer.UPLOAD
 
     def outcome(self, outcome: Outcome) -> None:
         """The importer is done with a drop: what it wrote on the inodes holds from here on."""
@@ -95,7 +104,7 @@ class Claims:
         again = outcome.state is State.SETTLING
         retimed, unit.activity.retimed = unit.activity.retimed, False
         for node in list(unit.below()):
-            node.mark = UNKNOWN
+            node.mark = node.origin = UNKNOWN
             if retimed and node.is_file:
                 self._renew(node)
             self._kernel.changed(node.ino)

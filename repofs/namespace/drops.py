@@ -93,6 +93,28 @@ class Drops:
         node.mark = None
         self._unsettle(node)
 
+    def linked(self, node: Node, uid: int, how: str) -> None:
+        """A stand-in has been made, closed as it is."""
+        self.activity(node, uid).note(f"linked by uid {uid}: {how}")
+        self._start(node)
+
+    def unreadable(self, node: Node, uid: int, reason: str) -> None:
+        """A stand-in was made of what *uid* may not read: by itself it has failed, in a larger drop it is missing."""
+        self.activity(node, uid).note(reason)
+        alone = self._names.unit(node) is node
+        self._refuse(node, State.FAILED if alone else State.INCOMPLETE, reason)
+        self._rest(node)
+
+    def hold(self, unit: Node) -> None:
+        """Keep the clock of *unit* from running: more of it is coming."""
+        self.activity(unit).writers += 1
+        self._stop(unit)
+
+    def let_run(self, unit: Node) -> None:
+        """End one `hold` of *unit*."""
+        self.activity(unit).writers -= 1
+        self.look_again(unit)
+
     def opened(self, node: Node, uid: int) -> None:
         """One more open handle may write."""
         self.activity(node, uid).writers += 1

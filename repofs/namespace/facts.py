@@ -12,6 +12,8 @@ from repofs.access import Act
 from repofs.errors import AccessDenied, InvalidValue, NotFound, NotPermitted, RepofsError
 from repofs.model import ObjectRef, Original, Refused
 from repofs.namespace.drops import Drops
+from repofs.namespace.elsewhere import Elsewhere
+from repofs.namespace.linking import Linking
 from repofs.namespace.nodes import Node
 from repofs.namespace.regrouping import Regrouping
 from repofs.namespace.request import Caller
@@ -33,6 +35,8 @@ class Facts:
         drops: Drops,
         survey: Survey,
         regrouping: Regrouping,
+        elsewhere: Elsewhere,
+        linking: Linking,
         ask: Callable[[str], Awaitable[str]],
     ) -> None:
         self._standing = standing
@@ -41,6 +45,8 @@ class Facts:
         self._drops = drops
         self._survey = survey
         self._regrouping = regrouping
+        self._elsewhere = elsewhere
+        self._linking = linking
         self._ask = ask
         self._of_original: dict[str, Callable[[Original], str | None]] = {
             "fileset": lambda original: f"Fileset:{original.fileset}",
@@ -73,8 +79,21 @@ class Facts:
             return (await self._survey.report(node, caller.uid)).summary().encode()
         if name == "metadata":
             return await self._metadata(node)
+        if name == "origin":
+            return self._origin(node)
+        if name == "state":
+            await self._elsewhere.look(node)
         fact = self._fact(node, name)
         return None if fact is None else os.fsencode(fact)
+
+    def _origin(self, node: Node) -> bytes | None:
+        """Return as JSON where the bytes of *node* came from, be it that they are still there; None: from a writer."""
+        origin = self._standing.marks.origin(self._backing.target(node)) if node.is_file else None
+        if origin is None:
+            return None
+        known = {"source": origin.source, "path": origin.path, "transfer": origin.transfer}
+        identity = {key: getattr(origin.identity, key) for key in ("device", "inode", "size", "mtime_ns")}
+        return json.dumps({**known, **identity}).encode()
 
     def listed(self, node: Node) -> list[bytes]:
         """Return the full names of the facts and settings that *node* has."""
@@ -172,6 +191,10 @@ class Facts:
             return
         if not node.is_directory:
             raise InvalidValue(f"user.repofs.{name} is set on directories")
+        if name == "import.link":
+            path, transfer = xattrs.decode_link(value)
+            await self._linking.bring(node, os.path.basename(path), path, transfer, caller)
+            return
         if name == "group":
             self._rights.require(Act.CHGRP, node, caller.uid)
             await self._regrouping.chgrp(node, self._rights.gid_of(xattrs.decode_group(value)), caller)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from repofs.errors import NotPermitted
 from repofs.namespace.backing import names_in
 from repofs.namespace.drops import Drops
+from repofs.namespace.elsewhere import Elsewhere
 from repofs.namespace.names import Names
 from repofs.namespace.nodes import Node
 from repofs.namespace.openers import Opener, command, killed_by
@@ -25,22 +26,25 @@ _CHANGES = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
 
 @dataclass(slots=True)
 class Handle:
-    """One open file. Its number is the backing descriptor's."""
+    """One open file. Its number is that of the descriptor which is read and written."""
 
     fd: int
     node: Node
     opener: Opener | None  # of a handle that may write
     ended_badly: str | None = None
+    stand_in: int | None = None  # a descriptor of the backing file, when *fd* is one of bytes elsewhere
 
 
 class Handles:
     """All open files of one mount."""
 
-    def __init__(self, standing: Standing, rights: Rights, drops: Drops, tree: Tree) -> None:
+    def __init__(self, standing: Standing, rights: Rights, drops: Drops, tree: Tree, elsewhere: Elsewhere) -> None:
+        self._standing = standing
         self._rights = rights
         self._backing = standing.backing
         self._drops = drops
         self._tree = tree
+        self._elsewhere = elsewhere
         self._handles: dict[int, Handle] = {}
         # Filled by one read at a time: the reply is sent before anything else runs.
         self._buffer = bytearray(_MOST_READ)
@@ -90,6 +94,8 @@ class Handles:
             raise OSError(errno.ELOOP, "a symbolic link is not opened itself")
         if not flags & _CHANGES:
             self._rights.require_view(node, caller.uid)
+            if self._standing.origin(node) is not None:
+                raise OSError(errno.ESTALE, "its bytes are elsewhere: open_elsewhere")
             return self._keep(Handle(self._backing.open(node, os.O_RDONLY), node, None))
         self._rights.require_writable(node, caller.uid)
         opener = Opener.of(caller.task, caller.uid) if flags & os.O_ACCMODE else None
@@ -104,10 +110,38 @@ class Handles:
                 raise
         return fd
 
+    async def open_elsewhere(self, node: Node, flags: int, caller: Caller) -> int | None:
+        """Open the bytes of a stand-in for reading and return its handle; None when `open` is to be asked.
+
+        Raises as `open` does; OriginLost when the bytes cannot be had any more.
+        """
+        origin = None if flags & _CHANGES or not node.is_file else self._standing.origin(node)
+        if origin is None:
+            return None
+        self._rights.require_view(node, caller.uid)
+        # A waiting node may be removed, or its group changed, meanwhile: as if it had been opened just before.
+        node.users += 1
+        try:
+            fd = await self._elsewhere.open(node, origin)
+            try:
+                stand_in = self._backing.open(node, os.O_RDONLY)
+            except OSError:
+                os.close(fd)
+                raise
+            return self._keep(Handle(fd, node, None, stand_in=stand_in))
+        finally:
+            node.users -= 1
+
+    def keeps_bytes(self, fh: int) -> bool:
+        """Whether the kernel may keep what it reads by *fh* for later opens: every write goes through the mount, and an
+        original is served only while it is what was imported."""
+        handle = self._handles[fh]
+        return handle.stand_in is None or self._elsewhere.serves_originals_only(handle.node)
+
     def _keep(self, handle: Handle) -> int:
         self._handles[handle.fd] = handle
         node = handle.node
-        node.hold(handle.fd)
+        node.hold(handle.fd if handle.stand_in is None else handle.stand_in)
         if handle.opener is not None:
             self._drops.opened(node, handle.opener.uid)
         return handle.fd
@@ -168,7 +202,9 @@ class Handles:
             if handle.opener is not None:
                 self._drops.closed(node, handle.ended_badly)
         finally:
-            self._drops.let_go(node, fh)
+            if handle.stand_in is not None:
+                os.close(fh)
+            self._drops.let_go(node, fh if handle.stand_in is None else handle.stand_in)
 
 
 @dataclass(slots=True)

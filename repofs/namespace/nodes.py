@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterator
 from enum import Enum
 
-from repofs.model import Mark
+from repofs.model import Mark, Origin
 from repofs.namespace.activity import Activity
 
 ROOT_INODE = 1
@@ -28,11 +28,11 @@ class Area(Enum):
     OWN = "own"  # .repofs: shown, never changed through the mount
 
 
-class _Unknown(Enum):
+class Unknown(Enum):
     UNKNOWN = 0
 
 
-UNKNOWN = _Unknown.UNKNOWN
+UNKNOWN = Unknown.UNKNOWN
 
 
 class Node:
@@ -49,6 +49,7 @@ class Node:
         "lookups",
         "mark",
         "names",
+        "origin",
         "refusal",
         "removed",
         "settings",
@@ -66,7 +67,8 @@ class Node:
         self.area = Area.DROPS  # of directories only
         self.handles: set[int] | None = None  # descriptors of open files and directories
         self.activity: Activity | None = None  # set while something of a drop's life is known
-        self.mark: Mark | _Unknown | None = UNKNOWN  # as on the backing inode, once it was read
+        self.mark: Mark | Unknown | None = UNKNOWN  # as on the backing inode, once it was read
+        self.origin: Origin | Unknown | None = UNKNOWN  # as on the backing inode, once it was read
         self.refusal: str | None = None  # why the last attribute set on it was refused
         self.settings: dict[bytes, bytes | None] | None = None  # of directories, once they were read
         self.removed = False  # no name and no handle is left: the backing inode number may be given again

@@ -12,6 +12,7 @@ class Caller:
     uid: int
     umask: int
     task: int  # thread id
+    gid: int
 
     def unmasked(self, mode: int, bits: int) -> int:
         """Return *mode* with those of the owner's *bits* that the umask has taken away from it."""

@@ -275,6 +275,10 @@ class Rights:
             target = None
         self._trail.done(uid, act.name.lower(), target=target, path=self._path(directory, name), **detail)
 
+    def tell_refusal(self, act: Act, directory: Node, name: bytes, uid: int, message: str) -> None:
+        """Tell the audit trail what *uid* was refused for *name* in *directory*, by another decision than ours."""
+        self._trail.refused(uid, act.name.lower(), message, path=self._path(directory, name))
+
     def tell_attribute(self, node: Node, uid: int, attribute: bytes) -> None:
         """The same, of an attribute that was set on *node* or removed."""
         if node.names:

@@ -9,16 +9,22 @@ from repofs import xattrs
 from repofs.config import Drops as DropSettings
 from repofs.errors import Busy, NotPermitted
 from repofs.lifecycle import State
-from repofs.model import Closed, Mark, Original, Policy, Refused
+from repofs.model import Closed, Mark, Origin, Original, Policy, Refused
 from repofs.namespace.backing import Backing
 from repofs.namespace.names import Names
-from repofs.namespace.nodes import UNKNOWN, Area, Node
+from repofs.namespace.nodes import UNKNOWN, Area, Node, Unknown
+from repofs.repository import transfers
 from repofs.repository.marks import Marks
 from repofs.xattrs import ImportCommand
 
 _NO_ATTRIBUTE = (errno.ENODATA, errno.EOPNOTSUPP)
 CANCELLED = "its import was cancelled: set user.repofs.import=now to go on"
 AGAIN = "write it again, rename it, or set user.repofs.import=now"
+_LOST = {
+    State.ALTERED: "its source is not the file that was imported: put that back, or import it anew",
+    State.MISSING: "its source has gone: put it back, or tell where it is now by repofs rehome",
+    State.OFFLINE: "the store of its source is away: have it mounted",
+}
 _TOLD = "or told by user.repofs.import=now"
 
 
@@ -34,15 +40,32 @@ class Standing:
         self.sealed: dict[int, Node] = {}  # the drops that the importer has, by token: nobody may change them
 
     def mark(self, node: Node) -> Mark | None:
-        """Return the mark of *node* as far as it holds: Closed and Refused count only for the bytes they saw."""
+        """Return the mark of *node* as far as it holds: Closed and Refused count only for the bytes they saw.
+
+        Those of a stand-in hold as long as it is one: nobody writes it but the importer, which copies into it.
+        """
         if node.mark is UNKNOWN:
             node.mark = self.marks.read(self.backing.target(node)) if node.is_file else None
         mark = node.mark
         if isinstance(mark, (Closed, Refused)):
             status = self.backing.status(node)
-            if (mark.size, mark.mtime_ns) != (status.st_size, status.st_mtime_ns):
+            if (mark.size, mark.mtime_ns) != (status.st_size, status.st_mtime_ns) and self._came_from(node) is None:
                 return None
         return mark
+
+    def origin(self, node: Node) -> Origin | None:
+        """Return where the bytes of *node* are when they are not in its backing file: it is a stand-in then."""
+        origin = self._came_from(node)
+        if origin is None:
+            return None
+        mark = self.mark(node)
+        copied = isinstance(mark, Original) and not transfers.named(origin.transfer).in_place
+        return None if copied else origin
+
+    def _came_from(self, node: Node) -> Origin | None:
+        if isinstance(node.origin, Unknown):
+            node.origin = self.marks.origin(self.backing.target(node)) if node.is_file else None
+        return node.origin
 
     def state(self, node: Node) -> tuple[State, str | None] | None:
         """Return (state, error) of a file, or None for what is never imported: links, tables, logs."""
@@ -50,7 +73,7 @@ class Standing:
             return None
         mark = self.mark(node)
         if isinstance(mark, Original):
-            return State.IMPORTED, mark.note
+            return mark.stands, _LOST.get(mark.stands, mark.note)
         if self.seal(node) is not None:
             return State.IMPORTING, None
         unit = self.names.unit(node)
@@ -102,6 +125,8 @@ class Standing:
             raise NotPermitted("a log is written by the repository alone")
         if self.seal(node) is not None:
             raise NotPermitted("it is being imported, and its bytes are an original's by now")
+        if self.origin(node) is not None:
+            raise NotPermitted("its bytes are outside the repository: remove it, or write a new file")
 
     def is_original(self, node: Node) -> bool:
         """Whether *node* is a file that has been imported."""

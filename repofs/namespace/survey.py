@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from repofs.access import Act
@@ -65,22 +66,30 @@ class Report:
 class Survey:
     """Looks for one mount."""
 
-    def __init__(self, standing: Standing, rights: Rights, drops: Drops) -> None:
+    def __init__(self, standing: Standing, rights: Rights, drops: Drops, resume: Callable[[Node], None]) -> None:
+        """*resume* is called once with each directory that there is."""
         self._standing = standing
         self._rights = rights
         self._backing = standing.backing
         self._drops = drops
+        self._resume = resume
         self._walk = Walk(standing)
 
     async def run(self) -> None:
         """Scan the whole mount once, for what was closed while no daemon ran, then whatever is asked for."""
-        await self.scan(self._backing.table.root)
+        await self._walk.all(self._backing.table.root, self._first_look)
         self._drops.surveyed = True
         async for directory in self._drops.rescans:
             self._drops.to_rescan.discard(directory)
             await self.scan(directory)
             directory.users -= 1
             self._backing.table.release(directory)
+
+    def _first_look(self, node: Node) -> None:
+        if node.is_directory:
+            self._resume(node)
+        elif node.is_file:
+            self._drops.found(node)
 
     async def report(self, top: Node, uid: int) -> Report:
         """Return how everything at and below *top* that *uid* may see stands."""

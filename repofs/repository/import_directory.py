@@ -148,7 +148,8 @@ def linked(layout: Layout, import_id: ImportId) -> Iterator[int]:
 def staged(layout: Layout) -> set[ImportId]:
     """Return the imports between `stage` and `finish` or `undo`, and those of which a last name is kept."""
     with os.scandir(layout.staging) as entries:
-        return {ImportId(int(entry.name.partition(".")[0])) for entry in entries}
+        names = (entry.name.partition(".")[0] for entry in entries)
+        return {ImportId(int(name)) for name in names if name.isdecimal()}  # the mount makes its links here, too
 
 
 def sync(layout: Layout) -> None:

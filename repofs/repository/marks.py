@@ -110,6 +110,10 @@ class Marks:
         """Say where the bytes of *target* come from. Raises as `write` does."""
         self._write(target, ORIGIN, _to_json(msgspec.to_builtins(origin)).encode("utf-8", "surrogateescape"))
 
+    def clear_origin(self, target: Target) -> None:
+        """Take the origin off *target*, a directory whose files all have theirs."""
+        os.removexattr(target, ORIGIN, follow_symlinks=isinstance(target, int))
+
     def _write(self, target: Target, attribute: bytes, body: bytes) -> None:
         value = self._sign(attribute, body) + b" " + body
 

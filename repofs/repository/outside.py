@@ -24,7 +24,7 @@ from repofs.repository.as_user import Caller, acting_as
 
 _OPENAT2 = 437  # on every machine
 _RESOLVE_NO_XDEV, _RESOLVE_NO_MAGICLINKS, _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 1, 2, 4, 8
-_AT_EMPTY_PATH = 0x1000
+_AT_EMPTY_PATH, _AT_EACCESS = 0x1000, 0x200
 _MAX_HANDLE_BYTES = 128
 _OPEN_ROOT = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -164,6 +164,18 @@ def remove_beneath(root: Root, path: bytes, identity: Identity, caller: Caller) 
             except PermissionError as error:
                 raise AccessDenied(f"{_where(root, path)}: uid {caller.uid} may not remove it") from error
         os.fsync(directory.fd)
+
+
+def require_removable(root: Root, path: bytes, caller: Caller) -> None:
+    """Refuse (AccessDenied) who could not unlink the file at *path* below *root*; says nothing of what will be then."""
+    parent, _, name = path.rpartition(b"/")
+    with open_beneath(root, parent or b".", caller, directory=True) as directory:
+        with acting_as(caller):
+            may = _libc.faccessat(directory.fd, b".", os.W_OK | os.X_OK, _AT_EACCESS) == 0
+        above, file = os.fstat(directory.fd), os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
+    sticky = above.st_mode & stat.S_ISVTX and caller.uid not in (0, above.st_uid, file.st_uid)
+    if not may or sticky:
+        raise AccessDenied(f"{_where(root, path)}: uid {caller.uid} may not remove it, which this transfer does")
 
 
 def is_same(now: Identity, before: Identity) -> bool:

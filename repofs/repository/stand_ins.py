@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from repofs.model import Closed, Identity, Origin, Original
+from repofs.model import Closed, Identity, Origin, Original, Refused
 from repofs.repository import transfers
-from repofs.repository.marks import Marks
+from repofs.repository.marks import Marks, Target
 
 _MODE = 0o600
 
@@ -27,7 +27,7 @@ def make(directory: int, name: bytes, origin: Origin, *, uid: int, gid: int, act
         marks.write_origin(fd, origin)
         if os.geteuid() == 0:
             os.fchown(fd, uid, gid)
-        resemble(fd, origin.identity)
+        resemble(fd, origin.identity.size, origin.identity.mtime_ns)
         marks.write(fd, Closed(origin.identity.size, origin.identity.mtime_ns, actor_uid))
     except BaseException:
         os.unlink(name, dir_fd=directory)
@@ -40,11 +40,11 @@ def renew(fd: int, origin: Origin, identity: Identity, marks: Marks) -> None:
     """Let the stand-in *fd* stand for what its origin has become; it is a drop that is closed as before."""
     mark = marks.read(fd)
     marks.write_origin(fd, replace(origin, identity=identity))
-    resemble(fd, identity)
+    resemble(fd, identity.size, identity.mtime_ns)
     marks.write(fd, Closed(identity.size, identity.mtime_ns, mark.actor_uid if isinstance(mark, Closed) else None))
 
 
-def bytes_elsewhere(fd: int | bytes, marks: Marks) -> Origin | None:
+def bytes_elsewhere(fd: Target, marks: Marks) -> Origin | None:
     """Return the origin of *fd* when that is where its bytes are; None for a file that has its own."""
     origin = marks.origin(fd)
     if origin is None:
@@ -54,11 +54,17 @@ def bytes_elsewhere(fd: int | bytes, marks: Marks) -> Origin | None:
     return None if copied else origin
 
 
-def resemble(fd: int, identity: Identity) -> None:
-    """Give the stand-in *fd* the size and times of its origin."""
+def mtime_ns(fd: int, origin: Origin, marks: Marks) -> int:
+    """Return the mtime of the stand-in *fd*: its origin's, or what its owner has set; copying touches the inode's."""
+    mark = marks.read(fd)
+    return mark.mtime_ns if isinstance(mark, (Closed, Refused)) else origin.identity.mtime_ns
+
+
+def resemble(fd: int, size: int, mtime_ns: int) -> None:
+    """Give the stand-in *fd* this size and these times."""
     target = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_CLOEXEC)
     try:
-        os.ftruncate(target, identity.size)
-        os.utime(target, ns=(identity.mtime_ns, identity.mtime_ns))
+        os.ftruncate(target, size)
+        os.utime(target, ns=(mtime_ns, mtime_ns))
     finally:
         os.close(target)

@@ -47,6 +47,7 @@ class Transfer(Protocol):
     name: str
     in_place: bool  # the stand-in gets no bytes: they are read from the source, or from `linked`
     removes: bool  # the source is removed once its import is durable
+    linked: bool  # in place, by a hard link of the repository's own
 
     def check(self, source: int, repository: int) -> None:
         """Refuse (CannotTransfer) what cannot work from the file or directory *source* to the directory *repository*,
@@ -66,7 +67,7 @@ class Transfer(Protocol):
 class _Copying:
     """The stand-in gets bytes of its own."""
 
-    in_place = False
+    in_place = linked = False
 
     def __init__(self, name: str, *, removes: bool) -> None:
         self.name = name
@@ -118,7 +119,7 @@ class _Reflink(_Copying):
 class _Link:
     """The bytes stay in the inode of the source, which the repository holds by a name of its own."""
 
-    in_place = True
+    in_place = linked = True
 
     def __init__(self, name: str, *, removes: bool) -> None:
         self.name = name
@@ -157,7 +158,7 @@ class _InPlace:
 
     name = "ln_s"
     in_place = True
-    removes = False
+    removes = linked = False
 
     def check(self, source: int, repository: int) -> None:
         return

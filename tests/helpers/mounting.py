@@ -52,7 +52,10 @@ def scratch() -> Iterator[Path]:
 
 
 class Drive:
-    """A repository of three experimenters, its mount, and the daemon that serves it."""
+    """A repository of three experimenters, its mount, and the daemon that serves it.
+
+    In its settings @outside@ is the directory `outside`, in which everybody may write.
+    """
 
     def __init__(self, place: Path, settings: str = QUICK) -> None:
         self.repository = place / "repository"
@@ -68,7 +71,7 @@ class Drive:
         self._directories = self._make(settings)
 
     def _make(self, settings: str) -> dict[Person, str]:
-        self.layout = Layout.create(self.repository, settings)
+        self.layout = Layout.create(self.repository, settings.replace("@outside@", str(self.outside)))
         engine.create(self.layout.catalogue)
         opened = engine.open_engine(self.layout.catalogue)
         with opened.begin() as conn:

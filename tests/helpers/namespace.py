@@ -15,8 +15,10 @@ from repofs.model import Drop, Original, Outcome, PermissionLevel, Transfer
 from repofs.namespace.backing import Backing
 from repofs.namespace.claims import Claims
 from repofs.namespace.drops import Drops
+from repofs.namespace.elsewhere import Elsewhere
 from repofs.namespace.facts import Facts
 from repofs.namespace.handles import Directories, Handles
+from repofs.namespace.linking import Linking
 from repofs.namespace.names import Names
 from repofs.namespace.nodes import Node
 from repofs.namespace.regrouping import Regrouping
@@ -30,6 +32,7 @@ from repofs.people import Actor, Home, People
 from repofs.repository.failure_logs import FailureLogs
 from repofs.repository.layout import Layout, load_key
 from repofs.repository.marks import Marks
+from repofs.repository.sources import Sources
 from repofs.repository.template import Template
 
 ALICE = "alice_2"
@@ -72,7 +75,7 @@ class World:
 
     def __init__(self, directory: Path, settings: config.Settings | None = None) -> None:
         self.settings = settings or config.Settings()
-        self.caller = Caller(uid=os.geteuid(), umask=0o022, task=os.getpid())
+        self.caller = Caller(uid=os.geteuid(), umask=0o022, task=os.getpid(), gid=os.getegid())
         if not directory.exists():
             layout = Layout.create(directory, "")
             layout.make_user_directory(ALICE, self.caller.uid, os.getegid())
@@ -89,19 +92,38 @@ class World:
         self.clocks = self.drops.clocks = FakeClocks()
         self.drops.surveyed = True
         self.claims = Claims(self.standing, self.rights, self.drops, self.kernel)
-        self.survey = Survey(self.standing, self.rights, self.drops)
         self.tree = Tree(self.standing, self.rights, self.drops)
-        self.handles = Handles(self.standing, self.rights, self.drops, self.tree)
+        self.found: list[tuple[int, State]] = []  # what the catalogue was told of the sources of originals
+        sources = Sources(self.settings.sources, self.layout.root)
+        self.elsewhere = Elsewhere(
+            self.standing, self.layout, sources, self._stands, serve_altered=self.settings.in_place.serve_altered
+        )
+        mountpoint = directory.parent / "mnt"
+        self.linking = Linking(self.standing, self.rights, self.drops, self.tree, sources, self.layout, mountpoint)
+        self.survey = Survey(self.standing, self.rights, self.drops, self.linking.resume)
+        self.handles = Handles(self.standing, self.rights, self.drops, self.tree, self.elsewhere)
         self.directories = Directories(self.standing, self.rights, self.drops)
         self.moved: list[tuple[list[int], int, int, bytes]] = []  # what the importer was asked to move to another group
         self.regrouping = Regrouping(self.standing, self.rights, self._move)
-        self.facts = Facts(self.standing, self.rights, self.drops, self.survey, self.regrouping, self._ask)
+        self.facts = Facts(
+            self.standing,
+            self.rights,
+            self.drops,
+            self.survey,
+            self.regrouping,
+            self.elsewhere,
+            self.linking,
+            self._ask,
+        )
         self.answers: dict[str, str] = {}  # what the catalogue says
         self._lookups: Counter[int] = Counter()
         self._originals = 0
 
     async def _move(self, filesets: Sequence[int], gid: int, uid: int, path: bytes) -> None:
         self.moved.append((list(filesets), gid, uid, path))
+
+    async def _stands(self, importing: int, state: State) -> None:
+        self.found.append((importing, state))
 
     async def _ask(self, what: str) -> str:
         if what not in self.answers:

@@ -51,7 +51,7 @@ async def w(tmp_path: Path) -> Iterator[World]:
 
 
 def by(uid: int) -> Caller:
-    return Caller(uid=uid, umask=0o022, task=os.getpid())
+    return Caller(uid=uid, umask=0o022, task=os.getpid(), gid=os.getegid())
 
 
 # --- what the kernel is told --------------------------------------------------------------------------
@@ -100,7 +100,7 @@ async def test_the_bit_that_says_original_is_not_the_users_to_set_or_to_take_awa
 
 
 async def test_a_umask_takes_nothing_from_the_owner(w: World) -> None:
-    w.caller = Caller(uid=OWNER, umask=0o777, task=os.getpid())
+    w.caller = Caller(uid=OWNER, umask=0o777, task=os.getpid(), gid=os.getegid())
     w.close(w.create("scan.tif", 0))  # as the kernel hands it over
     w.seen(w.tree.mkdir(w.node(""), b"proj", 0, w.caller)[0])
     assert stat.S_IMODE(w.path("scan.tif").stat().st_mode) == 0o600

@@ -23,7 +23,7 @@ LARGEST_VALUE = 65_536  # bytes of an attribute that the kernel passes on (XATTR
 
 
 async def status(w: World, path: str = "", uid: int = 0) -> dict[str, object]:
-    caller = Caller(uid, 0, os.getpid())
+    caller = Caller(uid, 0, os.getpid(), os.getegid())
     value = await w.facts.get(w.node(path), "status", caller)
     assert value is not None
     answer = json.loads(value)
@@ -230,8 +230,8 @@ async def test_objects_are_shown_to_who_may_view_them(w: World) -> None:
     people = people_of(w.caller.uid, os.getegid())
     heir = Actor(4712, "heir", frozenset({os.getegid()}))  # whom Unix has given the uid of a former experimenter
     await w.rights.adopt(replace(people, actors={**people.actors, 4712: heir}))
-    assert await w.facts.get(root, "Fileset:16", Caller(4712, 0, 1)) is None
+    assert await w.facts.get(root, "Fileset:16", Caller(4712, 0, 1, 4712)) is None
     assert await w.facts.get(root, "Fileset:17", w.caller) is not None
-    assert await w.facts.get(root, "Fileset:17", Caller(4712, 0, 1)) is None
+    assert await w.facts.get(root, "Fileset:17", Caller(4712, 0, 1, 4712)) is None
     assert await w.facts.get(root, "Fileset:18", w.caller) is None
     assert await w.facts.get(root, "Fileset:²", w.caller) is None
