@@ -36,6 +36,7 @@ from repofs.namespace.linking import Linking
 from repofs.namespace.names import Names
 from repofs.namespace.regrouping import Regrouping
 from repofs.namespace.rights import Rights
+from repofs.namespace.source_tree import SourceTree
 from repofs.namespace.standing import Standing
 from repofs.namespace.survey import Survey
 from repofs.namespace.trail import Trail
@@ -119,7 +120,10 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
     handles = Handles(standing, rights, drops, tree, elsewhere)
     directories = Directories(standing, rights, drops)
     cache_seconds = settings.mount.cache_seconds
-    operations = Operations(standing, rights, tree, handles, directories, facts, regrouping, linking, cache_seconds)
+    outside = SourceTree(sources, linking, tree)
+    operations = Operations(
+        standing, rights, tree, handles, directories, facts, regrouping, linking, outside, cache_seconds
+    )
     try:
         with listening(layout) as sock:
             control = Control(sock, inbox.questions.administer, trail.refused)

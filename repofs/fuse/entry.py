@@ -15,15 +15,28 @@ def entry_attributes(
     node: Node, status: os.stat_result, ownership: Ownership, cache_seconds: float
 ) -> pyfuse3.EntryAttributes:
     """Return the attributes of *node*; the kernel may keep them, and the name, for *cache_seconds*."""
-    entry = pyfuse3.EntryAttributes()
-    entry.st_ino = node.ino
+    entry = _attributes(node.ino, status, cache_seconds)
     entry.generation = node.generation
-    entry.entry_timeout = cache_seconds
-    entry.attr_timeout = cache_seconds
     entry.st_mode = stat.S_IFMT(status.st_mode) | ownership.mode
-    entry.st_nlink = status.st_nlink
     entry.st_uid = ownership.uid
     entry.st_gid = ownership.gid
+    return entry
+
+
+def source_attributes(ino: int, status: os.stat_result) -> pyfuse3.EntryAttributes:
+    """Return the attributes of what lies in a source, as they are there; the kernel asks again each time."""
+    return _attributes(ino, status, 0)
+
+
+def _attributes(ino: int, status: os.stat_result, cache_seconds: float) -> pyfuse3.EntryAttributes:
+    entry = pyfuse3.EntryAttributes()
+    entry.st_ino = ino
+    entry.entry_timeout = cache_seconds
+    entry.attr_timeout = cache_seconds
+    entry.st_mode = status.st_mode
+    entry.st_nlink = status.st_nlink
+    entry.st_uid = status.st_uid
+    entry.st_gid = status.st_gid
     entry.st_rdev = status.st_rdev
     entry.st_size = status.st_size
     entry.st_blksize = status.st_blksize

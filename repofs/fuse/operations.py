@@ -14,26 +14,27 @@ import pyfuse3
 
 from repofs.fuse.entry import entry_attributes, passing_link
 from repofs.fuse.guard import guarded
+from repofs.fuse.source_operations import SourceOperations, routed
+from repofs.fuse.source_operations import caller_of as _caller
 from repofs.fuse.xattr_table import XattrTable
 from repofs.namespace.facts import Facts
 from repofs.namespace.handles import Directories, Handles
 from repofs.namespace.linking import Linking
 from repofs.namespace.nodes import Area, Node
 from repofs.namespace.regrouping import Regrouping
-from repofs.namespace.request import Caller, Change
+from repofs.namespace.request import Change
 from repofs.namespace.rights import Rights
+from repofs.namespace.source_tree import FIRST, SourceTree
+from repofs.namespace.source_tree import NAME as SOURCES
 from repofs.namespace.standing import Standing
 from repofs.namespace.tree import Tree
 
-_PASSING = 1 << 62  # the numbers of inodes that nobody will ask for: far above those of any file
+_PASSING = 0xFFFE << 48  # the numbers of inodes that nobody will ask for: far above those of any file
 _STATVFS = ("f_bsize", "f_frsize", "f_blocks", "f_bfree", "f_bavail", "f_files", "f_ffree", "f_favail", "f_namemax")
 
 
-def _caller(ctx: pyfuse3.RequestContext) -> Caller:
-    return Caller(uid=ctx.uid, umask=ctx.umask, task=ctx.pid, gid=ctx.gid)
-
-
 @guarded
+@routed
 class Operations(pyfuse3.Operations):
     """The mount of one repository."""
 
@@ -51,6 +52,7 @@ class Operations(pyfuse3.Operations):
         facts: Facts,
         regrouping: Regrouping,
         linking: Linking,
+        sources: SourceTree,
         cache_seconds: float,
     ) -> None:
         super().__init__()
@@ -63,12 +65,15 @@ class Operations(pyfuse3.Operations):
         self._xattrs = XattrTable(facts, standing, rights)
         self._regrouping = regrouping
         self._linking = linking
+        self.outside = SourceOperations(sources, handles, standing.backing.table, self._entry)
         self._passing = itertools.count(_PASSING)
         self._cache_seconds = cache_seconds
 
     def _node(self, ino: pyfuse3.InodeT) -> Node:
         self._backing.trim()
         node = self._table.get(ino)
+        if ino >= FIRST:
+            raise OSError(errno.EROFS, "sources are read only here")
         if node is None or node.removed:
             raise OSError(errno.ESTALE, "the file has been removed")
         return node
@@ -89,11 +94,13 @@ class Operations(pyfuse3.Operations):
     # --- names ----------------------------------------------------------------------------------
 
     async def lookup(self, parent: pyfuse3.InodeT, name: bytes, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
+        if parent == pyfuse3.ROOT_INODE and name == SOURCES and self.outside.tree.is_shown:
+            return self.outside.top()
         return self._entry(*self._tree.look_up(self._node(parent), name, _caller(ctx)))
 
     async def forget(self, inode_list: Sequence[tuple[pyfuse3.InodeT, int]]) -> None:
         for ino, lookups in inode_list:
-            self._table.forget(ino, lookups)
+            (self._table if ino < FIRST else self.outside.tree).forget(ino, lookups)
 
     async def mkdir(
         self, parent: pyfuse3.InodeT, name: bytes, mode: int, ctx: pyfuse3.RequestContext
@@ -225,8 +232,14 @@ class Operations(pyfuse3.Operations):
     async def readdir(self, fh: pyfuse3.FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         self._backing.trim()
         directory, names = await self._directories.entries(fh, start_id)
+        if directory is self._table.root and self.outside.tree.is_shown:
+            names = [*names, SOURCES]
         for number in range(start_id, len(names)):  # no slice: the kernel asks for a few dozen names at a time
             name, next_id = names[number], number + 1
+            if directory is self._table.root and name == SOURCES:
+                if pyfuse3.readdir_reply(token, name, self.outside.top(), next_id):
+                    continue
+                return
             try:
                 node, status = self._tree.lookup(directory, name)
             except FileNotFoundError:

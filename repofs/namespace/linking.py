@@ -101,13 +101,32 @@ class Linking:
     async def bring(self, parent: Node, name: bytes, path: bytes, transfer: str, caller: Caller) -> None:
         """Have the file or directory at the absolute *path* imported by *transfer*, as *name* in *parent*.
 
-        Raises AccessDenied for what *caller* may not read (or remove, when the transfer does), NotPermitted for what
-        lies in no source, InvalidValue in the repository itself, NotFound, FileExistsError, CannotTransfer.
+        Raises NotPermitted for what lies in no source, InvalidValue in the repository itself, else as `bring_from`.
+        """
+        self._tree.require_import(parent, name, caller)
+        try:
+            located = self._located(path)
+        except RepofsError as refusal:
+            parent.refusal = refusal.message
+            raise
+        await self.bring_from(located, parent, name, transfer, caller)
+
+    async def bring_from(
+        self, located: tuple[str, bytes], parent: Node, name: bytes, transfer: str, caller: Caller
+    ) -> None:
+        """Have what is *located* (source, path below it) imported by *transfer*, as *name* in *parent*.
+
+        Raises AccessDenied for what *caller* may not read (or remove, when the transfer does), NotFound,
+        FileExistsError, CannotTransfer, InvalidValue.
         """
         self._tree.require_import(parent, name, caller)
         parent.users += 1
         try:
-            origin, is_directory = await self._found(path, transfer, caller)
+            # Now: her task cannot go away while its request waits for the answer.
+            who = as_user.caller_of(caller.task, caller.uid, caller.gid)
+            origin, is_directory = await in_thread(
+                self._look, *located, transfer, who, limiter=self._limiter, abandon_on_cancel=True
+            )
             # Others have gone on while the source was looked at.
             self._tree.require_import(parent, name, caller)
             if parent.area is Area.DROPS and self._standing.names.rule(parent) is None:
@@ -125,16 +144,14 @@ class Linking:
             parent.users -= 1
             self._backing.table.release(parent)
 
-    async def _found(self, path: bytes, transfer: str, caller: Caller) -> tuple[Origin, bool]:
+    def _located(self, path: bytes) -> tuple[str, bytes]:
         located = self._sources.locate(path)
-        if located is None:
-            if any(path == inside or path.startswith(inside + b"/") for inside in self._inside):
-                raise InvalidValue("it lies in the repository: link a file outside")
-            names = ", ".join(self._sources.names())
-            raise NotPermitted(f"{os.fsdecode(path)!r} lies in no declared source: the sources are {names}")
-        # Now: her task cannot go away while its request waits for the answer.
-        who = as_user.caller_of(caller.task, caller.uid, caller.gid)
-        return await in_thread(self._look, *located, transfer, who, limiter=self._limiter, abandon_on_cancel=True)
+        if located is not None:
+            return located
+        if any(path == inside or path.startswith(inside + b"/") for inside in self._inside):
+            raise InvalidValue("it lies in the repository: link a file outside")
+        names = ", ".join(self._sources.names()) or "none"
+        raise NotPermitted(f"{os.fsdecode(path)!r} lies in no declared source: the sources are {names}")
 
     def _look(self, source: str, path: bytes, transfer: str, who: as_user.Caller) -> tuple[Origin, bool]:
         """Return the origin of what lies there, and whether that is a directory. In a thread: the store may be slow."""

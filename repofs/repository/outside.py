@@ -43,6 +43,8 @@ _HOW = _OpenHow(
     0,
     _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_MAGICLINKS | _RESOLVE_NO_XDEV,
 )
+# The same of the thing itself, be it a symlink, without opening it.
+_HOW_LOOKED_AT = _OpenHow(os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, 0, _HOW.resolve)
 _libc = ctypes.CDLL(None, use_errno=True)
 _openat2 = _libc.syscall
 _openat2.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.POINTER(_OpenHow), ctypes.c_size_t)
@@ -130,12 +132,7 @@ def open_beneath(root: Root, path: bytes, caller: Caller | None, *, directory: b
     reverse; OSError.
     """
     where = _where(root, path)
-    if not path or path.startswith(b"/") or b"\0" in path or b".." in path.split(b"/"):
-        raise InvalidValue(f"{where}: write a path below {root.path}, without ..")
-    with _acting_as(caller):
-        if caller is not None:
-            _reach(root, caller)
-        fd = _open(root, path, caller, where)
+    fd = _opened(root, path, caller, _HOW)
     try:
         status = os.fstat(fd)
         _check_kind(status.st_mode, where, directory=directory)
@@ -145,6 +142,24 @@ def open_beneath(root: Root, path: bytes, caller: Caller | None, *, directory: b
     except BaseException:
         os.close(fd)
         raise
+
+
+def look_beneath(root: Root, path: bytes, caller: Caller | None) -> int:
+    """Return an O_PATH descriptor of what lies at *path* below *root*, reached as *caller*: of a symlink, of the link.
+
+    Raises as `open_beneath` does, but says nothing of the right to read it.
+    """
+    return _opened(root, path, caller, _HOW_LOOKED_AT)
+
+
+def _opened(root: Root, path: bytes, caller: Caller | None, how: _OpenHow) -> int:
+    where = _where(root, path)
+    if not path or path.startswith(b"/") or b"\0" in path or b".." in path.split(b"/"):
+        raise InvalidValue(f"{where}: write a path below {root.path}, without ..")
+    with _acting_as(caller):
+        if caller is not None:
+            _reach(root, caller)
+        return _open(root, path, caller, where, how)
 
 
 def remove_beneath(root: Root, path: bytes, identity: Identity, caller: Caller) -> None:
@@ -225,9 +240,9 @@ def _reach(root: Root, caller: Caller) -> None:
         os.close(fd)
 
 
-def _open(root: Root, path: bytes, caller: Caller | None, where: str) -> int:
+def _open(root: Root, path: bytes, caller: Caller | None, where: str, how: _OpenHow) -> int:
     while True:
-        fd: int = _openat2(_OPENAT2, root.fd, path, _HOW, ctypes.sizeof(_HOW))
+        fd: int = _openat2(_OPENAT2, root.fd, path, how, ctypes.sizeof(how))
         if fd >= 0:
             return fd
         code = ctypes.get_errno()
