@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
@@ -68,10 +69,11 @@ def due(conn: Connection) -> list[Due]:
         .where(is_due)
         .order_by(origins.c.original_id)
     )
-    return [Due(row.original_id, _origin(row), row.actor_uid) for row in conn.execute(query)]
+    return [Due(row.original_id, origin_of(row), row.actor_uid) for row in conn.execute(query)]
 
 
-def _origin(row: Row[tuple[object, ...]]) -> Origin:
+def origin_of(row: Row[Any]) -> Origin:
+    """Return the origin that *row* has: its columns, and the fileset's transfer."""
     identity = Identity(unsigned(row.device), unsigned(row.inode), row.handle, row.size, row.mtime_ns, row.ctime_ns)
     return Origin(row.source, os.fsdecode(row.path), identity, row.transfer)
 

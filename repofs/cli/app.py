@@ -19,11 +19,13 @@ from repofs.cli import (
     log,
     mount,
     originals,
+    rehome,
     retry,
     show,
     status,
     umount,
     user,
+    verify,
     wait,
 )
 
@@ -79,5 +81,7 @@ app.command("log")(log.log)
 app.command("retry")(retry.retry)
 app.command("config")(config.config)
 app.command("originals")(originals.originals)
+app.command("verify")(verify.verify)
+app.command("rehome")(rehome.rehome)
 app.command("audit")(audit.audit)
 app.command("completion")(completion.completion)

@@ -36,10 +36,10 @@ def audit(
     from repofs.cli.repository import opened
 
     uid = None if user is None else int(user) if user.isdecimal() else unix.uid_of(user)
-    target = _object(object)
+    target = object_of(object)
     begin = None if since is None else _utc(since)
     with opened(context, read_only=True) as repository:
-        path = None if object is None or target is not None else _below_mount(object, repository.layout.root)
+        path = None if object is None or target is not None else below_mount(object, repository.layout.root)
         found = entries(repository.connection, actor_uid=uid, target=target, path=path, since=begin, refused=refused)
         for one in found:
             if as_json:
@@ -69,14 +69,14 @@ def _shown(path: bytes | None) -> str | None:
     return None if path is None else shown(path)
 
 
-def _object(text: str | None) -> ObjectRef | None:
+def object_of(text: str | None) -> ObjectRef | None:
     """Read ``Kind:id``; None for a path. Raises InvalidValue for what was meant as an object and is none."""
     if text is None or not re.match(r"[A-Z][A-Za-z]*:[^/]*$", text):
         return None
     return ObjectRef.parse(text)
 
 
-def _below_mount(text: str, root: Path) -> bytes:
+def below_mount(text: str, root: Path) -> bytes:
     """Return the path in the mount of the repository *root* that *text* means; the file may be there no more.
 
     A relative one may be below the current directory in the mount, or else below the mount. Raises InvalidValue.

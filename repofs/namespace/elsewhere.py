@@ -55,7 +55,7 @@ class Elsewhere:
         Raises OriginLost (EIO) when they cannot be had any more, or are others; Busy while the source is leased.
         """
         try:
-            fd, same = await in_thread(self._open, node.ino, origin, limiter=self._limiter, abandon_on_cancel=True)
+            fd, same = await self._find(node, origin)
         except OriginLost as lost:
             self._note(node, lost.state)
             raise
@@ -64,6 +64,25 @@ class Elsewhere:
             os.close(fd)
             raise OriginLost(State.ALTERED, "its source is not the file that was imported")
         return fd
+
+    async def _find(self, node: Node, origin: Origin) -> tuple[int, bool]:
+        """Return a descriptor of the bytes, and whether they are those that were imported; what is kept of the origin
+        may be of before `repofs rehome` or `verify`, which write on the inode itself."""
+        try:
+            fd, same = await self._in_thread(node, origin)
+        except OriginLost:
+            newer = self._standing.origin_anew(node)
+            if newer is None or newer == origin:
+                raise
+            return await self._in_thread(node, newer)
+        newer = origin if same else self._standing.origin_anew(node)
+        if newer is None or newer == origin:
+            return fd, same
+        os.close(fd)
+        return await self._in_thread(node, newer)
+
+    async def _in_thread(self, node: Node, origin: Origin) -> tuple[int, bool]:
+        return await in_thread(self._open, node.ino, origin, limiter=self._limiter, abandon_on_cancel=True)
 
     def serves_originals_only(self, node: Node) -> bool:
         """Whether other bytes are never served as *node*'s: not those of a drop, whose source may be written yet."""

@@ -20,6 +20,7 @@ from repofs.xattrs import ImportCommand
 _NO_ATTRIBUTE = (errno.ENODATA, errno.EOPNOTSUPP)
 CANCELLED = "its import was cancelled: set user.repofs.import=now to go on"
 AGAIN = "write it again, rename it, or set user.repofs.import=now"
+_DAMAGED = "its bytes are not those that were imported: have it restored from a backup"
 _LOST = {
     State.ALTERED: "its source is not the file that was imported: put that back, or import it anew",
     State.MISSING: "its source has gone: put it back, or tell where it is now by repofs rehome",
@@ -62,6 +63,11 @@ class Standing:
         copied = isinstance(mark, Original) and not transfers.named(origin.transfer).in_place
         return None if copied else origin
 
+    def origin_anew(self, node: Node) -> Origin | None:
+        """Return the same, as it stands on the inode now."""
+        node.origin = node.mark = UNKNOWN
+        return self.origin(node)
+
     def _came_from(self, node: Node) -> Origin | None:
         if isinstance(node.origin, Unknown):
             node.origin = self.marks.origin(self.backing.target(node)) if node.is_file else None
@@ -73,7 +79,7 @@ class Standing:
             return None
         mark = self.mark(node)
         if isinstance(mark, Original):
-            return mark.stands, _LOST.get(mark.stands, mark.note)
+            return mark.stands, self._trouble(node, mark)
         if self.seal(node) is not None:
             return State.IMPORTING, None
         unit = self.names.unit(node)
@@ -86,6 +92,11 @@ class Standing:
         if mark is None:
             return State.INCOMPLETE, f"its writer did not end well: {AGAIN}"
         return self.waits(unit) or (State.SETTLING, None)
+
+    def _trouble(self, node: Node, original: Original) -> str | None:
+        if original.stands is State.IMPORTED:
+            return original.note
+        return _DAMAGED if self.origin(node) is None else _LOST[original.stands]
 
     def waits(self, unit: Node) -> tuple[State, str] | None:
         """Return (state, reason) of a drop whose clock does not run yet, or None when it does."""

@@ -44,6 +44,8 @@ COMMANDS = (
     "retry",
     "config",
     "originals",
+    "verify",
+    "rehome",
     "audit",
 )
 
