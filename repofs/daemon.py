@@ -120,7 +120,7 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
     handles = Handles(standing, rights, drops, tree, elsewhere)
     directories = Directories(standing, rights, drops)
     cache_seconds = settings.mount.cache_seconds
-    outside = SourceTree(sources, linking, tree)
+    outside = SourceTree(sources, rights, linking, tree)
     operations = Operations(
         standing, rights, tree, handles, directories, facts, regrouping, linking, outside, cache_seconds
     )

@@ -94,8 +94,8 @@ class Operations(pyfuse3.Operations):
     # --- names ----------------------------------------------------------------------------------
 
     async def lookup(self, parent: pyfuse3.InodeT, name: bytes, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
-        if parent == pyfuse3.ROOT_INODE and name == SOURCES and self.outside.tree.is_shown:
-            return self.outside.top()
+        if parent == pyfuse3.ROOT_INODE and name == SOURCES and self.outside.tree.is_there:
+            return self.outside.top(ctx.uid)
         return self._entry(*self._tree.look_up(self._node(parent), name, _caller(ctx)))
 
     async def forget(self, inode_list: Sequence[tuple[pyfuse3.InodeT, int]]) -> None:
@@ -232,12 +232,13 @@ class Operations(pyfuse3.Operations):
     async def readdir(self, fh: pyfuse3.FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         self._backing.trim()
         directory, names = await self._directories.entries(fh, start_id)
-        if directory is self._table.root and self.outside.tree.is_shown:
+        reader = self._directories.reader(fh)
+        if directory is self._table.root and self.outside.tree.is_listed_for(reader):
             names = [*names, SOURCES]
         for number in range(start_id, len(names)):  # no slice: the kernel asks for a few dozen names at a time
             name, next_id = names[number], number + 1
             if directory is self._table.root and name == SOURCES:
-                if pyfuse3.readdir_reply(token, name, self.outside.top(), next_id):
+                if pyfuse3.readdir_reply(token, name, self.outside.top(reader), next_id):
                     continue
                 return
             try:

@@ -65,9 +65,9 @@ class SourceOperations:
         node.lookups += 1
         return source_attributes(node.ino, status)
 
-    def top(self) -> pyfuse3.EntryAttributes:
-        """Answer a look-up of .sources."""
-        return self._entry(*self.tree.top())
+    def top(self, uid: int) -> pyfuse3.EntryAttributes:
+        """Answer *uid*'s look-up of .sources."""
+        return self._entry(*self.tree.top(uid))
 
     def _target(self, ino: int) -> Node:
         node = self._table.get(ino)

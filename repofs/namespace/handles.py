@@ -247,6 +247,10 @@ class Directories:
             listing.names = [b".", b"..", *(name for name in names if not self._names.hidden(listing.node, name))]
         return listing.node, listing.names
 
+    def reader(self, fh: int) -> int:
+        """Return the uid of who lists."""
+        return self._open[fh].uid
+
     def lists(self, fh: int, node: Node, status: os.stat_result) -> bool:
         """Whether *node* is shown to who lists: in a directory that holds data of several groups, what she may see."""
         listing = self._open[fh]

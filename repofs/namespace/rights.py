@@ -32,6 +32,7 @@ _ANSWER_SECONDS = 0.05  # in which a process has taken in the answer to a look-u
 # said that it has ACLs, it keeps none (fs/fuse/inode.c: ACL_DONT_CACHE). It would ask at each step of each path.
 _ROOT_MODE, _NOBODYS_GID = 0o705, 0xFFFF_FFFE
 _COMMON_MODE = 0o755
+_STRANGER = "only people of this repository enter here"
 
 
 class Kernel(Protocol):
@@ -181,7 +182,7 @@ class Rights:
         if node is self._backing.table.root:
             return True
         if self._is_common(node):
-            return self._people.actor(uid).name is not None
+            return self.is_person(uid)
         home, kind = self.home(node), self._kind(node, status)
         key = (uid, kind, id(home), status.st_gid)
         if key not in self._views:
@@ -207,7 +208,16 @@ class Rights:
         anybody CAP_DAC_OVERRIDE over her own inodes."""
         if node.names and not self.may_view(node, self._backing.status(node), uid):
             self._decide(Act.VIEW, self.whose(node), uid, node)
-            raise AccessDenied("only people of this repository enter here")
+            raise AccessDenied(_STRANGER)
+
+    def is_person(self, uid: int) -> bool:
+        """Whether *uid* is one of the people of the repository."""
+        return self._people.actor(uid).name is not None
+
+    def require_person(self, uid: int) -> None:
+        """Refuse (AccessDenied) who is a stranger."""
+        if not self.is_person(uid):
+            raise AccessDenied(_STRANGER)
 
     def require(self, act: Act, node: Node, uid: int, status: os.stat_result | None = None) -> Whose:
         """Refuse (AccessDenied) what *uid* may not do to *node*; return whose it is."""

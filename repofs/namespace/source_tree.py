@@ -21,6 +21,7 @@ from repofs.errors import NotFound
 from repofs.namespace.linking import Linking
 from repofs.namespace.nodes import Node
 from repofs.namespace.request import Caller
+from repofs.namespace.rights import Rights
 from repofs.namespace.tree import Found, Tree
 from repofs.repository import as_user
 from repofs.repository.outside import look_beneath, open_beneath
@@ -55,8 +56,9 @@ Listed = tuple[bytes, SourceNode, os.stat_result]
 class SourceTree:
     """The sources of one mount."""
 
-    def __init__(self, sources: Sources, linking: Linking, tree: Tree) -> None:
+    def __init__(self, sources: Sources, rights: Rights, linking: Linking, tree: Tree) -> None:
         self._sources = sources
+        self._rights = rights
         self._linking = linking
         self._tree = tree
         self._numbers = itertools.count(FIRST)
@@ -67,11 +69,17 @@ class SourceTree:
         self._top.lookups = 1  # it stays
 
     @property
-    def is_shown(self) -> bool:
+    def is_there(self) -> bool:
+        """Whether there are sources."""
         return bool(self._sources)
 
-    def top(self) -> tuple[SourceNode, os.stat_result]:
-        """Return `.sources` itself."""
+    def is_listed_for(self, uid: int) -> bool:
+        """Whether `.sources` stands in the listing of the root that *uid* gets."""
+        return self.is_there and self._rights.is_person(uid)
+
+    def top(self, uid: int) -> tuple[SourceNode, os.stat_result]:
+        """Return `.sources` itself. Raises AccessDenied for a stranger to the repository."""
+        self._rights.require_person(uid)
         return self._top, _status_of_top()
 
     def get(self, ino: int) -> SourceNode:
@@ -101,6 +109,11 @@ class SourceTree:
     async def _ask(self, question: Callable[..., Answer], *arguments: object) -> Answer:
         return await in_thread(question, *arguments, limiter=self._limiter, abandon_on_cancel=True)
 
+    def _who(self, caller: Caller) -> as_user.Caller:
+        """Return who asks, as the kernel judges her. Raises AccessDenied for a stranger to the repository."""
+        self._rights.require_person(caller.uid)
+        return as_user.caller_of(caller.task, caller.uid, caller.gid)
+
     # --- looking --------------------------------------------------------------------------------------
 
     async def lookup(self, parent: SourceNode, name: bytes, caller: Caller) -> tuple[SourceNode, os.stat_result]:
@@ -111,7 +124,7 @@ class SourceTree:
             above = self._above(parent)
             return above, await self.status(above)
         source, path = self._place(parent, name)
-        status = await self._ask(self._status, source, path, _who(caller))
+        status = await self._ask(self._status, source, path, self._who(caller))
         return self._node(source, path), status
 
     def _above(self, node: SourceNode) -> SourceNode:
@@ -179,7 +192,7 @@ class SourceTree:
     async def entries(self, node: SourceNode, caller: Caller) -> list[Listed]:
         """Return what lies in directory *node*, as *caller* sees it; a source that is away is left out."""
         names = [os.fsencode(name) for name in self._sources.names()] if node is self._top else None
-        who = _who(caller)
+        who = self._who(caller)
         found = await self._ask(self._list, node, names, who)
         above = self._above(node) if node is not self._top else node
         here = [(b".", node, _status_of_top()), (b"..", above, _status_of_top())]  # of which ls takes the names only
@@ -203,7 +216,7 @@ class SourceTree:
         """Return a descriptor of the file *node*, opened for reading as *caller*. EROFS for any other way."""
         if flags & (os.O_ACCMODE | os.O_TRUNC) != os.O_RDONLY:
             raise OSError(errno.EROFS, "sources are read only here")
-        return await self._ask(self._open, node, _who(caller))
+        return await self._ask(self._open, node, self._who(caller))
 
     def _open(self, node: SourceNode, who: as_user.Caller) -> int:
         with self._sources.root(node.source) as root:
@@ -221,10 +234,6 @@ class SourceTree:
         if parent is self._top:
             raise OSError(errno.EROFS, "a source is moved by nobody")
         await self._linking.bring_from(self._place(parent, name), new_parent, new_name, "ln_rm", caller)
-
-
-def _who(caller: Caller) -> as_user.Caller:
-    return as_user.caller_of(caller.task, caller.uid, caller.gid)
 
 
 def _status_of_top() -> os.stat_result:

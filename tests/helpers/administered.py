@@ -22,7 +22,7 @@ class Administered(Drive):
         repository = self.repository.absolute()
         assert repofs("init", repository).code == 0
         self.layout = Layout(repository)
-        self.layout.settings.write_text(settings)
+        self.layout.settings.write_text(settings.replace("@outside@", str(self.outside)))
         return {}
 
     def command(self, *words: str | Path) -> str:

@@ -30,9 +30,12 @@ settle_seconds = 0.1
 directory_settle_seconds = 0.1
 [readers]
 workers = 1
+[[sources]]
+name = "scope"
+path = "@outside@"
 """
 COLD = "cold"  # the run in which nobody has looked at an object before its cell
-FOREIGN_UID = 60999  # whose an in-place original's inode is
+FOREIGN_UID = 60999  # whose the source of an in-place original is
 
 _GIDS = {level: 62000 + 10 * number for number, level in enumerate(LEVELS)}
 _ELSEWHERE = "elsewhere", 62090  # a group of the repository that none of the data is in
@@ -101,7 +104,8 @@ class Laboratory(Administered):
             set_on(owner, home, "policy", {"settle_seconds": 86400})  # what is dropped stays a drop
             owner.do(os.mkdir, home / "originals")
             set_on(owner, home / "originals", "policy", {"settle_seconds": 0.1})
-            owner.do(_make_all, home, places)
+            self._make_sources(level, places)
+            owner.do(_make_all, home, places, self.outside / level)
         for level in LEVELS:
             self._wait_all_imported(self.home(self.owner(level)) / "originals", 2 * len(places))
 
@@ -114,18 +118,21 @@ class Laboratory(Administered):
     def _places(self) -> Iterator[str]:
         yield from {_place(*one): None for one in itertools.product(self.runs, Role, Act)}
 
-    def alter_behind_the_mount(self) -> None:
-        """Give originals placed by link the inodes that they will have, and each object its secret.
+    def _make_sources(self, level: str, places: Sequence[str]) -> None:
+        """Make what the originals in place are linked to: somebody else's, who lets all others read only."""
+        directory = self.outside / level
+        directory.mkdir()
+        for place in places:
+            source = directory / place
+            source.write_bytes(f"{level} {place} placed".encode())
+            source.chmod(0o444)
+            os.chown(source, FOREIGN_UID, FOREIGN_UID)
 
-        Placing by link is not built yet: an import in place leaves an inode that belongs to whom the file outside
-        belongs to, read-only as she keeps it.
-        """
+    def alter_behind_the_mount(self) -> None:
+        """Give each object its secret, and what is to be removed of it."""
         self.imported = {str(one["path"]): one for one in self.originals()}
         for cell in self.cells(self.runs):
             path = self.backing(cell.path)
-            if cell.thing is Thing.IN_PLACE and path.stat().st_uid != FOREIGN_UID:
-                os.chown(path, FOREIGN_UID, FOREIGN_UID)
-                os.chmod(path, 0o444)
             if cell.act is Act.SECRET or cell.act is Act.REMOVE:
                 os.setxattr(path, SECRET if cell.act is Act.SECRET else cell.removable, b"value")
 
@@ -161,12 +168,12 @@ def _place(run: str, role: Role, act: Act) -> str:
     return f"{run}-{role.name}-{act.name if own else 'REST'}"
 
 
-def _make_all(home: Path, places: Sequence[str]) -> None:
+def _make_all(home: Path, places: Sequence[str], sources: Path) -> None:
     drops, originals = home / "drops", home / "originals"
     os.mkdir(drops)
     for place in places:
         (drops / f"{place}.drop").write_bytes(b"drop")
         os.mkdir(drops / f"{place}.tiledb")
         (drops / f"{place}.tiledb" / "data").write_bytes(b"data")
-        for kind in ("scan", "placed"):
-            (originals / f"{place}.{kind}").write_bytes(f"{home} {place} {kind}".encode())
+        (originals / f"{place}.scan").write_bytes(f"{home} {place} scan".encode())
+        os.symlink(sources / place, originals / f"{place}.placed")

@@ -37,7 +37,7 @@ class Thing(StrEnum):
     DROP = "drop"
     ORIGINAL = "imported original"  # by the name under which it was dropped
     KEPT = "original in its import directory"
-    IN_PLACE = "in-place original"  # its inode is somebody else's and read-only
+    IN_PLACE = "in-place original"  # its source is somebody else's and read-only
     IMPORT_DIRECTORY = "import directory"
     LOG = "log"
     TABLE_FILE = "file of a table"

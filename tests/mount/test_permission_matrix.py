@@ -7,6 +7,7 @@ owner used them, and by people who have made themselves root in a user namespace
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import re
 from collections import Counter
@@ -136,10 +137,11 @@ def test_in_a_namespace_of_her_own(laboratory: Laboratory, report: Callable[[str
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_things_belong_to_the_owner_and_the_group(laboratory: Laboratory, level: str) -> None:
-    """What `stat` shows, also of an original whose inode is somebody else's."""
+    """What `stat` shows, also of an original in place whose source is somebody else's."""
     cell = next(cell for cell in laboratory.cells([COLD]) if cell.level == level and cell.act is Act.STAT)
     owner, paths = laboratory.owner(level), {thing: cell.objects.path(thing) for thing in Thing}
-    assert laboratory.backing(paths[Thing.IN_PLACE]).stat().st_uid == FOREIGN_UID
+    origin = json.loads(os.getxattr(paths[Thing.IN_PLACE], "user.repofs.origin"))
+    assert (laboratory.outside / origin["path"]).stat().st_uid == FOREIGN_UID
     shown = {thing: (path.lstat().st_uid, path.lstat().st_gid) for thing, path in paths.items()}
     theirs = {thing for thing in Thing if thing not in (Thing.MOUNT_ROOT, Thing.LOG, Thing.IMPORT_DIRECTORY)}
     assert {thing: shown[thing] for thing in theirs} == dict.fromkeys(theirs, (owner.uid, laboratory.gid(level)))
