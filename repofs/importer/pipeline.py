@@ -269,15 +269,15 @@ class Pipeline:
 
     async def _remove_sources(self, job: _Job, finished: FinishedImport) -> str | None:
         """Remove the sources that are due now that the import is durable; return why one was kept, or None."""
-        due = [
-            Due(file.original_id, file.origin, job.drop.actor_uid)
-            for file in finished.entries
-            if file.origin is not None and file.removal_due
-        ]
-        if not due:
+        files = [file for file in finished.entries if file.origin is not None and file.removal_due]
+        if not files:
             return None
+        due = [Due(file.original_id, file.origin, job.drop.actor_uid) for file in files if file.origin is not None]
         ended = await in_thread(removal.remove, self._sources, due)
         await self._commits.write(removal.note, ended)
+        if job.drop.is_directory:
+            origin, name = due[0].origin, files[0].name
+            await in_thread(removal.remove_directory, self._sources, origin, name, job.drop.actor_uid)
         return next((how for _, how in ended if how != DONE), None)
 
     async def _forget(self, begun: Begun) -> None:

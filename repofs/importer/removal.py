@@ -14,9 +14,9 @@ import structlog
 from repofs.catalog import origins
 from repofs.catalog.engine import Connection, Engine
 from repofs.catalog.origins import DONE, Due
-from repofs.model import OriginalFileId
+from repofs.model import Origin, OriginalFileId
 from repofs.repository import as_user
-from repofs.repository.outside import remove_beneath
+from repofs.repository.outside import remove_beneath, remove_empty_beneath
 from repofs.repository.sources import Sources
 
 log = structlog.get_logger(__name__)
@@ -39,6 +39,17 @@ def _remove(sources: Sources, one: Due) -> str:
         log.warning("a source is kept", path=one.origin.path, reason=str(error))
         return f"kept: {error}"
     return DONE
+
+
+def remove_directory(sources: Sources, file: Origin, name: bytes, actor_uid: int) -> None:
+    """Remove what is empty of the directory that *file*, called *name* in its drop, came from. Blocking."""
+    _, _, below = name.partition(b"/")
+    top = os.fsencode(file.path)[: -len(below) - 1]
+    try:
+        with sources.root(file.source) as root:
+            remove_empty_beneath(root, top, as_user.by_account(actor_uid))
+    except OSError as error:
+        log.info("an empty directory is kept", path=top, reason=str(error))
 
 
 def resume(engine: Engine, sources: Sources) -> None:

@@ -21,6 +21,7 @@ from types import TracebackType
 from repofs.errors import AccessDenied, Busy, ChangedWhileReading, InvalidValue, NotFound, NotPermitted
 from repofs.model import Identity
 from repofs.repository.as_user import Caller, acting_as
+from repofs.repository.trees import remove_empty
 
 _OPENAT2 = 437  # on every machine
 _RESOLVE_NO_XDEV, _RESOLVE_NO_MAGICLINKS, _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 1, 2, 4, 8
@@ -179,6 +180,17 @@ def remove_beneath(root: Root, path: bytes, identity: Identity, caller: Caller) 
             except PermissionError as error:
                 raise AccessDenied(f"{_where(root, path)}: uid {caller.uid} may not remove it") from error
         os.fsync(directory.fd)
+
+
+def remove_empty_beneath(root: Root, path: bytes, caller: Caller) -> None:
+    """Remove the directory at *path* below *root*, and those in it, as *caller*, as far as nothing is in them."""
+    with open_beneath(root, path, caller, directory=True) as directory:
+        below = [os.fsencode(entry.name) for entry in os.scandir(directory.fd) if entry.is_dir(follow_symlinks=False)]
+    for name in below:
+        remove_empty_beneath(root, path + b"/" + name, caller)
+    parent, _, name = path.rpartition(b"/")
+    with open_beneath(root, parent or b".", caller, directory=True) as above, acting_as(caller):
+        remove_empty(name, dir_fd=above.fd)
 
 
 def require_removable(root: Root, path: bytes, caller: Caller) -> None:

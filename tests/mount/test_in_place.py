@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,17 @@ from tests.helpers.mounting import QUICK, Drive, fact, facts
 from tests.helpers.people import ALICE, BOB, CAROL
 from tests.helpers.waiting import until
 
-SETTINGS = QUICK + '\n[[sources]]\nname = "scope1"\npath = "@outside@"\n'
+SETTINGS = (
+    QUICK
+    + """
+[[sources]]
+name = "scope1"
+path = "@outside@"
+[[sources]]
+name = "memory"
+path = "/dev/shm"
+"""
+)
 CONTENT = b"what the microscope saw\n" * 1000
 
 
@@ -168,6 +179,31 @@ def test_transfers_that_cannot_work_are_refused_when_they_are_set(drive: Drive, 
         assert (value, error.value.errno) == (value, code)
         assert refused(folder)
     assert os.listdir(folder) == []
+
+
+@pytest.mark.parametrize("transfer", ["ln", "ln_rm", "reflink"])
+def test_another_file_system_is_refused_when_it_is_set(drive: Drive, folder: Path, transfer: str) -> None:
+    if os.stat("/dev/shm").st_dev == drive.repository.stat().st_dev:
+        pytest.skip("/dev/shm is no file system of its own here")
+    with tempfile.NamedTemporaryFile(dir="/dev/shm", prefix="repofs-tests-") as source:
+        os.fchown(source.fileno(), ALICE.uid, ALICE.gid)
+        with pytest.raises(OSError) as error:
+            command(folder, source=source.name, transfer=transfer)
+        assert error.value.errno == errno.EXDEV
+        assert "file system" in refused(folder)
+        assert os.listdir(folder) == []
+
+
+def test_a_directory_that_is_one_drop_goes_whole(drive: Drive, folder: Path, outside: Path) -> None:
+    top = outside / "moved.zarr"
+    ALICE.do(os.makedirs, top / "0/1")
+    for place in (".zgroup", "0/1/0.0"):
+        ALICE.do(Path.write_bytes, top / place, CONTENT)
+    command(folder, source=str(top), transfer="cp_rm")
+    until(lambda: (folder / "moved.zarr/0/1/0.0").exists(), "the tree")
+    drive.wait_imported(folder / "moved.zarr/0/1/0.0")
+    until(lambda: not top.exists(), "the end of the source, with its directories")
+    assert (folder / "moved.zarr/.zgroup").read_bytes() == CONTENT
 
 
 def test_an_original_whose_source_changes_goes_or_comes_back(drive: Drive, folder: Path, outside: Path) -> None:
