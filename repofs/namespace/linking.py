@@ -30,7 +30,7 @@ from repofs.namespace.tree import Tree
 from repofs.repository import as_user, stand_ins, transfers
 from repofs.repository.durable import OPEN_DIRECTORY, rename_no_replace
 from repofs.repository.layout import Layout
-from repofs.repository.outside import open_beneath, require_removable
+from repofs.repository.outside import open_beneath, require_linkable, require_removable
 from repofs.repository.sources import Sources
 from repofs.threads import in_thread
 
@@ -158,6 +158,8 @@ class Linking:
         chosen = transfers.named(transfer)
         with self._sources.root(source) as root, open_beneath(root, path, who, directory=None) as opened:
             chosen.check(opened.fd, self._staging)
+            if chosen.linked:
+                require_linkable(opened, root, path, who)
             if chosen.removes:
                 require_removable(root, path, who)
             is_directory = stat.S_ISDIR(os.fstat(opened.fd).st_mode)

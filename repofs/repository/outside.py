@@ -25,7 +25,7 @@ from repofs.repository.trees import remove_empty
 
 _OPENAT2 = 437  # on every machine
 _RESOLVE_NO_XDEV, _RESOLVE_NO_MAGICLINKS, _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 1, 2, 4, 8
-_AT_EMPTY_PATH, _AT_EACCESS = 0x1000, 0x200
+_AT_EMPTY_PATH, _AT_EACCESS, _AT_FDCWD = 0x1000, 0x200, -100
 _MAX_HANDLE_BYTES = 128
 _OPEN_ROOT = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -203,6 +203,17 @@ def require_removable(root: Root, path: bytes, caller: Caller) -> None:
     sticky = above.st_mode & stat.S_ISVTX and caller.uid not in (0, above.st_uid, file.st_uid)
     if not may or sticky:
         raise AccessDenied(f"{_where(root, path)}: uid {caller.uid} may not remove it, which this transfer does")
+
+
+def require_linkable(opened: Opened, root: Root, path: bytes, caller: Caller) -> None:
+    """Refuse (AccessDenied) a hard link of somebody else's file to who could not write it: its owner would never get
+    rid of the bytes. The same rule as the kernel's for everybody, proc(5), fs.protected_hardlinks."""
+    if caller.uid in (0, os.fstat(opened.fd).st_uid):
+        return
+    with acting_as(caller):
+        may = _libc.faccessat(_AT_FDCWD, b"/proc/self/fd/%d" % opened.fd, os.R_OK | os.W_OK, _AT_EACCESS) == 0
+    if not may:
+        raise AccessDenied(f"{_where(root, path)} is not uid {caller.uid}'s to link: use ln_s, or cp")
 
 
 def is_same(now: Identity, before: Identity) -> bool:

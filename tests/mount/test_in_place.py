@@ -170,6 +170,7 @@ def test_transfers_that_cannot_work_are_refused_when_they_are_set(drive: Drive, 
     for value, code in (
         ({"source": str(closed / "a.dat"), "transfer": "cp_rm"}, errno.EACCES),
         ({"source": str(mine), "transfer": "magic"}, errno.EINVAL),
+        ({"source": str(mine), "transfer": "ln"}, errno.EACCES),  # it would keep root's bytes for ever
         ({"source": "relative", "transfer": "ln"}, errno.EINVAL),
         ({"source": str(mine), "transfers": "ln"}, errno.EINVAL),
         ({"transfer": "ln"}, errno.EINVAL),
@@ -179,6 +180,9 @@ def test_transfers_that_cannot_work_are_refused_when_they_are_set(drive: Drive, 
         assert (value, error.value.errno) == (value, code)
         assert refused(folder)
     assert os.listdir(folder) == []
+    mine.chmod(0o666)
+    command(folder, source=str(mine), transfer="ln")
+    drive.wait_imported(folder / "roots.dat")
 
 
 @pytest.mark.parametrize("transfer", ["ln", "ln_rm", "reflink"])
