@@ -11,6 +11,7 @@ from enum import Enum
 
 from repofs.errors import InvalidValue
 from repofs.model import Duplicates, Policy
+from repofs.targets import parse
 
 PREFIX = b"user.repofs."
 MARK = PREFIX + b"mark"  # on backing inodes only; never shown
@@ -93,13 +94,9 @@ def decode_group(value: bytes) -> str:
 
 
 def decode_target(value: bytes) -> str:
-    """Read the value of ``user.repofs.target``: ``Kind:id`` or ``Kind:name:X``."""
+    """Read the value of ``user.repofs.target``: see `targets`."""
     text = _text(value)
-    kind, _, rest = text.partition(":")
-    if kind not in ("Project", "Dataset") or not rest or rest == "name:":
-        raise InvalidValue(f"target={text!r}: write Dataset:12, Dataset:name:X, Project:3 or Project:name:X")
-    if not rest.startswith("name:") and re.fullmatch("[1-9][0-9]{0,17}", rest) is None:
-        raise InvalidValue(f"target={text!r}: {rest!r} is neither a number above 0 nor name:X")
+    parse(text)
     return text
 
 

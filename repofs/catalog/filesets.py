@@ -161,14 +161,14 @@ def _channel(number: ImageId, position: int, channel: Channel) -> Values:
 
 
 def _link(conn: Connection, images: Iterable[tuple[FinishedImport, ImageId]]) -> None:
-    """Put the images into their datasets; each target of the batch is looked up once."""
-    known: dict[tuple[Target, ExperimenterId, GroupId], int] = {}
+    """Put the images into their datasets; each target of the batch is looked up once, a new one for each fileset."""
+    known: dict[tuple[Target, ExperimenterId, GroupId, FilesetId | None], int] = {}
     rows: list[Values] = []
     for one, number in images:
         if one.target is not None:
-            key = (one.target, one.owner, one.group_id)
+            key = (one.target, one.owner, one.group_id, one.fileset_id if one.target.makes_new else None)
             if key not in known:
-                known[key] = dataset_for(conn, *key)
+                known[key] = dataset_for(conn, *key[:3])
             rows.append({"dataset_id": known[key], "image_id": number})
     _insert(conn, schema.dataset_image_links, rows)
 

@@ -23,6 +23,7 @@ from repofs.catalog.schema import (
     projects,
 )
 from repofs.model import FilesetId, GroupId
+from repofs.targets import Named
 
 _CHUNK = 500  # ids in one statement: SQLite bounds its parameters
 
@@ -105,7 +106,9 @@ def _let_project_follow(conn: Connection, project: Container, dataset: int, grou
 def _twin(conn: Connection, dataset: Container, group_id: GroupId) -> int:
     """Return the group's dataset that is called as *dataset*, in projects that are called as those of *dataset*."""
     names = [project.name for project in _projects_of(conn, dataset.id, group_id)]
-    twin = dataset_for(conn, Target(names[0] if names else None, dataset.name), dataset.owner_id, group_id)
+    twin = dataset_for(
+        conn, Target(Named(names[0]) if names else None, Named(dataset.name)), dataset.owner_id, group_id
+    )
     for name in names[1:]:
         _link(conn, newest_called(conn, projects, name, dataset.owner_id, group_id), twin)
     return twin

@@ -180,7 +180,7 @@ class Pipeline:
         target = target_of(job.drop.path, job.drop.target)
         if target is not None and job.drop.target is not None:
             owner = self._people().actor(begun.owner.uid)
-            await self._commits.write(transactions.check_targets, (target, owner, begun.group.id))
+            await self._commits.write(transactions.check_targets, (target, owner, begun.owner.id, begun.group.id))
         return target
 
     async def _examine(self, job: _Job) -> list[Examined]:

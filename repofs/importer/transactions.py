@@ -115,10 +115,10 @@ def _nobodys(one: Intent) -> NotFound:
     return NotFound(f"{name} is the directory of no experimenter: add one with repofs user add, then retry")
 
 
-def check_targets(conn: Connection, items: Sequence[tuple[Target, Actor, GroupId]]) -> Sequence[None]:
-    """Refuse (NotFound, AccessDenied) targets that are not there or not the owner's to add to."""
-    for target, actor, group_id in items:
-        containers.check_target(conn, target, actor, group_id)
+def check_targets(conn: Connection, items: Sequence[tuple[Target, Actor, ExperimenterId, GroupId]]) -> Sequence[None]:
+    """Refuse (NotFound, AccessDenied, InvalidValue) targets that are not there or not the owner's to add to."""
+    for target, actor, owner, group_id in items:
+        containers.check_target(conn, target, actor, owner, group_id)
     return [None] * len(items)
 
 
