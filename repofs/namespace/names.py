@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import fnmatch
-import functools
 import os
 import re
 from enum import Enum
 
 from repofs.config import Drops
 from repofs.errors import InvalidName, NotPermitted
+from repofs.formats.candidates import TABLE_PARTS, any_of
 from repofs.namespace.nodes import Area, Node
 
 HIDDEN = frozenset({b".staging", b".arriving", b".linked"})  # `repository.layout` says what lies there
 OWN = b".repofs"
-
-# What TileDB makes inside an array or a group; the directory that holds one of these is a table, whatever its name.
-_TABLE_PARTS = frozenset(
-    {b"__schema", b"__fragments", b"__commits", b"__meta", b"__fragment_meta", b"__labels", b"__group"}
-)
 
 
 class Alone(Enum):
@@ -33,8 +27,8 @@ class Names:
 
     def __init__(self, reserved: re.Pattern[bytes], drops: Drops) -> None:
         self.reserved = reserved
-        self._temporary = _any_of(drops.temporary_names)
-        self._excluded = _any_of(drops.exclude)
+        self._temporary = any_of(drops.temporary_names)
+        self._excluded = any_of(drops.exclude)
         self._directory_formats = tuple(suffix.encode().lower() for suffix in drops.directory_formats)
         self._table_formats = tuple(suffix.encode().lower() for suffix in drops.table_formats)
 
@@ -82,7 +76,7 @@ class Names:
     def excluded(self, name: bytes, patterns: tuple[str, ...]) -> bool:
         """Whether *name* is never imported by itself, by the settings or a directory's *patterns*."""
         text = os.fsdecode(name)
-        return self._excluded.fullmatch(text) is not None or _any_of(patterns).fullmatch(text) is not None
+        return self._excluded.fullmatch(text) is not None or any_of(patterns).fullmatch(text) is not None
 
     def unit(self, node: Node) -> Node | None:
         """Return what *node* is imported as: itself, the outermost directory format around it, or None.
@@ -104,7 +98,7 @@ class Names:
                     return None
                 if lower.endswith(self._directory_formats):
                     found = here
-                if name in _TABLE_PARTS:
+                if name in TABLE_PARTS:
                     return None
             if parent.area in (Area.ROOT, Area.IMPORTS, Area.OWN):
                 return None
@@ -112,10 +106,3 @@ class Names:
                 return found
             here = parent
         return None
-
-
-@functools.lru_cache(maxsize=256)
-def _any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
-    """Return what matches when one of the fnmatch *patterns* does, without regard to case; never for none."""
-    joined = "|".join(fnmatch.translate(pattern) for pattern in patterns) or "(?!)"
-    return re.compile(joined, re.IGNORECASE | re.DOTALL)
