@@ -126,7 +126,8 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
     )
     try:
         with listening(layout) as sock:
-            control = Control(sock, inbox.questions.administer, trail.refused)
+            questions = inbox.questions
+            control = Control(sock, questions.administer, trail.refused, questions.arrive)
             yield _Rooms(operations, inbox, survey, control, trail, elsewhere, linking)
     finally:
         backing.close()

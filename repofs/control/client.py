@@ -16,19 +16,22 @@ from repofs.repository.layout import Layout
 PATIENCE_SECONDS = 120  # a change may wait for the catalogue, and for the accounts of the machine
 
 
-def ask(layout: Layout, call: Call) -> tuple[bool, Any]:
+def ask(
+    layout: Layout, call: Call, *, descriptor: int | None = None, patience_seconds: int = PATIENCE_SECONDS
+) -> tuple[bool, Any]:
     """Return whether a daemon has the repository, and if so the result that it told.
 
-    Raises the RepofsError that it told; DaemonUnreachable when it ended before it answered.
+    A *descriptor* goes with the request. Raises the RepofsError that the daemon told; DaemonUnreachable when it ended
+    before it answered; Busy when it has not answered in time (0: there is no such time).
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        _limit_waiting(sock)
+        _limit_waiting(sock, patience_seconds)
         if not _connect(sock, layout):
             return False, None
         line = b""
         try:
             with suppress(BrokenPipeError):  # one who takes no more may have answered
-                sock.sendall(protocol.call_line(call))
+                _send(sock, protocol.call_line(call), descriptor)
             line = _line(sock)
         except BlockingIOError:
             raise Busy("the daemon has not answered: repofs audit tells later whether it was done") from None
@@ -39,8 +42,16 @@ def ask(layout: Layout, call: Call) -> tuple[bool, Any]:
     return True, protocol.read_answer(line)
 
 
-def _limit_waiting(sock: socket.socket) -> None:
-    limit = struct.pack("ll", PATIENCE_SECONDS, 0)
+def _send(sock: socket.socket, line: bytes, descriptor: int | None) -> None:
+    if descriptor is None:
+        sock.sendall(line)
+    else:
+        sent = socket.send_fds(sock, [line], [descriptor])
+        sock.sendall(line[sent:])
+
+
+def _limit_waiting(sock: socket.socket, seconds: int) -> None:
+    limit = struct.pack("ll", seconds, 0)
     for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):  # a timeout of Python's does not wait for a full backlog
         sock.setsockopt(socket.SOL_SOCKET, option, limit)
 

@@ -1,6 +1,7 @@
 """What travels over the control socket: one JSON request a line, one JSON answer a line, any number a connection.
 
 {"request": {"type": "user.add", "name": "alice"}, "audit_uid": 1000}
+{"request": {"type": "import", "directory": "L2RhdGE=", "name": "c2Nhbi50aWY="}}    and a descriptor (SCM_RIGHTS)
 {"result": {"user": "alice", …}}    or    {"error": {"errno": 13, "message": "…"}}
 """
 
@@ -13,6 +14,7 @@ import msgspec
 
 from repofs.administration.requests import Number, Request
 from repofs.errors import InvalidValue, RepofsError, told
+from repofs.importer.requests import Import
 
 MOST_BYTES = 64 << 10  # of a request, with its newline
 
@@ -20,7 +22,7 @@ MOST_BYTES = 64 << 10  # of a request, with its newline
 class Call(msgspec.Struct, frozen=True):
     """A request, and who is named for it in the audit trail: the caller, if nobody; by root, who called sudo."""
 
-    request: Request
+    request: Request | Import
     audit_uid: Number | None = None
 
 

@@ -6,12 +6,14 @@ connections.
 
 from __future__ import annotations
 
+import array
+import errno
 import os
 import socket
 import struct
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 
 import structlog
 import trio
@@ -21,6 +23,9 @@ from repofs.administration.requests import Request
 from repofs.control import protocol
 from repofs.control.protocol import MOST_BYTES, Call
 from repofs.errors import AccessDenied, Busy, InvalidValue, RepofsError
+from repofs.importer.requests import Import
+from repofs.repository import as_user
+from repofs.repository.as_user import Caller
 from repofs.repository.layout import Layout
 
 SHARE = 8  # connections of one user at a time; root has no limit
@@ -28,6 +33,9 @@ CONNECTIONS = 256  # of all users at a time: in a user namespace one person may 
 PATIENCE_SECONDS = 10.0  # for a client to send a request, and to take its answer
 _BACKLOG = 128
 _CHUNK_BYTES = 16 << 10
+_SO_PEERGROUPS = 59  # socket(7): the supplementary groups that go with SO_PEERCRED
+_MOST_BYTES_OF_GROUPS = 1024  # Python's bound of an option's value
+_INT_BYTES = array.array("i").itemsize
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +44,10 @@ Refused = Callable[[int, str, str], None]
 
 Administer = Callable[[int, Request, int], Awaitable[str]]
 """Sees to a request of a uid (the second names whom to audit) and returns the result as JSON; raises RepofsError."""
+
+Arrive = Callable[[Import, Caller, int], Awaitable[str]]
+"""Imports what somebody asks for from the directory of a descriptor, which stays the server's, and returns what became
+of it as JSON; raises RepofsError."""
 
 
 @contextmanager
@@ -63,9 +75,10 @@ def listening(layout: Layout) -> Iterator[socket.socket]:
 class Control:
     """Serves any number of clients."""
 
-    def __init__(self, sock: socket.socket, administer: Administer, refused: Refused) -> None:
+    def __init__(self, sock: socket.socket, administer: Administer, refused: Refused, arrive: Arrive) -> None:
         self._sock = sock
         self._administer = administer
+        self._arrive = arrive
         self._refused = refused
         self._connections: Counter[int] = Counter()  # by uid; without root's
 
@@ -77,10 +90,11 @@ class Control:
     async def _meet(self, stream: trio.SocketStream) -> None:
         """Serve one client to its end. Whatever it does, the daemon goes on."""
         try:
-            uid = _peer(stream)
-            with self._seat(uid) as seated:
+            caller = _peer(stream)
+            with self._seat(caller.uid) as seated:
                 if seated:
-                    await _Conversation(stream, uid, self._administer, self._refused).run()
+                    with closing(_Conversation(stream, caller, self._administer, self._refused, self._arrive)) as one:
+                        await one.run()
                 else:
                     await _send(stream, protocol.error_line(Busy("too many requests at a time: try again in a moment")))
         except (trio.BrokenResourceError, trio.TooSlowError):
@@ -111,12 +125,27 @@ class Control:
 class _Conversation:
     """One client: a request, its answer, the next."""
 
-    def __init__(self, stream: trio.SocketStream, uid: int, administer: Administer, refused: Refused) -> None:
+    def __init__(
+        self, stream: trio.SocketStream, caller: Caller, administer: Administer, refused: Refused, arrive: Arrive
+    ) -> None:
         self._stream = stream
-        self._uid = uid
+        self._caller = caller
+        self._uid = caller.uid
         self._administer = administer
         self._refused = refused
+        self._arrive = arrive
         self._received = bytearray()
+        self._descriptor: int | None = None  # the last that came
+
+    def close(self) -> None:
+        """Close what came with a request."""
+        self._take(None)
+
+    def _take(self, descriptor: int | None) -> None:
+        """Keep *descriptor* in place of the one that came before: nobody makes the daemon keep more than one."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+        self._descriptor = descriptor
 
     async def run(self) -> None:
         """Return when the client has ended, or asks too much. Raises TooSlowError, BrokenResourceError."""
@@ -128,7 +157,9 @@ class _Conversation:
                 return
             if line is None:
                 return
-            await _send(self._stream, await self._answer(line))
+            answer = await self._answer(line)
+            self.close()
+            await _send(self._stream, answer)
 
     async def _line(self) -> bytes | None:
         """Return the next line, None at the end; InvalidValue for one that is too long."""
@@ -136,7 +167,7 @@ class _Conversation:
             while (end := self._received.find(b"\n")) < 0:
                 if len(self._received) >= MOST_BYTES:
                     raise InvalidValue(f"a request has {MOST_BYTES} bytes at most")
-                chunk = await self._stream.receive_some(_CHUNK_BYTES)
+                chunk = await self._receive()
                 if not chunk:
                     return None
                 self._received += chunk
@@ -144,10 +175,26 @@ class _Conversation:
         del self._received[: end + 1]
         return line
 
+    async def _receive(self) -> bytes:
+        """Return what has come; a descriptor that comes with it is kept."""
+        try:
+            chunk, ancillary, _flags, _ = await self._stream.socket.recvmsg(
+                _CHUNK_BYTES, socket.CMSG_LEN(_INT_BYTES), socket.MSG_CMSG_CLOEXEC
+            )
+        except ConnectionResetError as error:
+            raise trio.BrokenResourceError from error
+        for _level, _kind, data in ancillary:
+            for descriptor in array.array("i", data[: len(data) - len(data) % _INT_BYTES]):
+                self._take(descriptor)
+        return chunk
+
     async def _answer(self, line: bytes) -> bytes:
         try:
             call = protocol.read_call(line)
-            return protocol.result_line(await self._see_to(call.request, self._audit_uid(call)))
+            audit_uid = self._audit_uid(call)
+            if isinstance(call.request, Import):
+                return protocol.result_line(await self._import(call.request, audit_uid))
+            return protocol.result_line(await self._see_to(call.request, audit_uid))
         except RepofsError as error:
             return protocol.error_line(error)
 
@@ -158,6 +205,15 @@ class _Conversation:
             act = requests.act(request)
             if act is not None:
                 self._refused(audit_uid, act, error.message)
+            raise
+
+    async def _import(self, request: Import, audit_uid: int) -> str:
+        if self._descriptor is None:
+            raise InvalidValue("an import comes with the descriptor of the directory")
+        try:
+            return await self._arrive(request, self._caller, self._descriptor)
+        except AccessDenied as error:
+            self._refused(audit_uid, "import" if request.owner is None else "import-as", error.message)
             raise
 
     def _audit_uid(self, call: Call) -> int:
@@ -173,8 +229,19 @@ async def _send(stream: trio.SocketStream, line: bytes) -> None:
         await stream.send_all(line)
 
 
-def _peer(stream: trio.SocketStream) -> int:
-    """Return the uid that the client had when it connected (unix(7), SO_PEERCRED)."""
+def _peer(stream: trio.SocketStream) -> Caller:
+    """Return who the client was when it connected (unix(7), SO_PEERCRED and SO_PEERGROUPS)."""
     credentials = struct.Struct("=iII")  # struct ucred: pid, uid, gid
-    _pid, uid, _gid = credentials.unpack(stream.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials.size))
-    return int(uid)
+    _pid, uid, gid = credentials.unpack(stream.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials.size))
+    return Caller(uid, gid, _peer_groups(stream, uid))
+
+
+def _peer_groups(stream: trio.SocketStream, uid: int) -> tuple[int, ...]:
+    groups = array.array("I")
+    try:
+        groups.frombytes(stream.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MOST_BYTES_OF_GROUPS))
+    except OSError as error:
+        if error.errno != errno.ERANGE:
+            raise
+        return as_user.by_account(uid).groups  # who is in so many groups has them by her account
+    return tuple(groups)

@@ -9,8 +9,10 @@ import trio
 from repofs.administration.requests import Request
 from repofs.deeds import Deed
 from repofs.errors import Busy, told
-from repofs.importer.wire import Administer, Answer, Ask, Channel, Deeds, Hangup, Move, Stands
+from repofs.importer.requests import Import
+from repofs.importer.wire import Administer, Answer, Arriving, Ask, Channel, Deeds, Hangup, Move, Stands
 from repofs.lifecycle import State
+from repofs.repository.as_user import Caller
 
 
 class _Question:
@@ -65,6 +67,17 @@ class Questions:
             raise Busy("the importer has just been restarted: look whether it was done before you try again")
         return _json(answer)
 
+    async def arrive(self, request: Import, caller: Caller, directory: int) -> str:
+        """Import what *caller* asks for from the directory of that descriptor; return what became of it as JSON.
+
+        Raises AccessDenied, and other RepofsErrors that say what is wrong with the request; Busy when no importer
+        process is ready, or when it ended: what was not committed by then is not imported.
+        """
+        answer = await self._answer(Arriving(self._number(), request, caller), [directory])
+        if answer is None:
+            raise Busy("the importer has just been restarted: run the same command again")
+        return _json(answer)
+
     async def move(self, filesets: Sequence[int], gid: int, actor_uid: int, path: bytes) -> None:
         """Have filesets moved to the group of *gid*, as *actor_uid* asks for *path*; it may be asked for again.
 
@@ -94,13 +107,15 @@ class Questions:
         self._asked += 1
         return self._asked
 
-    async def _answer(self, message: Ask | Stands | Administer | Deeds | Move) -> Answer | None:
+    async def _answer(
+        self, message: Ask | Stands | Administer | Arriving | Deeds | Move, descriptors: Sequence[int] = ()
+    ) -> Answer | None:
         """Send a question and return its answer; None when the process has died. Raises Busy when none is ready."""
         if self.channel is None:
             raise Busy("the catalogue is not ready yet: try again in a moment")
         question = self._open[message.id] = _Question()
         try:
-            await self.channel.send(message)
+            await self.channel.send(message, descriptors)
             await question.answered.wait()
         except Hangup:
             pass

@@ -19,9 +19,11 @@ import trio
 
 from repofs.administration.requests import Request
 from repofs.deeds import Deed
+from repofs.importer.requests import Import
 from repofs.lifecycle import State
 from repofs.model import Drop, Outcome
 from repofs.people import People
+from repofs.repository.as_user import Caller
 
 INLINE_BYTES = 32 << 10  # well below the kernel's default send buffer of 208 KiB: a longer packet is EMSGSIZE
 DESCRIPTORS = 2  # at most in one packet: the memory file and the drop
@@ -76,6 +78,14 @@ class Administer(msgspec.Struct, frozen=True, tag="administer"):
     audit_uid: int  # who is named for it in the audit trail
 
 
+class Arriving(msgspec.Struct, frozen=True, tag="arriving"):
+    """Mount to importer: import this as the caller asks for it. The descriptor of its directory comes with it."""
+
+    id: int  # of the same row as those of Ask
+    request: Import
+    caller: Caller
+
+
 class Deeds(msgspec.Struct, frozen=True, tag="deeds"):
     """Mount to importer: write these into the audit trail."""
 
@@ -84,7 +94,7 @@ class Deeds(msgspec.Struct, frozen=True, tag="deeds"):
 
 
 class Answer(msgspec.Struct, frozen=True, tag="answer"):
-    """Importer to mount: the one answer to the Ask, Stands, Administer, Deeds or Move of that id."""
+    """Importer to mount: the one answer to the Ask, Stands, Administer, Arriving, Deeds or Move of that id."""
 
     id: int
     json: str | None  # None: refused, as *error* and *errno* say
@@ -114,7 +124,9 @@ class Stop(msgspec.Struct, frozen=True, tag="stop"):
     """Mount to importer: finish what is in hand, give the rest back, and end."""
 
 
-Message = Handed | Done | Ask | Stands | Administer | Deeds | Move | Answer | Ready | PeopleAre | NotReady | Stop
+Message = (
+    Handed | Done | Ask | Stands | Administer | Arriving | Deeds | Move | Answer | Ready | PeopleAre | NotReady | Stop
+)
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Message).decode

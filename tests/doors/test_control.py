@@ -20,10 +20,12 @@ import trio.lowlevel
 import trio.testing
 
 from repofs.administration.requests import AddUser, ListPeople, RemoveUser, Request
-from repofs.control import client, server
+from repofs.control import client, protocol, server
 from repofs.control.protocol import MOST_BYTES, Call
 from repofs.control.server import SHARE, Control, listening
 from repofs.errors import AccessDenied, AlreadyExists, Busy, DaemonUnreachable, RepofsError
+from repofs.importer.requests import Import
+from repofs.repository.as_user import Caller
 from repofs.repository.layout import Layout
 from tests.helpers.people import Person
 
@@ -41,6 +43,7 @@ class Daemon:
     layout: Layout
     asked: list[tuple[int, Request, int]] = field(default_factory=list)
     refused: list[tuple[int, str, str]] = field(default_factory=list)
+    arrived: list[tuple[Import, Caller, list[str]]] = field(default_factory=list)
     answer: str | Exception = '{"done": true}'
     go: trio.Event | None = None  # an answer waits for it
     _heard: trio.Event = field(default_factory=trio.Event)
@@ -51,6 +54,12 @@ class Daemon:
         self._heard = trio.Event()
         if self.go is not None:
             await self.go.wait()
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    async def arrive(self, request: Import, caller: Caller, descriptor: int) -> str:
+        self.arrived.append((request, caller, os.listdir(descriptor)))
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -103,7 +112,7 @@ async def serving(directory: Path) -> AsyncIterator[Daemon]:
     daemon = Daemon(layout)
     with listening(layout) as sock:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(Control(sock, daemon.administer, daemon.note).run)
+            nursery.start_soon(Control(sock, daemon.administer, daemon.note, daemon.arrive).run)
             yield daemon
             nursery.cancel_scope.cancel()
     assert not layout.control.exists()
@@ -193,7 +202,7 @@ async def test_who_connects_before_the_daemon_serves_waits(tmp_path: Path) -> No
         async with trio.open_nursery() as nursery:
             with closing(daemon.connected()) as early:
                 early.sendall(LIST)
-                nursery.start_soon(Control(sock, daemon.administer, daemon.note).run)
+                nursery.start_soon(Control(sock, daemon.administer, daemon.note, daemon.arrive).run)
                 await daemon.wait_asked()
             nursery.cancel_scope.cancel()
 
@@ -216,7 +225,7 @@ async def test_a_daemon_that_ends_without_an_answer(tmp_path: Path) -> None:
                     await daemon.ask(Call(ListPeople()))
 
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(Control(sock, daemon.administer, daemon.note).run)
+                nursery.start_soon(Control(sock, daemon.administer, daemon.note, daemon.arrive).run)
                 outer.start_soon(ask)
                 await daemon.wait_asked()
                 nursery.cancel_scope.cancel()
@@ -338,7 +347,7 @@ def as_user(function: Callable[[], int]) -> int:
 
 async def test_all_users_together_have_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     uids = iter(range(10_000, 20_000))
-    monkeypatch.setattr(server, "_peer", lambda _stream: next(uids))
+    monkeypatch.setattr(server, "_peer", lambda _stream: Caller(next(uids), 0, ()))
     monkeypatch.setattr(server, "CONNECTIONS", 20)
     async with serving(tmp_path) as daemon:
         daemon.go = trio.Event()
@@ -363,3 +372,94 @@ async def test_a_fault_of_ours_costs_one_connection(tmp_path: Path) -> None:
         assert await daemon.tell(LIST) == []
         daemon.answer = "1"
         assert await daemon.tell(LIST, end=True) == [{"result": 1}]
+
+
+# --- imports: a request with a descriptor ------------------------------------------------------------
+
+
+def asked(directory: Path, layout: Layout, **more: Any) -> Any:
+    """Ask for an import of scan.tif in *directory*, which goes along."""
+    fd = os.open(directory, os.O_PATH | os.O_DIRECTORY)
+    try:
+        request = Import(os.fsencode(directory), b"scan.tif", **more)
+        return client.ask(layout, Call(request), descriptor=fd, patience_seconds=0)[1]
+    finally:
+        os.close(fd)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    directory = tmp_path / "data"
+    directory.mkdir()
+    (directory / "scan.tif").touch()
+    return directory
+
+
+async def readable(daemon: Daemon, place: Path, **more: Any) -> Any:
+    def ask() -> Any:
+        return asked(place, daemon.layout, **more)
+
+    return await trio.to_thread.run_sync(ask)
+
+
+@pytest.fixture
+def open_listing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An O_PATH descriptor cannot be listed: what it leads to is."""
+    listdir = os.listdir
+    monkeypatch.setattr(
+        os, "listdir", lambda fd: listdir(f"/proc/self/fd/{fd}") if isinstance(fd, int) else listdir(fd)
+    )
+
+
+@pytest.mark.usefixtures("open_listing")
+async def test_an_import_comes_with_its_directory_and_none_stays_open(tmp_path: Path, place: Path) -> None:
+    async with serving(tmp_path) as daemon:
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(3):
+            assert await readable(daemon, place, owner="bob") == {"done": True}
+        [(request, caller, names), *_] = daemon.arrived
+        assert request == Import(os.fsencode(place), b"scan.tif", owner="bob")
+        assert (caller.uid, caller.gid, names) == (os.getuid(), os.getgid(), ["scan.tif"])
+        assert set(caller.groups) == set(os.getgroups())
+        assert len(os.listdir("/proc/self/fd")) <= before
+
+
+@root_only
+@pytest.mark.usefixtures("open_listing")
+async def test_the_callers_groups_are_the_kernels_word(tmp_path: Path, place: Path) -> None:
+    member = Person("member", 61098, 61098, (61001, 61002))
+    async with serving(tmp_path) as daemon:
+        await trio.to_thread.run_sync(member.do, asked, place, daemon.layout)
+        [(_, caller, _)] = daemon.arrived
+        assert caller == Caller(61098, 61098, (61001, 61002))
+
+
+async def test_an_import_without_its_directory_is_refused(tmp_path: Path) -> None:
+    async with serving(tmp_path) as daemon:
+        request = protocol.call_line(Call(Import(b"/data", b"scan.tif")))
+        [refused, answered] = await daemon.tell(request + LIST, end=True)
+        assert "descriptor of the directory" in refused["error"]["message"]
+        assert answered == {"result": {"done": True}}
+        assert daemon.arrived == []
+
+
+@pytest.mark.usefixtures("open_listing")
+@pytest.mark.parametrize(("owner", "act"), [(None, "import"), ("bob", "import-as")])
+async def test_an_import_that_is_refused_is_audited(tmp_path: Path, place: Path, owner: str | None, act: str) -> None:
+    async with serving(tmp_path) as daemon:
+        daemon.answer = AccessDenied("eve may not put files here")
+        with pytest.raises(AccessDenied, match="eve may not"):
+            await readable(daemon, place, owner=owner)
+        assert daemon.refused == [(os.getuid(), act, "eve may not put files here")]
+
+
+async def test_a_thousand_descriptors_are_not_kept(tmp_path: Path) -> None:
+    async with serving(tmp_path) as daemon:
+        before = len(os.listdir("/proc/self/fd"))
+        with closing(daemon.connected()) as sock:
+            for _ in range(50):
+                socket.send_fds(sock, [b" "], [sock.fileno()] * 20)
+            sock.sendall(LIST)
+            answer = await trio.to_thread.run_sync(sock.recv, 9999)
+            assert json.loads(answer) == {"result": {"done": True}}
+            assert len(os.listdir("/proc/self/fd")) < before + 10
