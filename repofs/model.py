@@ -89,8 +89,8 @@ class Identity:
 class Origin:
     """Where the bytes of a file are, or were before they were brought into the repository."""
 
-    source: str  # a declared source, by its name
-    path: str  # below the source (bytes that are no UTF-8 as lone surrogates)
+    source: str  # a declared source, by its name; "": none, it was handed over by who had opened it
+    path: str  # below the source, or as who handed it over calls it (bytes that are no UTF-8 as lone surrogates)
     identity: Identity
     transfer: str  # how they are to be brought, or came
 
@@ -156,6 +156,17 @@ class Drop:
     compare: bool = True  # whether a copy is compared with its source
 
 
+class Exclusion(StrEnum):
+    """What makes a file one that its owner has imported before: OMERO's two, and content."""
+
+    FILENAME = "filename"
+    CLIENTPATH = "clientpath"
+    CONTENT = "content"
+
+
+KEPT, REMOVED = "kept", "removed"  # of the source of an Arrival
+
+
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """A fileset that is to be imported from outside the mount, as a command or a watched folder asks for it.
@@ -164,7 +175,7 @@ class Arrival:
     """
 
     user_directory: bytes  # b"alice_2": whose it becomes
-    source: str  # a declared source, by its name
+    source: str  # a declared source, by its name; "": a directory that somebody has opened and handed over
     path: bytes  # below the source: a file, or a directory that is one fileset
     is_directory: bool
     transfer: str
@@ -176,6 +187,23 @@ class Arrival:
     name: str | None = None  # of the fileset's images; None: as the file says
     checksum_algorithm: str | None = None  # None: that of the settings
     compare: bool = True  # whether a copy is compared with its source: OMERO's --skip checksum does not
+    exclude: tuple[Exclusion, ...] = ()  # what its owner has already in one of these ways is a duplicate
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """What became of an Arrival. *state* is imported, duplicate, failed, or settling: its source is being written."""
+
+    state: State
+    error: str | None = None
+    fileset: int | None = None
+    images: tuple[int, ...] = ()
+    originals: tuple[int, ...] = ()
+    checksum: str | None = None  # of a fileset of one file
+    size: int = 0  # bytes of all files
+    import_directory: str | None = None  # path in the mount
+    log: str | None = None  # path in the mount
+    source: str = KEPT  # KEPT, REMOVED, or why it was kept that was to be removed
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,13 @@ def parse(text: str) -> Target:
     return Target(None, _container("Dataset", text, text))
 
 
+def require_dataset(target: Target) -> Target:
+    """Return *target* of something that no directory in the mount names a dataset for. Raises InvalidValue without."""
+    if target.dataset is None:
+        raise InvalidValue(f"target={str(target)!r}: images go into a dataset: write {target}/Dataset:name:X")
+    return target
+
+
 def _container(kind: str, part: str, text: str) -> Container:
     found, _, rest = part.partition(":")
     if found != kind:
@@ -144,7 +151,7 @@ def parse_request(text: str) -> Target | Template:
     """
     action, _, rest = text.partition(":")
     if action != _REGEX:
-        return parse(text)
+        return require_dataset(parse(text))
     if len(text) > MOST_CHARACTERS:
         raise InvalidValue(f"a pattern has {MOST_CHARACTERS} characters at most")
     how, colon, pattern = rest.partition(":")

@@ -184,3 +184,16 @@ def find_duplicate(conn: Connection, owner: ExperimenterId, size: int, checksum:
         .limit(1)
     ).scalar()
     return None if found is None else ObjectRef("Fileset", found)
+
+
+def find_named(conn: Connection, user_directory: bytes, name: bytes) -> ObjectRef | None:
+    """Return the oldest fileset in that user directory that has a file called *name*, or None."""
+    entries, sets = schema.fileset_entries, schema.filesets
+    found = conn.execute(
+        select(sets.c.id)
+        .join(entries, entries.c.fileset_id == sets.c.id)
+        .where(entries.c.name == name, sets.c.user_directory == user_directory)
+        .order_by(sets.c.id)
+        .limit(1)
+    ).scalar()
+    return None if found is None else ObjectRef("Fileset", found)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from repofs.catalog.forms import nearest, signed, unsigned
 from repofs.catalog.schema import fileset_entries, filesets, imports, origins
-from repofs.model import Identity, Origin, OriginalFileId
+from repofs.model import Identity, ObjectRef, Origin, OriginalFileId
 
 DUE, DONE = "due", "done"  # of `removal`; anything else is the reason why a source was kept
 
@@ -84,3 +84,16 @@ def removed(conn: Connection, ended: Sequence[tuple[OriginalFileId, str]]) -> No
         conn.execute(
             update(origins).where(origins.c.original_id == original_id, origins.c.removal == DUE).values(removal=how)
         )
+
+
+def find_from(conn: Connection, user_directory: bytes, source: str, path: bytes) -> ObjectRef | None:
+    """Return the oldest fileset in that user directory that has a file from *path* in *source*, or None."""
+    found = conn.execute(
+        select(filesets.c.id)
+        .join(fileset_entries, fileset_entries.c.fileset_id == filesets.c.id)
+        .join(origins, origins.c.original_id == fileset_entries.c.original_id)
+        .where(origins.c.path == path, origins.c.source == source, filesets.c.user_directory == user_directory)
+        .order_by(filesets.c.id)
+        .limit(1)
+    ).scalar()
+    return None if found is None else ObjectRef("Fileset", found)

@@ -178,7 +178,7 @@ fileset_entries = Table(
     _need("position", Integer, "from 0, in the order of the import", primary_key=True, autoincrement=False),
     _link("original_id", "original_files.id", "the file", unique=True),
     _need("path", LargeBinary, "as dropped, below the user directory"),
-    _need("name", LargeBinary, "below the import directory"),
+    _need("name", LargeBinary, "below the import directory", index=True),
     comment="Which originals make up a fileset, and the two names of each.",
     sqlite_with_rowid=False,
 )
@@ -187,8 +187,10 @@ origins = Table(
     "origins",
     metadata,
     _link("original_id", "original_files.id", "the file", primary_key=True),
-    _need("source", Text, "the declared source that it came from"),
-    _need("path", LargeBinary, "below the source; what rehome changes"),
+    _need("source", Text, "the declared source that it came from; empty: none, whoever imported it handed it over"),
+    _need(
+        "path", LargeBinary, "below the source (what rehome changes), else as who handed it over calls it", index=True
+    ),
     _need("device", Big, "st_dev of the source, its 64 bits read as a signed number"),
     _need("inode", Big, "st_ino of the source, its 64 bits read as a signed number"),
     _need(
@@ -206,6 +208,24 @@ origins = Table(
     ),
     comment="Where originals came from that were imported from outside: still their bytes, if the transfer is ln_s.",
     sqlite_with_rowid=False,
+)
+
+arrivals = Table(
+    "arrivals",
+    metadata,
+    _key("in the order in which they were accepted"),
+    _need("asked", Text, "what is to be imported, from where, for whom: a JSON object, see model.Arrival"),
+    _need("accepted", Text, "when it was queued"),
+    _need("state", Text, "queued, or what became of it: imported, duplicate or failed"),
+    _may("error", Text, "why it failed or is a duplicate: one sentence"),
+    _may("ended", Text, "when it had been seen to; null: it is queued"),
+    Index(
+        "ix_arrivals_queued",
+        "state",
+        sqlite_where=text("state = 'queued'"),
+        postgresql_where=text("state = 'queued'"),
+    ),
+    comment="What commands have handed over without waiting for it. A restart goes on with what is queued.",
 )
 
 images = Table(

@@ -126,7 +126,7 @@ class Bringing:
                 State.MISSING, "who imported it has gone, and it lies in no declared source: import it again"
             )
         try:
-            return open_beneath(root, os.fsencode(origin.path), None)
+            return open_beneath(root, os.path.relpath(os.fsencode(origin.path), os.fsencode(root.path)), None)
         except NotFound as error:
             raise OriginLost(State.MISSING, str(error)) from error
 

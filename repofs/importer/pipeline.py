@@ -12,7 +12,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import structlog
@@ -34,7 +34,7 @@ from repofs.importer.placement import Placement
 from repofs.importer.transactions import Begun, Ending, Ids, Intent, Owners, Wanted
 from repofs.importer.turns import Turns
 from repofs.lifecycle import State
-from repofs.model import Drop, Duplicates, FilesetId, ImageId, ImportId, OriginalFileId, Outcome, Recognised
+from repofs.model import Drop, Duplicates, FilesetId, ImageId, ImportId, ObjectRef, OriginalFileId, Outcome, Recognised
 from repofs.people import People
 from repofs.repository import transfers
 from repofs.repository.layout import Layout
@@ -53,6 +53,10 @@ class Duplicate(RepofsError):
     """The owner has imported these bytes before, and the policy refuses them."""
 
     code = errno.EEXIST
+
+    def __init__(self, known: ObjectRef | None) -> None:
+        super().__init__(f"its owner has these bytes already, in {known}: remove it, or allow duplicates and retry")
+        self.fileset = known and known.id
 
 
 class Recogniser(Protocol):
@@ -130,7 +134,7 @@ class Pipeline:
         except ChangedWhileReading as error:
             return await self._give_up(job, State.SETTLING, str(error))
         except Duplicate as error:
-            return await self._give_up(job, State.DUPLICATE, str(error))
+            return replace(await self._give_up(job, State.DUPLICATE, str(error)), fileset=error.fileset)
         except OSError as error:
             return await self._give_up(job, State.FAILED, _sentence(error))
         except Exception as error:
@@ -212,7 +216,7 @@ class Pipeline:
         job.log.note(f"format {recognised.format or 'unknown'}, images: {len(recognised.images)}")
         if recognised.note:
             job.log.note(recognised.note)
-        return recognised
+        return _called(recognised, job.drop.name)
 
     async def _look_into(self, job: _Job) -> Recognised:
         name = os.fsdecode(os.path.basename(job.drop.path))
@@ -228,7 +232,7 @@ class Pipeline:
             known = await self._commits.write(transactions.find_duplicates, query)
             if known is None:
                 return
-        raise Duplicate(f"its owner has these bytes already, in {known}: remove it, or allow duplicates and retry")
+        raise Duplicate(known)
 
     async def _complete(
         self, job: _Job, begun: Begun, target: Target | None, examined: list[Examined], recognised: Recognised
@@ -373,6 +377,15 @@ def _finished(
         note=recognised.note,
         actor_uid=None if drop.actor_uid == begun.owner.uid else drop.actor_uid,
     )
+
+
+def _called(recognised: Recognised, name: str | None) -> Recognised:
+    """Return *recognised* with its images called *name*; of several, each with its own name behind that."""
+    if name is None:
+        return recognised
+    one = len(recognised.images) == 1
+    images = (replace(image, name=name if one else f"{name} [{image.name}]") for image in recognised.images)
+    return replace(recognised, images=tuple(images))
 
 
 def _imported(drop: Drop, finished: FinishedImport, kept: str | None = None) -> Outcome:

@@ -7,18 +7,22 @@ itself die, and run again.
 
 from __future__ import annotations
 
+import os
+
 import structlog
 
 from repofs.catalog import imports
 from repofs.catalog.engine import Engine
 from repofs.errors import NotFound
-from repofs.importer import files
+from repofs.importer import arrivals, files
+from repofs.importer.bringing import Bringing
 from repofs.importer.pipeline import Interrupted
 from repofs.lifecycle import State
 from repofs.model import ImportId, Original
 from repofs.repository import import_directory
 from repofs.repository.layout import Layout, load_key
 from repofs.repository.marks import Marks
+from repofs.repository.sources import Sources
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +37,10 @@ def recover(layout: Layout, engine: Engine) -> Interrupted:
             _settle(layout, engine, importing)
         except OSError as error:
             log.error("an import cannot be taken back now", importing=importing, error=str(error))
+    try:
+        arrivals.clear(layout, Bringing(Marks(load_key(layout)), Sources((), layout.root), os.fspath(layout.linked)))
+    except OSError as error:
+        log.error("what has arrived cannot be cleared away now", error=str(error))
     return _release(engine)
 
 

@@ -3,27 +3,18 @@ descriptor of a directory beside it, and as MessagePack to the importer process.
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
-from repofs.model import Transfer
+from repofs.model import Exclusion, Transfer
 
 MOST_PATH_BYTES = 4096  # PATH_MAX
 MOST_TEXT = 1024
 
 Text = Annotated[str, Meta(min_length=1, max_length=MOST_TEXT)]
 Path = Annotated[bytes, Meta(min_length=1, max_length=MOST_PATH_BYTES)]
-
-
-class Exclusion(StrEnum):
-    """What makes a file one that its owner has imported before, by OMERO's words, and content."""
-
-    FILENAME = "filename"
-    CLIENTPATH = "clientpath"
-    CONTENT = "content"
 
 
 class Import(msgspec.Struct, frozen=True, tag="import"):

@@ -23,13 +23,17 @@ from repofs.catalog.objects import describe
 from repofs.errors import InvalidValue, NotFound, RepofsError
 from repofs.importer import removal, transactions
 from repofs.importer.administration import Administration
+from repofs.importer.arrivals import Arrivals
 from repofs.importer.commits import Commits
 from repofs.importer.pipeline import Pipeline
 from repofs.importer.readers import Readers
+from repofs.importer.reception import Reception
 from repofs.importer.recovery import recover
+from repofs.importer.waiting_room import WaitingRoom
 from repofs.importer.wire import (
     Administer,
     Answer,
+    Arriving,
     Ask,
     Channel,
     Deeds,
@@ -44,6 +48,7 @@ from repofs.importer.wire import (
 )
 from repofs.lifecycle import State
 from repofs.model import Drop, ObjectRef, Outcome
+from repofs.people import People
 from repofs.repository import import_directory
 from repofs.repository.layout import Layout
 from repofs.repository.sources import Sources
@@ -69,14 +74,23 @@ async def serve(directory: Path, channel: Channel) -> None:
         await channel.send(NotReady(str(error)))
         return
     commits = Commits(engine)
+    sources = Sources(settings.sources, layout.root)
+
+    def who() -> People:
+        return office.roster.people
+
     async with Readers(settings.readers) as readers:
-        pipeline = Pipeline(layout, settings, commits, readers, interrupted, lambda: office.roster.people)
+        pipeline = Pipeline(layout, settings, commits, readers, interrupted, who)
+        arrivals = Arrivals(layout, pipeline, sources, catalogue, who)
+        waiting_room = WaitingRoom(arrivals, commits, catalogue)
+        reception = Reception(layout, arrivals, waiting_room, sources, who)
         async with trio.open_nursery() as services:
             services.start_soon(commits.run)
             services.start_soon(pipeline.run)
-            services.start_soon(in_thread, removal.resume, engine, Sources(settings.sources, layout.root))
+            services.start_soon(in_thread, removal.resume, engine, sources)
+            services.start_soon(waiting_room.run)
             people = Administration(channel, office, settings.people.refresh_seconds)
-            await _Desk(channel, layout, pipeline, commits, catalogue, people).run()
+            await _Desk(channel, layout, pipeline, commits, catalogue, people, reception).run()
             services.cancel_scope.cancel()
 
 
@@ -91,6 +105,7 @@ class _Desk:
         commits: Commits,
         catalogue: Engine,
         people: Administration,
+        reception: Reception,
     ) -> None:
         self._channel = channel
         self._layout = layout
@@ -98,6 +113,7 @@ class _Desk:
         self._pipeline = pipeline
         self._catalogue = catalogue
         self._people = people
+        self._reception = reception
 
     async def run(self) -> None:
         """Return when all that is in hand is done after a Stop, or at once when the mount has gone."""
@@ -130,6 +146,11 @@ class _Desk:
                 nursery.start_soon(self._move, message)
             case Administer(), []:
                 nursery.start_soon(self._people.see_to, message)
+            case Arriving(), [fd]:
+                nursery.start_soon(self._arrive, message, fd)
+            case Arriving(), []:
+                busy = Answer(message.id, None, "the importer has too many files open: try again", errno.EBUSY)
+                nursery.start_soon(self._answer, busy)
             case Deeds(), []:
                 nursery.start_soon(self._keep, message)
             case _:
@@ -137,6 +158,9 @@ class _Desk:
 
     async def _import(self, drop: Drop, fd: int) -> None:
         await self._answer(Done(await self._pipeline.take(drop, fd)))
+
+    async def _arrive(self, asked: Arriving, directory: int) -> None:
+        await self._answer(await self._reception.see_to(asked, directory))
 
     async def _describe(self, ask: Ask) -> None:
         try:

@@ -47,6 +47,10 @@ class Sources:
             raise NotFound(f"{name} is no declared source: the settings name {', '.join(self._paths) or 'none'}")
         return Root.open(name, self._paths[name], repository=self._repository)
 
+    def path(self, name: str) -> Path:
+        """Return where a declared source is."""
+        return self._paths[name]
+
     def locate(self, path: bytes) -> tuple[str, bytes] | None:
         """Return (source, path below it) of the absolute *path*, of several sources the innermost; None: in none.
 

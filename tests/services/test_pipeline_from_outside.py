@@ -249,7 +249,7 @@ def test_what_was_due_when_the_importer_died_is_removed_at_the_next_start(
 
 
 def test_a_directory_that_was_handed_over_serves_instead_of_a_source(repository: Repository, source: Path) -> None:
-    origin = Origin("", "scan.tif", identity(source), "upload")
+    origin = Origin("", os.fspath(source), identity(source), "upload")
     user = repository.path(repository.alice, b".")
     fd = os.open(user, os.O_RDONLY)
     stand_ins.make(fd, b"scan.tif", origin, uid=ME, gid=os.getgid(), actor_uid=ME, marks=repository.marks)

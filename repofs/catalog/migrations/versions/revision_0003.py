@@ -27,3 +27,16 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("ix_origins_due", "origins", ["removal"], sqlite_where=sa.text("removal = 'due'"))
+    op.create_index("ix_origins_path", "origins", ["path"])
+    op.create_index("ix_fileset_entries_name", "fileset_entries", ["name"])
+    op.create_table(
+        "arrivals",
+        sa.Column("id", Big, autoincrement=False, nullable=False),
+        sa.Column("asked", sa.Text(), nullable=False),
+        sa.Column("accepted", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("ended", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name="pk_arrivals"),
+    )
+    op.create_index("ix_arrivals_queued", "arrivals", ["state"], sqlite_where=sa.text("state = 'queued'"))

@@ -1,0 +1,265 @@
+"""Filesets from outside the mount on their way in: what commands and watched folders ask for.
+
+    opened as who asks ─ not excluded ─ stand-ins in .arriving/N/ ─ the pipeline, as any drop ─ .arriving/N/ removed
+
+The caller decides who may ask for it (`reception` does so for commands); what may be read is the kernel's to say.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+import trio
+
+from repofs.catalog import filesets, origins
+from repofs.catalog.engine import Engine
+from repofs.errors import InvalidValue, RepofsError
+from repofs.importer.bringing import Bringing
+from repofs.importer.pipeline import Pipeline
+from repofs.importer.turns import Turns
+from repofs.lifecycle import State
+from repofs.model import (
+    KEPT,
+    REMOVED,
+    Arrival,
+    Arrived,
+    Drop,
+    Event,
+    Exclusion,
+    Identity,
+    ObjectRef,
+    Origin,
+    Original,
+    Outcome,
+    Policy,
+    Refused,
+)
+from repofs.people import People
+from repofs.repository import as_user, stand_ins, transfers
+from repofs.repository.as_user import Caller
+from repofs.repository.layout import Layout, load_key
+from repofs.repository.marks import Marks
+from repofs.repository.outside import Root, open_beneath
+from repofs.repository.sources import Sources
+from repofs.repository.trees import Cursor, files_of, opened
+from repofs.threads import in_thread
+
+PLACES = 64  # arrivals in hand at a time
+
+log = structlog.get_logger(__name__)
+
+
+class Excluded(RepofsError):
+    """The owner has imported it before, in a way that whoever asks wants left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """An arrival that has its stand-ins. *root* is where they are sought when they lie in no declared source."""
+
+    drop: Drop
+    fd: int
+    directory: Path  # .arriving/N
+
+
+class Arrivals:
+    """Imports any number of arrivals, in turn between users."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        pipeline: Pipeline,
+        sources: Sources,
+        catalogue: Engine,
+        people: Callable[[], People],
+    ) -> None:
+        self._layout = layout
+        self._pipeline = pipeline
+        self._sources = sources
+        self._catalogue = catalogue
+        self._people = people
+        self._marks = Marks(load_key(layout))
+        self._turns = Turns(PLACES)
+        self._numbers = itertools.count(1)
+
+    async def take(self, arrival: Arrival, *, caller: Caller | None = None, root: Root | None = None) -> Arrived:
+        """Import *arrival* and return what became of it.
+
+        *caller* is who asks, else the account of her uid; *root* is the directory that she has handed over, if any.
+        Raises only what `Pipeline.take` raises.
+        """
+        async with self._turns.turn(arrival.user_directory):
+            place = self._layout.arriving / str(next(self._numbers))
+            try:
+                caller = caller or await in_thread(as_user.by_account, arrival.actor_uid)
+                prepared = await in_thread(self._prepare, arrival, caller, root, place)
+                outcome = await self._pipeline.take(prepared.drop, prepared.fd, root)
+                return await in_thread(self._told, prepared, outcome)
+            except Excluded as error:
+                return Arrived(State.DUPLICATE, str(error))
+            except OSError as error:
+                return Arrived(State.FAILED, _sentence(error))
+            finally:
+                with trio.CancelScope(shield=True):
+                    await in_thread(shutil.rmtree, place, True)
+
+    def _prepare(self, arrival: Arrival, caller: Caller, root: Root | None, place: Path) -> _Prepared:
+        """Make the stand-ins of *arrival* in *place*. Raises Excluded, OSError."""
+        if root is not None:
+            found = list(_look(root, arrival, caller))
+        else:
+            with self._sources.root(arrival.source) as source:
+                found = list(_look(source, arrival, caller))
+        if not found:
+            raise InvalidValue(f"there is no file in {os.fsdecode(arrival.path)!r}")
+        self._require_not_excluded(arrival, root, found[0][0])
+        name = os.path.basename(arrival.path)
+        place.mkdir(mode=0o700)
+        self._make(arrival, root, place, found)
+        fd = os.open(os.path.join(os.fsencode(place), name), os.O_RDONLY | os.O_CLOEXEC)
+        return _Prepared(_drop(arrival, os.fstat(fd).st_ino), fd, place)
+
+    def _make(self, arrival: Arrival, root: Root | None, place: Path, found: Sequence[tuple[bytes, Identity]]) -> None:
+        home = self._people().homes.get(arrival.user_directory)
+        uid = os.geteuid() if home is None or home.uid is None else home.uid  # nobody's: the pipeline refuses it
+        above = os.path.dirname(arrival.path)
+        with opened(place.parent) as arriving, Cursor(os.fsencode(place.name), dir_fd=arriving) as cursor:
+            for path, identity in found:
+                *way, name = os.path.relpath(path, above or b".").split(b"/")
+                cursor.make_way(way)
+                shown = path if root is None else os.path.join(os.fsencode(root.path), path)
+                origin = Origin(arrival.source, os.fsdecode(shown), identity, arrival.transfer)
+                stand_ins.make(
+                    cursor.fd, name, origin, uid=uid, gid=arrival.gid, actor_uid=arrival.actor_uid, marks=self._marks
+                )
+
+    def _require_not_excluded(self, arrival: Arrival, root: Root | None, path: bytes) -> None:
+        """Raise Excluded when the owner has the file at *path* already, by one of the ways that *arrival* excludes.
+
+        Content is the pipeline's to find.
+        """
+        with self._catalogue.begin() as conn:
+            if Exclusion.FILENAME in arrival.exclude:
+                below = os.path.relpath(path, os.path.dirname(arrival.path) or b".")
+                _refuse(filesets.find_named(conn, arrival.user_directory, below), "a file of this name")
+            if Exclusion.CLIENTPATH in arrival.exclude:
+                for place in self._places(arrival, root, path):
+                    _refuse(origins.find_from(conn, arrival.user_directory, *place), "the file of this path")
+
+    def _places(self, arrival: Arrival, root: Root | None, path: bytes) -> Iterator[tuple[str, bytes]]:
+        """Yield all (source, path) under which the catalogue may know the file."""
+        if root is None:
+            yield arrival.source, path
+            shown = os.path.join(os.fsencode(self._sources.path(arrival.source)), path)
+        else:
+            shown = os.path.join(os.fsencode(root.path), path)
+            located = self._sources.locate(shown)
+            if located is not None:
+                yield located
+        yield "", shown
+
+    def _told(self, prepared: _Prepared, outcome: Outcome) -> Arrived:
+        """Return what *outcome* and the marks of the stand-ins tell."""
+        arriving, name = os.path.split(os.fsencode(prepared.directory))
+        with opened(arriving) as fd:
+            files = [(os.fstat(file).st_size, self._marks.read(file)) for file in files_of(name, dir_fd=fd)]
+        size = sum(size for size, _ in files)
+        mark = files[0][1]
+        if outcome.state is not State.IMPORTED or outcome.fileset is None or not isinstance(mark, Original):
+            failed_log = mark.log if isinstance(mark, Refused) else None
+            known = outcome.fileset if outcome.state is State.DUPLICATE else None
+            return Arrived(outcome.state, outcome.error, known, size=size, log=failed_log)
+        directory = f"{mark.user_directory}/{mark.import_directory}"
+        removed = transfers.named(mark.transfer).removes and outcome.kept is None
+        return Arrived(
+            State.IMPORTED,
+            fileset=outcome.fileset,
+            images=mark.images,
+            originals=tuple(one.original for _, one in files if isinstance(one, Original)),
+            checksum=mark.checksum if len(files) == 1 else None,
+            size=size,
+            import_directory=directory,
+            log=f"{directory}.log",
+            source=REMOVED if removed else outcome.kept or KEPT,
+        )
+
+
+def _look(root: Root, arrival: Arrival, caller: Caller) -> Iterator[tuple[bytes, Identity]]:
+    """Yield path below *root* and identity of each file of *arrival*, opened as *caller*, in order of path.
+
+    Raises OSError: AccessDenied, NotFound and what else `open_beneath` says.
+    """
+    if not os.path.basename(arrival.path) or os.path.basename(arrival.path) == b".":
+        raise InvalidValue(f"{root.path} itself cannot be imported: declare the directory above it as a source")
+    if not arrival.is_directory:
+        with open_beneath(root, arrival.path, caller) as file:
+            yield arrival.path, file.identity
+        return
+    waiting = [arrival.path]
+    while waiting:
+        here = waiting.pop()
+        with open_beneath(root, here, caller, directory=True) as directory:
+            kinds = {os.fsencode(name): _kind(name, directory.fd) for name in os.listdir(directory.fd)}
+        for name in sorted(kinds):
+            path = os.path.join(here, name)
+            if stat.S_ISDIR(kinds[name]):
+                waiting.append(path)
+            elif stat.S_ISREG(kinds[name]):
+                with open_beneath(root, path, caller) as file:
+                    yield path, file.identity
+
+
+def _kind(name: str, directory: int) -> int:
+    return os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
+
+
+def _refuse(known: ObjectRef | None, what: str) -> None:
+    if known is not None:
+        raise Excluded(f"excluded: its owner has imported {what} already, in {known}")
+
+
+def _drop(arrival: Arrival, token: int) -> Drop:
+    now = Event(time.time_ns(), f"arrived from {_shown(arrival)} by {arrival.transfer}, asked for by {arrival.actor}")
+    return Drop(
+        token=token,
+        user_directory=arrival.user_directory,
+        path=os.path.basename(arrival.path),
+        is_directory=arrival.is_directory,
+        target=arrival.target,
+        policy=Policy(0.0, arrival.duplicates),
+        events=(now,),
+        actor_uid=arrival.actor_uid,
+        actor=arrival.actor,
+        gid=arrival.gid,
+        transfer=arrival.transfer,
+        name=arrival.name,
+        checksum_algorithm=arrival.checksum_algorithm,
+        compare=arrival.compare,
+    )
+
+
+def _shown(arrival: Arrival) -> str:
+    path = os.fsdecode(arrival.path)
+    return f"{path!r} in the source {arrival.source}" if arrival.source else repr(path)
+
+
+def _sentence(error: OSError) -> str:
+    return error.message if isinstance(error, RepofsError) else f"{error.strerror or error}: try again"
+
+
+def clear(layout: Layout, bringing: Bringing) -> None:
+    """Remove what arrivals have left that were in hand when the importer died; after `recovery.recover`. Blocking."""
+    with opened(layout.arriving) as arriving:
+        for name in os.listdir(arriving):
+            for file in files_of(name, dir_fd=arriving):
+                if not isinstance(bringing.marks.read(file), Original):
+                    bringing.take_back(file)
+            shutil.rmtree(layout.arriving / name)
