@@ -15,6 +15,7 @@ from repofs.cli import (
     completion,
     config,
     group,
+    import_,
     init,
     log,
     mount,
@@ -74,6 +75,7 @@ app.add_typer(user.app, name="user")
 app.add_typer(group.app, name="group")
 app.command("mount")(mount.mount)
 app.command("umount")(umount.umount)
+app.command("import", cls=import_.ImportCommand)(import_.import_)
 app.command("status")(status.status)
 app.command("wait")(wait.wait)
 app.command("show")(show.show)

@@ -28,6 +28,15 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130  # typer's, on Ctrl-C
 
 
+class ImportCode(IntEnum):
+    """Those of `repofs import`, which are OMERO's importer's."""
+
+    DONE = 0
+    USAGE = 1
+    FAILED = 2
+    SOURCE_KEPT = 3
+
+
 _BY_ERRNO = {
     errno.ENOENT: ExitCode.NOT_FOUND,
     errno.ENODATA: ExitCode.NOT_FOUND,

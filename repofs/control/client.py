@@ -42,6 +42,13 @@ def ask(
     return True, protocol.read_answer(line)
 
 
+def listens(layout: Layout) -> bool:
+    """Return whether a daemon has the repository. Raises Busy when it takes no more requests now."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        _limit_waiting(sock, PATIENCE_SECONDS)
+        return _connect(sock, layout)
+
+
 def _send(sock: socket.socket, line: bytes, descriptor: int | None) -> None:
     if descriptor is None:
         sock.sendall(line)

@@ -12,7 +12,8 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,6 +90,7 @@ class Arrivals:
         self._marks = Marks(load_key(layout))
         self._turns = Turns(PLACES)
         self._numbers = itertools.count(1)
+        self._in_hand: dict[tuple[bytes, Path | str, bytes], trio.Event] = {}
 
     async def take(self, arrival: Arrival, *, caller: Caller | None = None, root: Root | None = None) -> Arrived:
         """Import *arrival* and return what became of it.
@@ -96,7 +98,7 @@ class Arrivals:
         *caller* is who asks, else the account of her uid; *root* is the directory that she has handed over, if any.
         Raises only what `Pipeline.take` raises.
         """
-        async with self._turns.turn(arrival.user_directory):
+        async with self._alone(arrival, root), self._turns.turn(arrival.user_directory):
             place = self._layout.arriving / str(next(self._numbers))
             try:
                 caller = caller or await in_thread(as_user.by_account, arrival.actor_uid)
@@ -110,6 +112,20 @@ class Arrivals:
             finally:
                 with trio.CancelScope(shield=True):
                     await in_thread(shutil.rmtree, place, True)
+
+    @asynccontextmanager
+    async def _alone(self, arrival: Arrival, root: Root | None) -> AsyncIterator[None]:
+        """Let the same file arrive once at a time: who asks for it meanwhile waits, and then hears of a duplicate."""
+        top = root.path if root is not None else arrival.source
+        key = (arrival.user_directory, top, arrival.path)
+        while key in self._in_hand:
+            await self._in_hand[key].wait()
+        ended = self._in_hand[key] = trio.Event()
+        try:
+            yield
+        finally:
+            del self._in_hand[key]
+            ended.set()
 
     def _prepare(self, arrival: Arrival, caller: Caller, root: Root | None, place: Path) -> _Prepared:
         """Make the stand-ins of *arrival* in *place*. Raises Excluded, OSError."""

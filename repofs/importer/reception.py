@@ -11,6 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import get_args
 
+import trio
+
 from repofs import targets
 from repofs.access import Act, Whose, require, require_member
 from repofs.config import ChecksumAlgorithm
@@ -19,7 +21,8 @@ from repofs.importer.arrivals import Arrivals
 from repofs.importer.requests import Import
 from repofs.importer.waiting_room import WaitingRoom
 from repofs.importer.wire import Answer, Arriving
-from repofs.model import Arrival, PermissionLevel
+from repofs.lifecycle import State
+from repofs.model import Arrival, Arrived, PermissionLevel
 from repofs.people import Actor, Home, People
 from repofs.repository import transfers
 from repofs.repository.as_user import Caller
@@ -28,6 +31,9 @@ from repofs.repository.outside import Root, open_beneath
 from repofs.repository.sources import Sources
 from repofs.repository.transfers import CannotTransfer
 from repofs.threads import in_thread
+
+QUIET_SECONDS = 10.0  # for a source to become quiet while its command waits
+AGAIN_SECONDS = 0.5
 
 
 class Reception:
@@ -61,11 +67,21 @@ class Reception:
     async def _import(self, request: Import, caller: Caller, given: Root) -> dict[str, object]:
         arrival = self._arrival(request, caller)
         if not arrival.source:
-            return asdict(await self._arrivals.take(arrival, caller=caller, root=given))
+            return asdict(await self._take(arrival, caller, given))
         await in_thread(self._require_same, arrival, caller, given, request.name)
         if request.wait:
-            return asdict(await self._arrivals.take(arrival, caller=caller))
+            return asdict(await self._take(arrival, caller, None))
         return {"queued": await self._waiting_room.queue(arrival)}
+
+    async def _take(self, arrival: Arrival, caller: Caller, root: Root | None) -> Arrived:
+        """Return what becomes of *arrival*. A source that is being written is looked at again for a while, as are bytes
+        that are being imported at this moment from elsewhere: a copy beside it, in the same command."""
+        deadline = trio.current_time() + QUIET_SECONDS
+        arrived = await self._arrivals.take(arrival, caller=caller, root=root)
+        while arrived.state is State.SETTLING and trio.current_time() < deadline:
+            await trio.sleep(AGAIN_SECONDS)
+            arrived = await self._arrivals.take(arrival, caller=caller, root=root)
+        return arrived
 
     def _arrival(self, request: Import, caller: Caller) -> Arrival:
         """Return *request* as an arrival that the caller may ask for. Raises RepofsError."""

@@ -53,8 +53,10 @@ class WaitingRoom:
             return arrivals.queued(conn)
 
     async def _see_to(self, one: Queued) -> None:
-        while (arrived := await self._taking.take(one.arrival)).state is State.SETTLING:
+        arrived = await self._taking.take(one.arrival)
+        while arrived.state is State.SETTLING:
             await trio.sleep(AGAIN_SECONDS)
+            arrived = await self._taking.take(one.arrival)
         if arrived.state is State.FAILED:
             log.warning("an arrival failed", number=one.id, path=one.arrival.path, error=arrived.error)
         await self._commits.write(_ended, (one.id, arrived))
