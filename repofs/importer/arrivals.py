@@ -101,17 +101,27 @@ class Arrivals:
         async with self._alone(arrival, root), self._turns.turn(arrival.user_directory):
             place = self._layout.arriving / str(next(self._numbers))
             try:
-                caller = caller or await in_thread(as_user.by_account, arrival.actor_uid)
-                prepared = await in_thread(self._prepare, arrival, caller, root, place)
+                who = caller or await in_thread(as_user.by_account, arrival.actor_uid)
+                prepared = await self._stand_ins(arrival, who, root, place)
+                if isinstance(prepared, Arrived):
+                    return prepared
                 outcome = await self._pipeline.take(prepared.drop, prepared.fd, root)
                 return await in_thread(self._told, prepared, outcome)
-            except Excluded as error:
-                return Arrived(State.DUPLICATE, str(error))
-            except OSError as error:
-                return Arrived(State.FAILED, _sentence(error))
             finally:
                 with trio.CancelScope(shield=True):
                     await in_thread(shutil.rmtree, place, True)
+
+    async def _stand_ins(self, arrival: Arrival, caller: Caller, root: Root | None, place: Path) -> _Prepared | Arrived:
+        """Return *arrival* ready for the pipeline, or what became of it when it cannot be."""
+        try:
+            return await in_thread(self._prepare, arrival, caller, root, place)
+        except Excluded as error:
+            return Arrived(State.DUPLICATE, str(error))
+        except OSError as error:
+            return Arrived(State.FAILED, _sentence(error))
+        except Exception as error:
+            log.exception("an arrival failed unexpectedly", path=arrival.path)
+            return Arrived(State.FAILED, f"the importer failed ({type(error).__name__}): the daemon's log says where")
 
     @asynccontextmanager
     async def _alone(self, arrival: Arrival, root: Root | None) -> AsyncIterator[None]:

@@ -14,6 +14,7 @@ import trio
 from repofs.catalog import arrivals
 from repofs.catalog.arrivals import Queued
 from repofs.catalog.engine import Connection, Engine
+from repofs.errors import Busy
 from repofs.importer.arrivals import Arrivals
 from repofs.importer.commits import Commits
 from repofs.lifecycle import State
@@ -35,8 +36,12 @@ class WaitingRoom:
         self._send, self._receive = trio.open_memory_channel[Queued](math.inf)  # as many as the catalogue has, not more
 
     async def queue(self, arrival: Arrival) -> int:
-        """Return the number of *arrival*; from then on it is certain to be seen to."""
-        number = await self._commits.write(_queue, arrival)
+        """Return the number of *arrival*; from then on it is certain to be seen to. Busy when it cannot be kept now."""
+        try:
+            number = await self._commits.write(_queue, arrival)
+        except Exception as error:
+            log.exception("an arrival could not be queued")
+            raise Busy(f"the catalogue cannot be written now: {error}") from error
         self._send.send_nowait(Queued(number, arrival))
         return number
 

@@ -40,3 +40,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_arrivals"),
     )
     op.create_index("ix_arrivals_queued", "arrivals", ["state"], sqlite_where=sa.text("state = 'queued'"))
+    op.bulk_insert(
+        sa.table("ids", sa.column("kind", sa.Text), sa.column("next", Big)), [{"kind": "Arrival", "next": 1}]
+    )
