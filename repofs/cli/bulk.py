@@ -68,7 +68,7 @@ def read(file: Path, usual: Bulk) -> Bulk:
                 _number(key, one, 1000)
             case _ if key in _OPTIONS:
                 wanted = _with(wanted, key, one)
-    listed = base / _text("path", keys["path"])
+    listed = base / _path("path", keys["path"])
     lines = list(_lines(listed, keys.get("columns"), wanted, base))
     return Bulk(lines, parallel, dry_run)
 
@@ -90,7 +90,7 @@ def _keys(file: Path) -> dict[str, _Value]:
         found = {**keys, **found}
         if include is None:
             return found
-        file = file.parent / _text("include", include)
+        file = file.parent / _path("include", include)
 
 
 def _read(file: Path) -> dict[str, _Value]:
@@ -134,19 +134,17 @@ def _lines(listed: Path, columns: _Value | None, wanted: Wanted, base: Path) -> 
         for number, fields in _fields(listed, stream, names is None):
             where = f"{listed}, line {number}"
             if names is None:
-                yield from each(wanted, [base / fields[0]])
+                yield from each(wanted, [base / _path("path", _Value(fields[0], where))])
                 continue
             if len(fields) != len(names):
                 raise InvalidValue(f"{where}: {len(fields)} fields, where the columns are {', '.join(names)}")
-            one, path = wanted, ""
+            one, path = wanted, base
             for name, text in zip(names, fields, strict=True):
                 if name == "path":
-                    path = text
+                    path = base / _path(name, _Value(text, where))
                 else:
                     one = _with(one, name, _Value(text, where))
-            if not path:
-                raise InvalidValue(f"{where}: the path is empty")
-            yield from each(one, [base / path])
+            yield from each(one, [path])
 
 
 def _fields(listed: Path, stream: Any, whole: bool) -> Iterator[tuple[int, list[str]]]:
@@ -191,6 +189,16 @@ def _text(key: str, one: _Value) -> str:
     if not isinstance(one.value, (str, int)) or isinstance(one.value, bool) or one.value == "":
         raise InvalidValue(f"{one.where}: {key} = {one.value!r}: write a text")
     return str(one.value)
+
+
+def _path(key: str, one: _Value) -> Path:
+    try:
+        name = os.fsencode(_text(key, one))
+    except UnicodeEncodeError:
+        name = b"\0"
+    if b"\0" in name:
+        raise InvalidValue(f"{one.where}: {key} = {one.value!r}: no file can be called so")
+    return Path(os.fsdecode(name))
 
 
 def _number(key: str, one: _Value, most: int) -> int:

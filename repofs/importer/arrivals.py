@@ -22,7 +22,7 @@ import trio
 
 from repofs.catalog import filesets, origins
 from repofs.catalog.engine import Engine
-from repofs.errors import InvalidValue, RepofsError
+from repofs.errors import InvalidValue, NotFound, RepofsError
 from repofs.importer.bringing import Bringing
 from repofs.importer.pipeline import Pipeline
 from repofs.importer.turns import Turns
@@ -101,8 +101,9 @@ class Arrivals:
         async with self._alone(arrival, root), self._turns.turn(arrival.user_directory):
             place = self._layout.arriving / str(next(self._numbers))
             try:
-                who = caller or await in_thread(as_user.by_account, arrival.actor_uid)
-                prepared = await self._stand_ins(arrival, who, root, place)
+                if caller is None:
+                    caller = await in_thread(as_user.by_account, arrival.actor_uid)
+                prepared = await self._stand_ins(arrival, caller, root, place)
                 if isinstance(prepared, Arrived):
                     return prepared
                 outcome = await self._pipeline.take(prepared.drop, prepared.fd, root)
@@ -139,6 +140,10 @@ class Arrivals:
 
     def _prepare(self, arrival: Arrival, caller: Caller, root: Root | None, place: Path) -> _Prepared:
         """Make the stand-ins of *arrival* in *place*. Raises Excluded, OSError."""
+        transfers.named(arrival.transfer)
+        home = self._people().homes.get(arrival.user_directory)
+        if home is None or home.uid is None:
+            raise NotFound(f"{os.fsdecode(arrival.user_directory)!r} is the directory of no experimenter")
         if root is not None:
             found = list(_look(root, arrival, caller))
         else:
@@ -149,13 +154,14 @@ class Arrivals:
         self._require_not_excluded(arrival, root, found[0][0])
         name = os.path.basename(arrival.path)
         place.mkdir(mode=0o700)
-        self._make(arrival, root, place, found)
+        self._make(arrival, root, place, found, home.uid)
         fd = os.open(os.path.join(os.fsencode(place), name), os.O_RDONLY | os.O_CLOEXEC)
         return _Prepared(_drop(arrival, os.fstat(fd).st_ino), fd, place)
 
-    def _make(self, arrival: Arrival, root: Root | None, place: Path, found: Sequence[tuple[bytes, Identity]]) -> None:
-        home = self._people().homes.get(arrival.user_directory)
-        uid = os.geteuid() if home is None or home.uid is None else home.uid  # nobody's: the pipeline refuses it
+    def _make(
+        self, arrival: Arrival, root: Root | None, place: Path, found: Sequence[tuple[bytes, Identity]], uid: int
+    ) -> None:
+        """Make a stand-in in *place*, *uid*'s, for each file that was found."""
         above = os.path.dirname(arrival.path)
         with opened(place.parent) as arriving, Cursor(os.fsencode(place.name), dir_fd=arriving) as cursor:
             for path, identity in found:

@@ -13,7 +13,7 @@ from typer.main import get_command
 
 from repofs import config
 from repofs.cli.app import app
-from repofs.cli.exit_codes import ExitCode
+from repofs.cli.exit_codes import ExitCode, ImportCode
 from repofs.xattrs import KINDS
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +53,11 @@ def test_no_section_without_a_command() -> None:
 def test_each_exit_code_is_listed() -> None:
     rows = re.findall(r"^\| (\d+) \| ([A-Z_]+) \| .+ \|$", _text("exit-codes.md"), flags=re.MULTILINE)
     assert [(int(number), name) for number, name in rows] == [(code.value, code.name) for code in ExitCode]
+
+
+def test_each_exit_code_of_the_importer_is_listed() -> None:
+    _, section = _text("exit-codes.md").split("## repofs import")
+    assert [int(number) for number in re.findall(r"^\* (\d): ", section, flags=re.MULTILINE)] == list(ImportCode)
 
 
 def test_each_setting_is_listed_with_its_default() -> None:

@@ -1,0 +1,259 @@
+"""Arrivals: from a place outside to an original, or to nothing at all, the source still there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import trio
+
+from repofs import config
+from repofs.catalog import arrivals as queue
+from repofs.catalog.engine import open_engine
+from repofs.importer import arrivals, bringing
+from repofs.importer.arrivals import Arrivals
+from repofs.importer.bringing import Bringing
+from repofs.importer.commits import Commits
+from repofs.importer.pipeline import Pipeline
+from repofs.importer.waiting_room import WaitingRoom
+from repofs.lifecycle import State
+from repofs.model import Arrival, Exclusion, Origin, Original
+from repofs.people import Home, People
+from repofs.repository import stand_ins
+from repofs.repository.outside import identity_of
+from repofs.repository.sources import Sources
+from tests.helpers.importing import FakeReaders, Repository
+from tests.helpers.waiting import until
+
+pytestmark = pytest.mark.trio
+
+ME = os.getuid()
+REMOVES = ["upload_rm", "cp_rm", "ln_rm"]
+
+
+@dataclass
+class Hall:
+    """Where arrivals come in, and what they are to be."""
+
+    repository: Repository
+    source: Path
+    taking: Arrivals
+    waiting_room: WaitingRoom
+
+    def arrival(self, name: str = "scan.tif", **more: object) -> Arrival:
+        usual = Arrival(
+            self.repository.alice, "scope1", name.encode(), (self.source / name).is_dir(), "upload", ME, "me",
+            os.getgid(),
+        )  # fmt: skip
+        return replace(usual, **more)  # type: ignore[arg-type]
+
+    def check_empty(self) -> None:
+        """Nothing of any arrival is left in the repository."""
+        layout = self.repository.layout
+        assert [os.listdir(place) for place in (layout.arriving, layout.linked, layout.staging)] == [[], [], []]
+        assert self.repository.originals() == []
+
+
+@asynccontextmanager
+async def hall(repository: Repository, source: Path) -> AsyncIterator[Hall]:
+    settings = config.Settings(sources=(config.Source(name="scope1", path=source),))
+    sources = Sources(settings.sources, repository.layout.root)
+    home = Home(ME, os.getgid(), frozenset([os.getgid()]))
+    people = People(homes={repository.alice: home, repository.bob: home})
+    commits = Commits(repository.engine)
+    reading = open_engine(repository.layout.catalogue, read_only=True)
+    pipeline = Pipeline(repository.layout, settings, commits, FakeReaders(), {}, lambda: people)
+    taking = Arrivals(repository.layout, pipeline, sources, reading, lambda: people)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(commits.run)
+        nursery.start_soon(pipeline.run)
+        yield Hall(repository, source, taking, WaitingRoom(taking, commits, reading))
+        nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    return Repository.make(tmp_path / "repository")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    directory = tmp_path / "scope1"
+    directory.mkdir()
+    (directory / "scan.tif").write_bytes(b"pixels")
+    return directory
+
+
+async def test_an_arrival_appears_in_its_import_directory_only(repository: Repository, source: Path) -> None:
+    async with hall(repository, source) as h:
+        arrived = await h.taking.take(h.arrival(checksum_algorithm="File-Size-64"))
+    assert arrived.state is State.IMPORTED and arrived.import_directory is not None
+    file = repository.layout.managed / arrived.import_directory / "scan.tif"
+    assert (file.read_bytes(), file.stat().st_nlink) == (b"pixels", 1)
+    mark = repository.mark(file)
+    assert isinstance(mark, Original)
+    assert (arrived.originals, arrived.checksum, arrived.size) == ((mark.original,), mark.checksum, 6)
+    assert mark.checksum.startswith("File-Size-64:")
+    assert os.listdir(repository.layout.arriving) == []
+
+
+@pytest.mark.parametrize("transfer", REMOVES)
+async def test_a_checksum_mismatch_keeps_the_source(
+    repository: Repository, source: Path, transfer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(fd: int, algorithm: str) -> str:
+        if transfer == "ln_rm":  # one checksum: the disk cannot be read
+            raise OSError(5, "Input/output error")
+        return f"SHA1-160:{os.fstat(fd).st_ino}"  # copy and source differ
+
+    monkeypatch.setattr(bringing, "checksum", wrong)
+    async with hall(repository, source) as h:
+        arrived = await h.taking.take(h.arrival(transfer=transfer))
+        assert (arrived.state, arrived.source) == (State.FAILED, "kept")
+        assert "checksum mismatch" in str(arrived.error) or "error of the system" in str(arrived.error)
+        assert (source / "scan.tif").read_bytes() == b"pixels"
+        h.check_empty()
+        monkeypatch.undo()
+        assert (await h.taking.take(h.arrival(transfer=transfer))).source == "removed"
+    assert not (source / "scan.tif").exists()
+
+
+@pytest.mark.parametrize("transfer", REMOVES)
+@pytest.mark.parametrize("exclusion", list(Exclusion))
+async def test_what_is_excluded_is_a_duplicate_and_stays(
+    repository: Repository, source: Path, transfer: str, exclusion: Exclusion
+) -> None:
+    async with hall(repository, source) as h:
+        first = await h.taking.take(h.arrival())
+        if exclusion is not Exclusion.CONTENT:
+            (source / "scan.tif").write_bytes(b"others")
+        excluded = await h.taking.take(h.arrival(transfer=transfer, exclude=(exclusion,)))
+        assert excluded.state is State.DUPLICATE and f"Fileset:{first.fileset}" in str(excluded.error)
+        assert (source / "scan.tif").exists()
+        bobs = await h.taking.take(h.arrival(user_directory=repository.bob, exclude=(exclusion,)))
+        assert bobs.state is State.IMPORTED
+
+
+async def test_the_same_file_arrives_once_at_a_time(repository: Repository, source: Path) -> None:
+    states = []
+    async with hall(repository, source) as h:
+
+        async def take() -> None:
+            states.append((await h.taking.take(h.arrival())).state)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(5):
+                nursery.start_soon(take)
+    assert sorted(states) == [*[State.DUPLICATE] * 4, State.IMPORTED]
+
+
+async def test_a_source_that_is_open_for_writing_settles(repository: Repository, source: Path) -> None:
+    async with hall(repository, source) as h:
+        writer = os.open(source / "scan.tif", os.O_WRONLY)
+        arrived = await h.taking.take(h.arrival(transfer="upload_rm"))
+        os.close(writer)
+        assert arrived.state is State.SETTLING and "open for writing" in str(arrived.error)
+        h.check_empty()
+        assert (await h.taking.take(h.arrival())).state is State.IMPORTED
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"path": b"nowhere.tif"}, "is not there"),
+        ({"path": b"."}, "declare the directory above"),
+        ({"path": b"../scan.tif"}, "without .."),
+        ({"path": b"link.tif"}, "symbolic link"),
+        ({"path": b"fifo"}, "FIFO"),
+        ({"is_directory": True}, "is a file"),
+        ({"path": b"empty.zarr", "is_directory": True}, "there is no file in"),
+        ({"source": "nowhere"}, "no declared source"),
+        ({"transfer": "mv"}, "no transfer"),
+        ({"target": "Dataset:99"}, "there is no Dataset:99"),
+        ({"user_directory": b"eve_9"}, "directory of no experimenter"),
+    ],
+)
+async def test_what_cannot_be_imported_fails_with_its_reason(
+    repository: Repository, source: Path, change: dict[str, object], reason: str
+) -> None:
+    (source / "link.tif").symlink_to("scan.tif")
+    (source / "empty.zarr").mkdir()
+    os.mkfifo(source / "fifo")
+    async with hall(repository, source) as h:
+        arrived = await h.taking.take(h.arrival(**change))
+        assert arrived.state is State.FAILED and reason in str(arrived.error)
+        h.check_empty()
+
+
+async def test_a_fault_of_ours_fails_one_arrival(
+    repository: Repository, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with hall(repository, source) as h:
+        with monkeypatch.context() as broken:
+            broken.setattr(stand_ins, "make", lambda *args, **more: 1 / 0)
+            arrived = await h.taking.take(h.arrival())
+        assert arrived.state is State.FAILED and "ZeroDivisionError" in str(arrived.error)
+        h.check_empty()
+        assert (await h.taking.take(h.arrival())).state is State.IMPORTED
+
+
+async def test_a_directory_tree_of_any_depth_arrives_whole(repository: Repository, source: Path) -> None:
+    top = source / "deep.zarr"
+    names = [f"{'d/' * depth}chunk" for depth in (0, 1, 200)]
+    for name in names:
+        (top / name).parent.mkdir(parents=True, exist_ok=True)
+        (top / name).write_bytes(name[-8:].encode())
+    async with hall(repository, source) as h:
+        arrived = await h.taking.take(h.arrival("deep.zarr", transfer="ln"))
+    assert len(arrived.originals) == 3
+    for name in names:
+        assert (repository.layout.managed / str(arrived.import_directory) / "deep.zarr" / name).is_file()
+
+
+# --- what an importer that died has left ----------------------------------------------------------------
+
+
+async def test_what_was_arriving_is_cleared_away_with_its_hard_link(repository: Repository, source: Path) -> None:
+    place = repository.layout.arriving / "7" / "plate.zarr"
+    place.mkdir(parents=True)
+    fd, directory = os.open(source / "scan.tif", os.O_RDONLY), os.open(place, os.O_RDONLY)
+    origin = Origin("scope1", "scan.tif", identity_of(fd), "ln")
+    stand_ins.make(directory, b"0", origin, uid=ME, gid=os.getgid(), actor_uid=ME, marks=repository.marks)
+    sources = Sources((config.Source(name="scope1", path=source),), repository.layout.root)
+    mending = Bringing(repository.marks, sources, os.fspath(repository.layout.linked))
+    stand_in = os.open(place / "0", os.O_RDONLY)
+    mending.bring(stand_in, "SHA1-160")
+    for one in (fd, directory, stand_in):
+        os.close(one)
+    assert len(os.listdir(repository.layout.linked)) == 1
+    arrivals.clear(repository.layout, mending)
+    assert os.listdir(repository.layout.arriving) == os.listdir(repository.layout.linked) == []
+    assert (source / "scan.tif").read_bytes() == b"pixels"
+    arrivals.clear(repository.layout, mending)  # it may run twice
+
+
+async def test_what_is_queued_is_seen_to_by_the_next_life(repository: Repository, source: Path) -> None:
+    (source / "other.tif").write_bytes(b"others")
+    async with hall(repository, source) as h:
+        queued = [await h.waiting_room.queue(h.arrival(name)) for name in ("scan.tif", "other.tif", "scan.tif")]
+        await h.waiting_room.queue(h.arrival(path=b"nowhere.tif"))
+    assert [one.id for one in waiting(repository)] == [*queued, queued[-1] + 1]
+    assert waiting(repository)[0].arrival == h.arrival()
+    async with hall(repository, source) as h:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(h.waiting_room.run)
+            await trio.to_thread.run_sync(until, lambda: not waiting(repository), "all are seen to")
+            nursery.cancel_scope.cancel()
+    assert len(repository.originals()) == 2
+    with repository.engine.begin() as conn:
+        states = [row[0] for row in conn.exec_driver_sql("SELECT state FROM arrivals ORDER BY id")]
+    assert sorted(states[:3]) == ["duplicate", "imported", "imported"] and states[3] == "failed"
+
+
+def waiting(repository: Repository) -> list[queue.Queued]:
+    with repository.engine.begin() as conn:
+        return queue.queued(conn)
