@@ -48,7 +48,7 @@ from repofs.repository import as_user, stand_ins, transfers
 from repofs.repository.as_user import Caller
 from repofs.repository.layout import Layout, load_key
 from repofs.repository.marks import Marks
-from repofs.repository.outside import Root, open_beneath
+from repofs.repository.outside import Root, open_beneath, require_linkable
 from repofs.repository.sources import Sources
 from repofs.repository.trees import Cursor, files_of, opened
 from repofs.threads import in_thread
@@ -232,8 +232,7 @@ def _look(root: Root, arrival: Arrival, caller: Caller) -> Iterator[tuple[bytes,
     if not os.path.basename(arrival.path) or os.path.basename(arrival.path) == b".":
         raise InvalidValue(f"{root.path} itself cannot be imported: declare the directory above it as a source")
     if not arrival.is_directory:
-        with open_beneath(root, arrival.path, caller) as file:
-            yield arrival.path, file.identity
+        yield arrival.path, _identity(root, arrival.path, arrival, caller)
         return
     waiting = [arrival.path]
     while waiting:
@@ -245,8 +244,14 @@ def _look(root: Root, arrival: Arrival, caller: Caller) -> Iterator[tuple[bytes,
             if stat.S_ISDIR(kinds[name]):
                 waiting.append(path)
             elif stat.S_ISREG(kinds[name]):
-                with open_beneath(root, path, caller) as file:
-                    yield path, file.identity
+                yield path, _identity(root, path, arrival, caller)
+
+
+def _identity(root: Root, path: bytes, arrival: Arrival, caller: Caller) -> Identity:
+    with open_beneath(root, path, caller) as file:
+        if transfers.named(arrival.transfer).linked:
+            require_linkable(file, root, path, caller)
+        return file.identity
 
 
 def _kind(name: str, directory: int) -> int:

@@ -158,11 +158,11 @@ class Linking:
         chosen = transfers.named(transfer)
         with self._sources.root(source) as root, open_beneath(root, path, who, directory=None) as opened:
             chosen.check(opened.fd, self._staging)
-            if chosen.linked:
+            is_directory = stat.S_ISDIR(os.fstat(opened.fd).st_mode)
+            if chosen.linked and not is_directory:
                 require_linkable(opened, root, path, who)
             if chosen.removes:
                 require_removable(root, path, who)
-            is_directory = stat.S_ISDIR(os.fstat(opened.fd).st_mode)
             return Origin(source, os.fsdecode(path), opened.identity, transfer), is_directory
 
     def _make(self, parent: Node, name: bytes, origin: Origin, uid: int, refusal: str | None = None) -> Node:
@@ -239,7 +239,7 @@ class Linking:
     ) -> None:
         """Fill one directory; those in it are made, and wait their turn."""
         entries = await in_thread(
-            self._listed, filling.origin.source, os.fsencode(path), filling.who,
+            self._listed, filling.origin, os.fsencode(path), filling.who,
             limiter=self._limiter, abandon_on_cancel=True,
         )  # fmt: skip
         for number, entry in enumerate(entries, 1):
@@ -278,9 +278,10 @@ class Linking:
             units.add(unit)
             self._drops.hold(unit)
 
-    def _listed(self, source: str, path: bytes, who: as_user.Caller) -> list[_Entry]:
+    def _listed(self, top: Origin, path: bytes, who: as_user.Caller) -> list[_Entry]:
         """Return what lies in a directory of a source, each opened once as *who*. Links and devices are left out."""
-        with self._sources.root(source) as root:
+        linked = transfers.named(top.transfer).linked
+        with self._sources.root(top.source) as root:
             with open_beneath(root, path, who, directory=True) as opened:
                 found = sorted(self._scan(opened.fd))
             entries = []
@@ -288,6 +289,8 @@ class Linking:
                 below = name if path == b"." else path + b"/" + name
                 try:
                     with open_beneath(root, below, who, directory=is_directory) as file:
+                        if linked and not is_directory:
+                            require_linkable(file, root, below, who)
                         entries.append(_Entry(name, is_directory, file.identity))
                 except OSError as error:
                     entries.append(_Entry(name, is_directory, refusal=str(error)))

@@ -180,6 +180,9 @@ def test_transfers_that_cannot_work_are_refused_when_they_are_set(drive: Drive, 
         assert (value, error.value.errno) == (value, code)
         assert refused(folder)
     assert os.listdir(folder) == []
+    command(folder, source=str(closed), transfer="ln")
+    drive.wait_state(folder / "closed/a.dat", "failed")
+    assert "to link" in str(fact(folder / "closed/a.dat", "error"))
     mine.chmod(0o666)
     command(folder, source=str(mine), transfer="ln")
     drive.wait_imported(folder / "roots.dat")
