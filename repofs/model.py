@@ -154,6 +154,7 @@ class Drop:
     name: str | None = None  # of its images; None: as the file says
     checksum_algorithm: str | None = None  # None: that of the settings
     compare: bool = True  # whether a copy is compared with its source
+    queued: int | None = None  # its row in the table of arrivals, which the commit ends
 
 
 class Exclusion(StrEnum):

@@ -9,10 +9,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, insert, select
 
-from repofs.catalog import audit, imports, origins, schema
+from repofs.catalog import arrivals, audit, imports, origins, schema
 from repofs.catalog.containers import Target, dataset_for
 from repofs.catalog.forms import nearest, plain
 from repofs.catalog.origins import NewOrigin
+from repofs.lifecycle import State
 from repofs.model import (
     Channel,
     ExperimenterId,
@@ -60,6 +61,7 @@ class FinishedImport:
     original_metadata: dict[str, str] = field(default_factory=dict)
     note: str | None = None
     actor_uid: int | None = None  # who imported it for its owner; None: she herself
+    queued: int | None = None  # the row of arrivals that has come to its end with this
 
 
 Values = dict[str, Any]
@@ -94,6 +96,8 @@ def record(conn: Connection, finished: Sequence[FinishedImport]) -> None:
     if finished:
         imports.finish(conn, [(one.import_id, one.imported) for one in finished])
     for one in finished:
+        if one.queued is not None:
+            arrivals.ended(conn, one.queued, State.IMPORTED, None)
         if one.actor_uid is not None:
             path = b"/".join((one.user_directory, one.entries[0].path))
             audit.record(conn, one.actor_uid, "import-as", ObjectRef("Fileset", one.fileset_id), path=path)

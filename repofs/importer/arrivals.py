@@ -14,7 +14,7 @@ import stat
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -92,10 +92,13 @@ class Arrivals:
         self._numbers = itertools.count(1)
         self._in_hand: dict[tuple[bytes, Path | str, bytes], trio.Event] = {}
 
-    async def take(self, arrival: Arrival, *, caller: Caller | None = None, root: Root | None = None) -> Arrived:
+    async def take(
+        self, arrival: Arrival, *, caller: Caller | None = None, root: Root | None = None, queued: int | None = None
+    ) -> Arrived:
         """Import *arrival* and return what became of it.
 
-        *caller* is who asks, else the account of her uid; *root* is the directory that she has handed over, if any.
+        *caller* is who asks, else the account of her uid; *root* is the directory that she has handed over, if any;
+        *queued* is its row in the catalogue, if any, which is imported with it.
         Raises only what `Pipeline.take` raises.
         """
         async with self._alone(arrival, root), self._turns.turn(arrival.user_directory):
@@ -106,7 +109,7 @@ class Arrivals:
                 prepared = await self._stand_ins(arrival, caller, root, place)
                 if isinstance(prepared, Arrived):
                     return prepared
-                outcome = await self._pipeline.take(prepared.drop, prepared.fd, root)
+                outcome = await self._pipeline.take(replace(prepared.drop, queued=queued), prepared.fd, root)
                 return await in_thread(self._told, prepared, outcome)
             finally:
                 with trio.CancelScope(shield=True):

@@ -14,6 +14,7 @@ import structlog
 from repofs.catalog import origins
 from repofs.catalog.engine import Connection, Engine
 from repofs.catalog.origins import DONE, Due
+from repofs.errors import NotFound
 from repofs.model import Origin, OriginalFileId
 from repofs.repository import as_user
 from repofs.repository.outside import remove_beneath, remove_empty_beneath
@@ -34,7 +35,11 @@ def _remove(sources: Sources, one: Due) -> str:
     try:
         with sources.root(one.origin.source) as root:
             path = os.fsencode(one.origin.path)
-            remove_beneath(root, path, one.origin.identity, as_user.by_account(one.actor_uid))
+            try:
+                remove_beneath(root, path, one.origin.identity, as_user.by_account(one.actor_uid))
+            except NotFound:  # removed, and the importer died before it could say so
+                if os.fstat(root.fd).st_dev != one.origin.identity.device:  # or its store is not mounted
+                    raise
     except OSError as error:
         log.warning("a source is kept", path=one.origin.path, reason=str(error))
         return f"kept: {error}"

@@ -1,6 +1,6 @@
 """Arrivals that nobody waits for (`repofs import --no-wait`): kept in the catalogue until they have been seen to.
 
-After a crash or a restart those that are queued are offered again; what was committed before is then a duplicate.
+What was imported is not queued any more with the same commit. After a crash or a restart the others are offered again.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ class WaitingRoom:
             return arrivals.queued(conn)
 
     async def _see_to(self, one: Queued) -> None:
-        arrived = await self._taking.take(one.arrival)
+        arrived = await self._taking.take(one.arrival, queued=one.id)
         while arrived.state is State.SETTLING:
             await trio.sleep(AGAIN_SECONDS)
-            arrived = await self._taking.take(one.arrival)
+            arrived = await self._taking.take(one.arrival, queued=one.id)
         if arrived.state is State.FAILED:
             log.warning("an arrival failed", number=one.id, path=one.arrival.path, error=arrived.error)
         await self._commits.write(_ended, (one.id, arrived))
