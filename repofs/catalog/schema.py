@@ -200,6 +200,7 @@ origins = Table(
     _need("mtime_ns", Big, "the source's own time"),
     _need("ctime_ns", Big, "when its inode was last changed: a difference makes verify hash it again"),
     _may("removal", Text, "of transfers that remove: due, done, or why the source was kept; null: it is to stay"),
+    Index("ix_origins_inode", "inode"),
     Index(
         "ix_origins_due",
         "removal",
@@ -226,6 +227,37 @@ arrivals = Table(
         postgresql_where=text("state = 'queued'"),
     ),
     comment="What commands have handed over without waiting for it. A restart goes on with what is queued.",
+)
+
+dropbox_files = Table(
+    "dropbox_files",
+    metadata,
+    _need("dropbox", Text, "the watched folder, by its name in the settings", primary_key=True),
+    _need(
+        "directory", LargeBinary, "below the folder: b'alice/ProjectX', its first part whose it is", primary_key=True
+    ),
+    _need("name", LargeBinary, "in the directory: a file, or a directory that is one drop", primary_key=True),
+    _need("is_directory", Boolean, "true: a directory"),
+    _need("inode", Big, "st_ino, its 64 bits read as a signed number; 0: on this file system it may change"),
+    _need("handle", LargeBinary, "as in origins; empty: none, or not asked for"),
+    _need("size", Big, "bytes, of a directory those of all its files"),
+    _need("mtime_ns", Big, "the file's own time, of a directory the newest of its files"),
+    _need(
+        "ctime_ns", Big, "when the inode was last changed, of a directory the newest in it: a difference is looked into"
+    ),
+    _need("state", Text, "queued, imported, failed or duplicate"),
+    _may("error", Text, "why it is not imported, or why its source was kept: one sentence"),
+    _may("fileset_id", Big, "what it was imported as; no foreign key, as the fileset may be deleted"),
+    _need("since", Text, "when it came to this state; the order of the queue"),
+    Index(
+        "ix_dropbox_files_queued",
+        "since",
+        sqlite_where=text("state = 'queued'"),
+        postgresql_where=text("state = 'queued'"),
+    ),
+    comment="What lies in watched folders and is quiet: the queue, and what became of each file that is still there. "
+    "A row may be lost: what was imported is known by origins.",
+    sqlite_with_rowid=False,
 )
 
 images = Table(

@@ -88,7 +88,7 @@ class Inbox:
         self._adopt = adopt
         self._waiting: dict[int, _Waiting] = {}
         # A token is in exactly one of these four, and then in _waiting too.
-        self._settling = Settling()
+        self._settling: Settling[int] = Settling()
         self._queue = FairQueue()
         self._suspects: dict[int, None] = {}  # in hand when the process died: one of them may have been the cause
         self._outstanding: dict[int, None] = {}

@@ -8,37 +8,40 @@ from __future__ import annotations
 
 import heapq
 import math
+from typing import Generic, TypeVar
+
+Token = TypeVar("Token", int, bytes)
 
 
-class Settling:
+class Settling(Generic[Token]):
     """Deadlines by token."""
 
     def __init__(self) -> None:
-        self._deadlines: dict[int, float] = {}
+        self._deadlines: dict[Token, float] = {}
         # Holds for each token an entry that is not later than its deadline: a clock put off stays where it is and is
         # put back when its old turn comes.
-        self._heap: list[tuple[float, int]] = []
+        self._heap: list[tuple[float, Token]] = []
 
-    def __contains__(self, token: int) -> bool:
+    def __contains__(self, token: Token) -> bool:
         return token in self._deadlines
 
     def __len__(self) -> int:
         return len(self._deadlines)
 
-    def start(self, token: int, deadline: float) -> None:
+    def start(self, token: Token, deadline: float) -> None:
         """Start the clock of *token*, or set it anew."""
         earlier = self._deadlines.get(token, math.inf)
         self._deadlines[token] = deadline
         if deadline < earlier:
             heapq.heappush(self._heap, (deadline, token))
 
-    def stop(self, token: int) -> None:
+    def stop(self, token: Token) -> None:
         """Forget *token*; no error when its clock is not running."""
         self._deadlines.pop(token, None)
 
-    def due(self, now: float) -> list[int]:
+    def due(self, now: float) -> list[Token]:
         """Return the tokens whose time has come, first due first; their clocks are stopped."""
-        due = []
+        due: list[Token] = []
         while self.next_deadline() <= now:
             token = heapq.heappop(self._heap)[1]
             del self._deadlines[token]

@@ -26,6 +26,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("original_id", name="pk_origins"),
         sqlite_with_rowid=False,
     )
+    op.create_index("ix_origins_inode", "origins", ["inode"])
     op.create_index("ix_origins_due", "origins", ["removal"], sqlite_where=sa.text("removal = 'due'"))
     op.create_index("ix_origins_path", "origins", ["path"])
     op.create_index("ix_fileset_entries_name", "fileset_entries", ["name"])
@@ -43,3 +44,22 @@ def upgrade() -> None:
     op.bulk_insert(
         sa.table("ids", sa.column("kind", sa.Text), sa.column("next", Big)), [{"kind": "Arrival", "next": 1}]
     )
+    op.create_table(
+        "dropbox_files",
+        sa.Column("dropbox", sa.Text(), nullable=False),
+        sa.Column("directory", sa.LargeBinary(), nullable=False),
+        sa.Column("name", sa.LargeBinary(), nullable=False),
+        sa.Column("is_directory", sa.Boolean(), nullable=False),
+        sa.Column("inode", Big, nullable=False),
+        sa.Column("handle", sa.LargeBinary(), nullable=False),
+        sa.Column("size", Big, nullable=False),
+        sa.Column("mtime_ns", Big, nullable=False),
+        sa.Column("ctime_ns", Big, nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("fileset_id", Big, nullable=True),
+        sa.Column("since", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("dropbox", "directory", "name", name="pk_dropbox_files"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_dropbox_files_queued", "dropbox_files", ["since"], sqlite_where=sa.text("state = 'queued'"))
