@@ -18,6 +18,7 @@ from pathlib import Path
 from repofs.errors import AccessDenied, Busy, InvalidValue, NotFound, RepofsError
 
 FILE_SYSTEM_TYPE = "fuse.repofs"
+LOCAL_TYPES = frozenset({"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "jfs", "tmpfs", "xfs", "zfs"})
 MOUNTINFO = Path("/proc/self/mountinfo")
 DEVICE = Path("/dev/fuse")
 DEAD = (errno.ENOTCONN, errno.ECONNABORTED)  # what a mount without a daemon answers; the second while it is dying
@@ -80,11 +81,23 @@ def containing(path: Path) -> Mount | None:
     """
     descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
-        information = Path(f"/proc/self/fdinfo/{descriptor}").read_text()
+        mount = _holding(descriptor)
     finally:
         os.close(descriptor)
+    return mount if mount is not None and mount.is_repofs else None
+
+
+def is_local(descriptor: int) -> bool:
+    """Return whether *descriptor* is on a file system that no other machine changes, so that inotify(7) tells of every
+    change, and whose inode numbers stay when it is mounted again. False where that is not known."""
+    mount = _holding(descriptor)
+    return mount is not None and mount.type in LOCAL_TYPES
+
+
+def _holding(descriptor: int) -> Mount | None:
+    information = Path(f"/proc/self/fdinfo/{descriptor}").read_text()
     number = int(re.findall(r"^mnt_id:\s*(\d+)$", information, re.MULTILINE)[0])
-    return next((mount for mount in all_mounts() if mount.id == number and mount.is_repofs), None)
+    return next((mount for mount in all_mounts() if mount.id == number), None)
 
 
 def is_dead(mountpoint: Path) -> bool:

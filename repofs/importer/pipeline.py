@@ -95,7 +95,7 @@ class Pipeline:
         self._readers = readers
         self._interrupted = interrupted
         self._people = people
-        self._sources = Sources(settings.sources, layout.root)
+        self._sources = Sources(settings.declared_sources(), layout.root)
         self._placement = Placement(layout, self._sources)
         template = Template(settings.repository.template)
         directories = UserDirectories(settings.repository)

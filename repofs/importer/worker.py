@@ -74,7 +74,7 @@ async def serve(directory: Path, channel: Channel) -> None:
         await channel.send(NotReady(str(error)))
         return
     commits = Commits(engine)
-    sources = Sources(settings.sources, layout.root)
+    sources = Sources(settings.declared_sources(), layout.root)
 
     def who() -> People:
         return office.roster.people

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import fnmatch
 import os
-import re
+import stat
 from enum import Enum, auto
 
 from repofs.config import Dropbox, Drops
+from repofs.formats import candidates
+from repofs.formats.candidates import any_of
 
 
 class Meaning(Enum):
@@ -17,38 +18,31 @@ class Meaning(Enum):
 
 
 class Rules:
-    """The rules of one watched folder: those of drops in the mount, and its own patterns."""
+    """The rules of one watched folder: those of all imports, and its own patterns."""
 
     def __init__(self, drops: Drops, dropbox: Dropbox) -> None:
         self._drops = drops
-        self._settle_seconds = dropbox.settle_seconds
-        self._marker = None if dropbox.marker is None else os.fsencode(dropbox.marker)
-        self._left_out = _any_of((*drops.temporary_names, *drops.exclude, *dropbox.exclude))
-        self._included = _any_of(dropbox.include)
-        self._directory_formats = tuple(suffix.lower() for suffix in drops.directory_formats)
-        self._table_formats = tuple(suffix.lower() for suffix in drops.table_formats)
+        self._dropbox = dropbox
+        self._common = candidates.Rules(drops)
+        self._included, self._excluded = any_of(dropbox.include), any_of(dropbox.exclude)
+        self.marker = None if dropbox.marker is None else os.fsencode(dropbox.marker)
 
-    def meaning(self, name: bytes, *, is_directory: bool) -> Meaning:
-        """Return what *name* means, be it of a directory, a file, or what can be neither."""
-        text = os.fsdecode(name)
-        if name == self._marker or self._left_out.fullmatch(text):
+    def meaning(self, name: bytes, mode: int) -> Meaning:
+        """Return what *name* means; *mode* is the st_mode of a file, a directory, or of what can be neither."""
+        text, is_directory = os.fsdecode(name), stat.S_ISDIR(mode)
+        if name == self.marker or self._excluded.fullmatch(text):
             return Meaning.NOTHING
-        if is_directory and text.lower().endswith(self._table_formats):
+        if self._common.left_out(name, stat.S_IFDIR if is_directory else stat.S_IFREG) is not None:
             return Meaning.NOTHING
-        if is_directory and not text.lower().endswith(self._directory_formats):
+        if is_directory and not self._common.is_one_thing(name):
             return Meaning.INSIDE
         return Meaning.DROP if self._included.fullmatch(text) else Meaning.NOTHING
 
     def settle_seconds(self, size: int, *, is_directory: bool) -> float:
         """Return how long a file or directory of *size* bytes must be quiet."""
         if is_directory:
-            return max(self._settle_seconds, self._drops.directory_settle_seconds)
-        return self._settle_seconds * (1 if size else self._drops.empty_file_factor)
-
-
-def _any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
-    """Return what matches when one of the fnmatch *patterns* does, without regard to case; never for none."""
-    return re.compile("|".join(map(fnmatch.translate, patterns)) or "(?!)", re.IGNORECASE | re.DOTALL)
+            return max(self._dropbox.settle_seconds, self._drops.directory_settle_seconds)
+        return self._dropbox.settle_seconds * (1 if size else self._drops.empty_file_factor)
 
 
 def target(directory: bytes) -> str | None:

@@ -1,0 +1,143 @@
+"""From the queue to the pipeline: first come, first served, as many at a time as the machine has use for."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+
+import structlog
+import trio
+
+from repofs.catalog.dropbox import File, FileState, Place, Version, forget, put, queued, resume
+from repofs.catalog.engine import Engine
+from repofs.errors import NotFound
+from repofs.importer.commits import Commits
+from repofs.importer.dropbox.folder import Folder
+from repofs.importer.dropbox.looking import Looker
+from repofs.importer.dropbox.rules import target
+from repofs.importer.dropbox.users import User
+from repofs.lifecycle import State
+from repofs.model import Arrival, Arrived, Duplicates
+from repofs.threads import in_thread
+
+IN_HAND = 64  # files at a time; the pipeline has places of its own for what costs much
+
+Arrive = Callable[[Arrival], Awaitable[Arrived]]
+"""Imports a fileset and tells what became of it. Raises OSError when it cannot even be begun."""
+
+log = structlog.get_logger(__name__)
+
+_ENDED = {State.IMPORTED: FileState.IMPORTED, State.DUPLICATE: FileState.DUPLICATE, State.FAILED: FileState.FAILED}
+
+
+class Feed:
+    """Empties the queue of *folders*, which are given by name."""
+
+    def __init__(
+        self,
+        folders: Mapping[str, Folder],
+        duplicates: Duplicates,
+        commits: Commits,
+        reading: Engine,
+        arrive: Arrive,
+    ) -> None:
+        self._folders = folders
+        self._duplicates = duplicates
+        self._commits = commits
+        self._reading = reading
+        self._arrive = arrive
+        self._in_hand: set[Place] = set()
+        self._awake = trio.Event()
+        for folder in folders.values():
+            folder.in_hand = self._in_hand
+            folder.queued = self._wake
+
+    async def run(self, nursery: trio.Nursery) -> None:
+        """Import what is in the queue, in tasks of *nursery*, until cancelled: those in hand then are left to it."""
+        await self._commits.write(resume, tuple(self._folders))
+        while True:
+            for file in await self._next():
+                self._in_hand.add(file.place)
+                nursery.start_soon(self._import, file)
+            await self._awake.wait()
+            self._awake = trio.Event()
+
+    async def _next(self) -> list[File]:
+        """Return the files whose turn it is; none while many are in hand, so that each query fetches many."""
+        if len(self._in_hand) > IN_HAND // 2:
+            return []
+        waiting = await in_thread(self._queued, IN_HAND + len(self._in_hand))
+        return [file for file in waiting if file.place not in self._in_hand][: IN_HAND - len(self._in_hand)]
+
+    def _queued(self, limit: int) -> list[File]:
+        with self._reading.begin() as conn:
+            return queued(conn, tuple(self._folders), limit)
+
+    def _wake(self) -> None:
+        self._awake.set()
+
+    # --- one file --------------------------------------------------------------------------------
+
+    async def _import(self, file: File) -> None:
+        folder = self._folders[file.place.dropbox]
+        try:
+            await self._conclude(folder, file, await self._arrived(folder, file))
+        finally:
+            self._in_hand.remove(file.place)
+            self._wake()
+
+    async def _arrived(self, folder: Folder, file: File) -> Arrived:
+        try:
+            return await self._arrive(self._arrival(folder, file))
+        except OSError as error:
+            return Arrived(State.FAILED, error=str(error))
+
+    def _arrival(self, folder: Folder, file: File) -> Arrival:
+        user = _user(folder, file)
+        return Arrival(
+            user_directory=user.user_directory,
+            source=folder.dropbox.name,
+            path=file.place.path,
+            is_directory=file.is_directory,
+            transfer=folder.dropbox.transfer,
+            actor_uid=user.uid,
+            actor=user.login.decode(errors="backslashreplace"),
+            gid=user.gid,
+            target=target(file.place.directory),
+            duplicates=self._duplicates,
+        )
+
+    async def _conclude(self, folder: Folder, file: File, arrived: Arrived) -> None:
+        """Write down what became of *file*, as it lies there now; nothing of one that has gone."""
+        state = _ENDED.get(arrived.state)
+        version = await self._version(folder, file)
+        if state is None or version is None:  # somebody writes it, so its clock starts anew; or it has gone
+            await self._commits.write(forget, (file.place,))
+            folder.look_again(file.place)
+            return
+        if arrived.error is not None:
+            log.info("not imported", dropbox=file.place.dropbox, path=file.place.path, error=arrived.error)
+        ended = replace(file, state=state, error=arrived.error, fileset=arrived.fileset, since="")
+        await self._commits.write(put, (_as_it_is(ended, version),))
+
+    async def _version(self, folder: Folder, file: File) -> Version | None:
+        """Return what *file* is by now; None when there is none that could be imported."""
+        try:
+            look = await folder.ask(_user(folder, file), Looker.look, file.place.directory, (file.place.name,))
+        except OSError:  # a scan tells what is wrong
+            return None
+        return next((found.version for found in look.found), None)
+
+
+def _user(folder: Folder, file: File) -> User:
+    login = file.place.directory.partition(b"/")[0]
+    user = folder.users().get(login)
+    if user is None:
+        raise NotFound(f"{login.decode(errors='backslashreplace')} is no experimenter: repofs user add adds one")
+    return user
+
+
+def _as_it_is(file: File, version: Version) -> File:
+    """Return *file* with the *version* of now, unless its bytes have changed: a hard link has changed its ctime."""
+    same_bytes = replace(version, ctime_ns=file.version.ctime_ns) == file.version
+    return replace(file, version=version) if same_bytes else file
