@@ -42,11 +42,21 @@ class Directory:
 
     def names(self, watch: Watch | None) -> list[bytes]:
         """Return the names of the users' directories. Raises what `check` raises, AccessDenied, OSError."""
+        self._listed = None
         with self._root() as root, open_beneath(root, b".", None, directory=True) as opened:
             self.local = mounts.is_local(opened.fd)
+            self._listed = (opened.identity.device, opened.identity.inode)
             if self.local and watch is not None:
                 watch.add(opened.fd, b".")
             return sorted(map(os.fsencode, os.listdir(opened.fd)))
+
+    def is_another(self) -> bool:
+        """Return whether something else than what was listed last is at the path now: no event tells of a mount."""
+        try:
+            status = os.stat(self._dropbox.path)
+        except OSError:
+            return self._listed is not None
+        return (status.st_dev, status.st_ino) != self._listed
 
     def ask(self, user: User, watch: Watch | None, question: Callable[..., T], *arguments: object) -> T:
         """Return what *question*, called with a Looker and *arguments*, finds with the rights of *user*."""

@@ -99,7 +99,7 @@ class Folder:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._hear)
                 while True:
-                    if trio.current_time() >= self._next_scan or self._people() != self._seen_people:
+                    if await self._is_scan_due():
                         await self._scan()
                     await self._look_at_changes()
                     await self._end_clocks()
@@ -108,8 +108,13 @@ class Folder:
             if self._watch is not None:
                 self._watch.close()
 
+    async def _is_scan_due(self) -> bool:
+        if trio.current_time() >= self._next_scan or self._people() != self._seen_people:
+            return True
+        return await in_thread(self._directory.is_another, abandon_on_cancel=True)
+
     async def _sleep(self) -> None:
-        """Wait until something happens, a clock ends, a scan is due or people may have changed."""
+        """Wait until something happens or a clock ends, but not so long that a change of people or mounts is missed."""
         soon = trio.current_time() + self.dropbox.scan_seconds
         with trio.move_on_at(min(self._next_scan, self._clocks.next_deadline(), soon)):
             await self._awake.wait()
