@@ -109,7 +109,7 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
     inbox = Inbox(claims, functools.partial(importer_process, layout.root), rights.adopt)
     drops.clocks = inbox
     tree = Tree(standing, rights, drops)
-    sources = Sources(settings.sources, layout.root)
+    sources = Sources(settings.declared_sources(), layout.root)
     elsewhere = Elsewhere(
         standing, layout, sources, inbox.questions.stands, serve_altered=settings.in_place.serve_altered
     )

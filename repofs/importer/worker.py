@@ -25,6 +25,8 @@ from repofs.importer import removal, transactions
 from repofs.importer.administration import Administration
 from repofs.importer.arrivals import Arrivals
 from repofs.importer.commits import Commits
+from repofs.importer.dropbox import dropboxes
+from repofs.importer.dropbox.dropboxes import Dropboxes
 from repofs.importer.pipeline import Pipeline
 from repofs.importer.readers import Readers
 from repofs.importer.reception import Reception
@@ -70,6 +72,7 @@ async def serve(directory: Path, channel: Channel) -> None:
         await in_thread(layout.make_hidden)
         interrupted = await in_thread(recover, layout, engine)
         office = await in_thread(functools.partial(Office, layout, settings, writing=engine, reading=catalogue))
+        await in_thread(dropboxes.check, settings, layout)
     except RepofsError as error:
         await channel.send(NotReady(str(error)))
         return
@@ -84,13 +87,14 @@ async def serve(directory: Path, channel: Channel) -> None:
         arrivals = Arrivals(layout, pipeline, sources, catalogue, who)
         waiting_room = WaitingRoom(arrivals, commits, catalogue)
         reception = Reception(layout, arrivals, waiting_room, sources, who)
+        watching = Dropboxes(settings, layout, commits, catalogue, who, arrivals.take)
         async with trio.open_nursery() as services:
             services.start_soon(commits.run)
             services.start_soon(pipeline.run)
             services.start_soon(in_thread, removal.resume, engine, sources)
             services.start_soon(waiting_room.run)
             people = Administration(channel, office, settings.people.refresh_seconds)
-            await _Desk(channel, layout, pipeline, commits, catalogue, people, reception).run()
+            await _Desk(channel, layout, pipeline, commits, catalogue, people, reception, watching).run()
             services.cancel_scope.cancel()
 
 
@@ -106,6 +110,7 @@ class _Desk:
         catalogue: Engine,
         people: Administration,
         reception: Reception,
+        watching: Dropboxes,
     ) -> None:
         self._channel = channel
         self._layout = layout
@@ -114,6 +119,7 @@ class _Desk:
         self._catalogue = catalogue
         self._people = people
         self._reception = reception
+        self._watching = watching
 
     async def run(self) -> None:
         """Return when all that is in hand is done after a Stop, or at once when the mount has gone."""
@@ -121,12 +127,14 @@ class _Desk:
             try:
                 await self._people.begin()
                 nursery.start_soon(self._people.run)
+                nursery.start_soon(self._watching.run)
                 while True:
                     message, descriptors = await self._channel.receive()
                     if isinstance(message, Stop):
                         break
                     self._see_to(message, descriptors, nursery)
                 self._people.end()
+                self._watching.end()
                 nursery.cancel_scope.deadline = trio.current_time() + FINISH_SECONDS
             except Hangup:
                 nursery.cancel_scope.cancel()

@@ -81,7 +81,7 @@ class Folder:
 
     async def ask(self, user: User, question: Callable[..., T], *arguments: object) -> T:
         """Return what *question*, called with a Looker and *arguments*, finds with the rights of *user*."""
-        return await in_thread(self._directory.ask, user, self._watch, question, *arguments, abandon_on_cancel=True)
+        return await in_thread(self._directory.ask, user, None, question, *arguments, abandon_on_cancel=True)
 
     def look_again(self, place: Place) -> None:
         """Look at *place* soon, as if something had happened there."""
@@ -193,7 +193,7 @@ class Folder:
         while ahead:
             directory, names = ahead.pop()
             try:
-                look = await self.ask(user, Looker.look, directory, names)
+                look = await self._look(user, directory, names)
             except NotFound:  # it has gone meanwhile
                 continue
             except OSError as error:
@@ -202,6 +202,11 @@ class Folder:
                 await self._compare(user, directory, names, look)
                 ahead += [(directory + b"/" + name, None) for name in look.inside]
             walk.looked_at.add(directory)
+
+    async def _look(self, user: User, directory: bytes, names: set[bytes] | None) -> Look:
+        """Look at a directory, which is watched then."""
+        ask = self._directory.ask
+        return await in_thread(ask, user, self._watch, Looker.look, directory, names, abandon_on_cancel=True)
 
     async def _compare(self, user: User, directory: bytes, names: set[bytes] | None, look: Look) -> None:
         """Compare what was seen with what is known: start clocks, write down what cannot be, forget what has gone."""
