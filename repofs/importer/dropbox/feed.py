@@ -17,7 +17,7 @@ from repofs.importer.dropbox.looking import Looker
 from repofs.importer.dropbox.rules import target
 from repofs.importer.dropbox.users import User
 from repofs.lifecycle import State
-from repofs.model import Arrival, Arrived, Duplicates
+from repofs.model import KEPT, REMOVED, Arrival, Arrived, Duplicates
 from repofs.threads import in_thread
 
 IN_HAND = 64  # files at a time; the pipeline has places of its own for what costs much
@@ -64,10 +64,11 @@ class Feed:
 
     async def _next(self) -> list[File]:
         """Return the files whose turn it is; none while many are in hand, so that each query fetches many."""
-        if len(self._in_hand) > IN_HAND // 2:
+        busy = set(self._in_hand)  # as it was before: what has ended meanwhile may still look queued
+        if len(busy) > IN_HAND // 2:
             return []
-        waiting = await in_thread(self._queued, IN_HAND + len(self._in_hand))
-        return [file for file in waiting if file.place not in self._in_hand][: IN_HAND - len(self._in_hand)]
+        waiting = await in_thread(self._queued, IN_HAND + len(busy))
+        return [file for file in waiting if file.place not in busy][: IN_HAND - len(busy)]
 
     def _queued(self, limit: int) -> list[File]:
         with self._reading.begin() as conn:
@@ -115,10 +116,17 @@ class Feed:
             await self._commits.write(forget, (file.place,))
             folder.look_again(file.place)
             return
-        if arrived.error is not None:
-            log.info("not imported", dropbox=file.place.dropbox, path=file.place.path, error=arrived.error)
-        ended = replace(file, state=state, error=arrived.error, fileset=arrived.fileset, since="")
-        await self._commits.write(put, (_as_it_is(ended, version),))
+        error = arrived.error if arrived.source in (KEPT, REMOVED) else arrived.source
+        if error is not None:
+            log.info("not imported, or not removed", dropbox=file.place.dropbox, path=file.place.path, error=error)
+        ended = replace(file, state=state, error=error, fileset=arrived.fileset, since="")
+        if (
+            replace(version, ctime_ns=file.version.ctime_ns) == file.version
+        ):  # its bytes are the same: a link changes ctime
+            ended = replace(ended, version=version)
+        else:
+            folder.look_again(file.place)
+        await self._commits.write(put, (ended,))
 
     async def _version(self, folder: Folder, file: File) -> Version | None:
         """Return what *file* is by now; None when there is none that could be imported."""
@@ -135,9 +143,3 @@ def _user(folder: Folder, file: File) -> User:
     if user is None:
         raise NotFound(f"{login.decode(errors='backslashreplace')} is no experimenter: repofs user add adds one")
     return user
-
-
-def _as_it_is(file: File, version: Version) -> File:
-    """Return *file* with the *version* of now, unless its bytes have changed: a hard link has changed its ctime."""
-    same_bytes = replace(version, ctime_ns=file.version.ctime_ns) == file.version
-    return replace(file, version=version) if same_bytes else file

@@ -70,6 +70,7 @@ class Folder:
         self._changes: dict[bytes, set[bytes]] = {}  # names to look at, by directory
         self._next_scan = -math.inf
         self._seen_people: People | None = None  # at the last scan
+        self._users: tuple[People, dict[bytes, User]] | None = None  # made of these people
         self._awake = trio.Event()
         self._told: frozenset[str] = frozenset()  # what is wrong, as it stands in the log
         self.in_hand: Collection[Place] = ()  # files that are being imported
@@ -77,7 +78,10 @@ class Folder:
 
     def users(self) -> dict[bytes, User]:
         """Return whose directories there may be, by name. Raises NotFound when the folder's group is none."""
-        return users(self._people(), self.dropbox.group)
+        people = self._people()
+        if self._users is None or self._users[0] is not people:
+            self._users = people, users(people, self.dropbox.group)
+        return self._users[1]
 
     async def ask(self, user: User, question: Callable[..., T], *arguments: object) -> T:
         """Return what *question*, called with a Looker and *arguments*, finds with the rights of *user*."""
