@@ -18,7 +18,7 @@ from repofs.catalog.engine import Connection, Engine, create, open_engine
 from repofs.importer.commits import Commits
 from repofs.importer.dropbox.dropboxes import Dropboxes
 from repofs.lifecycle import State
-from repofs.model import Arrival, Arrived, Identity, Origin, PermissionLevel
+from repofs.model import REMOVED, Arrival, Arrived, Identity, Origin, PermissionLevel
 from repofs.people import Actor, Home, People
 from repofs.repository.layout import Layout
 from repofs.repository.outside import identity_of
@@ -122,10 +122,11 @@ class Site:
         with self.engine.begin() as conn:
             fileset = record(conn, self.lab, arrival.source, arrival.path, known)
         self.imported.append(arrival.path)
-        if arrival.transfer.endswith("_rm"):
-            for file in files:
-                file.unlink()
-        return Arrived(State.IMPORTED, fileset=fileset)
+        if not arrival.transfer.endswith("_rm"):
+            return Arrived(State.IMPORTED, fileset=fileset)
+        for file in files:
+            file.unlink()
+        return Arrived(State.IMPORTED, fileset=fileset, source=REMOVED)
 
     # --- what is known ---------------------------------------------------------------------------
 

@@ -24,23 +24,27 @@ ATTRIBUTES = 8  # blocks of 512 bytes that a file without bytes of its own may h
 
 
 @contextmanager
-def watching(transfer: str, place: Path | None = None) -> Iterator[tuple[Drive, Path]]:
+def watching(transfer: str) -> Iterator[tuple[Drive, Path]]:
     """Mount a repository with a watched folder; yield with it Alice's directory in the folder."""
-    with mounting.scratch() as there:
-        folder = there / "dropbox"
-        settings = f"""{QUICK}
+    with mounting.scratch() as place:
+        folder = place / "outside"  # that of the Drive
+        with mounting.mounted(f"{QUICK}\n{dropbox(folder, transfer)}", place=place) as drive:
+            for person in (ALICE, BOB):
+                (folder / person.name).mkdir()
+                os.chown(folder / person.name, person.uid, person.gid)
+            yield drive, folder / ALICE.name
+
+
+def dropbox(folder: Path, transfer: str) -> str:
+    """Return the settings of a watched folder."""
+    return f'''
 [[dropbox]]
 name = "scopes"
-path = "{place or folder}"
+path = "{folder}"
 transfer = "{transfer}"
 settle_seconds = 0.3
 scan_seconds = 2
-"""
-        for person in (ALICE, BOB):
-            (folder / person.name).mkdir(parents=True)
-            os.chown(folder / person.name, person.uid, person.gid)
-        with mounting.mounted(settings, place=there) as drive:
-            yield drive, folder / ALICE.name
+'''
 
 
 def drop(directory: Path, name: str, content: bytes = b"pixels") -> Path:
@@ -129,8 +133,7 @@ def test_inplace_dropbox_automatic_delete() -> None:
 
 def test_a_link_to_another_file_system_is_refused_when_the_repository_is_mounted() -> None:
     with mounting.scratch() as there:
-        settings = f'{QUICK}\n[[dropbox]]\nname = "scopes"\npath = "/dev/shm"\ntransfer = "ln"\n'
-        drive = Drive(there, settings)
+        drive = Drive(there, f"{QUICK}\n{dropbox(Path('/dev/shm'), 'ln')}")
         with pytest.raises(AssertionError, match="scopes = /dev/shm: ln needs the source on the repository"):
             drive.start()
 

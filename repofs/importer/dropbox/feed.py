@@ -18,6 +18,7 @@ from repofs.importer.dropbox.rules import target
 from repofs.importer.dropbox.users import User
 from repofs.lifecycle import State
 from repofs.model import KEPT, REMOVED, Arrival, Arrived, Duplicates
+from repofs.repository import transfers
 from repofs.threads import in_thread
 
 IN_HAND = 64  # files at a time; the pipeline has places of its own for what costs much
@@ -111,7 +112,7 @@ class Feed:
     async def _conclude(self, folder: Folder, file: File, arrived: Arrived) -> None:
         """Write down what became of *file*, as it lies there now; nothing of one that has gone."""
         state = _ENDED.get(arrived.state)
-        version = await self._version(folder, file)
+        version = await self._version(folder, file, arrived)
         if state is None or version is None:  # somebody writes it, so its clock starts anew; or it has gone
             await self._commits.write(forget, (file.place,))
             folder.look_again(file.place)
@@ -128,8 +129,12 @@ class Feed:
             folder.look_again(file.place)
         await self._commits.write(put, (ended,))
 
-    async def _version(self, folder: Folder, file: File) -> Version | None:
+    async def _version(self, folder: Folder, file: File, arrived: Arrived) -> Version | None:
         """Return what *file* is by now; None when there is none that could be imported."""
+        if arrived.source == REMOVED:
+            return None
+        if arrived.state is State.IMPORTED and not transfers.named(folder.dropbox.transfer).in_place:
+            return file.version  # nothing was done to it, and what others did is found out as ever
         try:
             look = await folder.ask(_user(folder, file), Looker.look, file.place.directory, (file.place.name,))
         except OSError:  # a scan tells what is wrong
