@@ -13,7 +13,7 @@ from repofs import config
 from repofs.administration import changes, listing, roster
 from repofs.administration.changes import Facts, Site
 from repofs.administration.machine import Machine
-from repofs.administration.requests import ListPeople, Request, checked
+from repofs.administration.requests import ListDropbox, ListPeople, Request, checked
 from repofs.administration.roster import Roster
 from repofs.catalog import users
 from repofs.catalog.engine import Engine
@@ -60,6 +60,10 @@ class Office:
         if isinstance(request, ListPeople):
             changes.require_person(actor)
             return listing.listing(self._site, self._read())
+        if isinstance(request, ListDropbox):
+            changes.require_person(actor)
+            with self._reading.begin() as conn:
+                return listing.dropbox(conn, self._site.settings, actor)
         change = changes.prepare(self._site, actor, request)
         with self._writing.begin() as conn:
             facts = changes.carry_out(conn, self._site, actor, change, audit_uid)

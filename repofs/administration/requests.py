@@ -65,8 +65,12 @@ class ListPeople(msgspec.Struct, frozen=True, tag="people"):
     """Tell who the experimenters are, which groups there are and who is in them."""
 
 
+class ListDropbox(msgspec.Struct, frozen=True, tag="dropbox"):
+    """Tell what lies in watched folders and became of it: of the caller's own files, to administrators of all."""
+
+
 Change = AddUser | RemoveUser | AddGroup | SetPermissions | AddMember | RemoveMember
-Request = Change | ListPeople
+Request = Change | ListPeople | ListDropbox
 
 
 def act(request: Request) -> str | None:

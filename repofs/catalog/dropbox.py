@@ -6,12 +6,13 @@ was away and looked empty: the file is asked for in `origins` before it is queue
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, delete, func, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, delete, func, insert, or_, select, true
 
 from repofs.catalog.forms import nearest, now, signed, unsigned
 from repofs.catalog.schema import dropbox_files as _files
@@ -92,6 +93,26 @@ def queued(conn: Connection, dropboxes: Collection[str], limit: int | None) -> l
     return [_file(row) for row in conn.execute(query)]
 
 
+def counts(conn: Connection, user: bytes | None) -> dict[tuple[str, bytes], Counter[FileState]]:
+    """Return how many files there are in which state, by watched folder and user: all users, or *user* alone."""
+    alike = (_files.c.dropbox, _files.c.directory, _files.c.state)
+    found: dict[tuple[str, bytes], Counter[FileState]] = defaultdict(Counter)
+    for row in conn.execute(select(*alike, func.count().label("files")).where(_of(user)).group_by(*alike)):
+        found[row.dropbox, row.directory.partition(b"/")[0]][FileState(row.state)] += row.files
+    return found
+
+
+def troubled(conn: Connection, user: bytes | None, limit: int) -> list[File]:
+    """Return the *limit* newest files that have an error: of all users, or of *user* alone."""
+    query = select(_files).where(_files.c.error.is_not(None), _of(user)).order_by(_files.c.since.desc()).limit(limit)
+    return [_file(row) for row in conn.execute(query)]
+
+
+def _of(directory: bytes | None) -> ColumnElement[bool]:
+    """Files in *directory*, the user's own or one below, and further below; None: all files."""
+    return true() if directory is None else or_(_files.c.directory == directory, _below(_files.c.directory, directory))
+
+
 # --- writing (`commits.Act`) ---------------------------------------------------------------------
 
 
@@ -136,8 +157,7 @@ def forget_directories(conn: Connection, items: Sequence[tuple[str, Sequence[byt
     """Remove what is known of all files in these directories of a watched folder, and further below."""
     for dropbox, gone in items:
         for directory in gone:
-            within = or_(_files.c.directory == directory, _below(_files.c.directory, directory))
-            conn.execute(delete(_files).where(_files.c.dropbox == dropbox, within))
+            conn.execute(delete(_files).where(_files.c.dropbox == dropbox, _of(directory)))
     return [None] * len(items)
 
 

@@ -34,11 +34,11 @@ def ask(context: typer.Context, request: Request) -> Any:
 
 def _without_daemon(layout: Layout, request: Request, audit_uid: int) -> Any:
     from repofs.administration.office import Office
-    from repofs.administration.requests import ListPeople
+    from repofs.administration.requests import Change
     from repofs.cli.repository import catalogue
     from repofs.config import load
 
-    with catalogue(layout, read_only=isinstance(request, ListPeople)) as engine:
+    with catalogue(layout, read_only=not isinstance(request, Change)) as engine:
         office = Office(layout, load(layout.root), writing=engine, reading=engine)
         return office.see_to(request, os.getuid(), audit_uid)
 

@@ -14,6 +14,7 @@ from repofs.cli import (
     audit,
     completion,
     config,
+    dropbox,
     group,
     import_,
     init,
@@ -76,6 +77,7 @@ app.add_typer(group.app, name="group")
 app.command("mount")(mount.mount)
 app.command("umount")(umount.umount)
 app.command("import", cls=import_.ImportCommand)(import_.import_)
+app.command("dropbox")(dropbox.dropbox)
 app.command("status")(status.status)
 app.command("wait")(wait.wait)
 app.command("show")(show.show)

@@ -131,6 +131,12 @@ async def test_the_group_of_the_settings_is_that_of_the_imports(here: Site, caps
         await here.until(lambda: "other is no group" in capsys.readouterr().out, "a word in the log")
         assert here.offered == []
         here.people = People(people().actors, people().levels, people().homes, {"other": 4711})
+        await here.until_states(a_tif="failed")
+        assert "is not a group that its owner is in" in (here.files()["a.tif"].error or "")
+        groups = frozenset({GID, 4711})
+        alice, home = Actor(UID, "alice", groups), Home(UID, GID, groups)
+        here.people = People({UID: alice}, people().levels, {b"alice_2": home}, {"other": 4711})
+        os.utime(here.home / "a.tif")
         await here.until_states(a_tif="imported")
     assert here.offered[0].gid == 4711
 
@@ -142,8 +148,8 @@ async def test_a_name_that_is_no_users_is_ignored_until_it_is(here: Site) -> Non
         await looked_at(here)
         assert here.offered == []
         uid = UID if os.geteuid() else 61002
-        bob = {uid: Actor(uid, "bob")}
-        here.people = People(bob, {}, {b"bob_3": Home(uid, GID, frozenset())})
+        groups = frozenset({GID})
+        here.people = People({uid: Actor(uid, "bob", groups)}, {}, {b"bob_3": Home(uid, GID, groups)})
         await here.until(lambda: here.imported == [b"bob/a.tif"], "bob's import")
 
 

@@ -31,7 +31,7 @@ class Dropboxes:
         arrive: Arrive,
     ) -> None:
         self._folders = {one.name: Folder(one, settings, layout, commits, reading, people) for one in settings.dropbox}
-        self._feed = Feed(self._folders, settings.drops.duplicates, commits, reading, arrive)
+        self._feed = Feed(self._folders, settings.drops.duplicates, people, commits, reading, arrive)
         self._life = trio.CancelScope()
 
     async def run(self) -> None:

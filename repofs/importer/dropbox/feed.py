@@ -15,9 +15,10 @@ from repofs.importer.commits import Commits
 from repofs.importer.dropbox.folder import Folder
 from repofs.importer.dropbox.looking import Looker
 from repofs.importer.dropbox.rules import target
-from repofs.importer.dropbox.users import User
+from repofs.importer.dropbox.users import User, require_import
 from repofs.lifecycle import State
 from repofs.model import KEPT, REMOVED, Arrival, Arrived, Duplicates
+from repofs.people import People
 from repofs.repository import transfers
 from repofs.threads import in_thread
 
@@ -38,12 +39,14 @@ class Feed:
         self,
         folders: Mapping[str, Folder],
         duplicates: Duplicates,
+        people: Callable[[], People],
         commits: Commits,
         reading: Engine,
         arrive: Arrive,
     ) -> None:
         self._folders = folders
         self._duplicates = duplicates
+        self._people = people
         self._commits = commits
         self._reading = reading
         self._arrive = arrive
@@ -96,6 +99,7 @@ class Feed:
 
     def _arrival(self, folder: Folder, file: File) -> Arrival:
         user = _user(folder, file)
+        require_import(self._people(), user)
         return Arrival(
             user_directory=user.user_directory,
             source=folder.dropbox.name,

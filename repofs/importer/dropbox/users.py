@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from repofs.access import Act, Whose, require, require_member
 from repofs.errors import NotFound
+from repofs.model import PermissionLevel
 from repofs.people import People
 
 
@@ -33,3 +35,10 @@ def users(people: People, group: str | None) -> dict[bytes, User]:
             gid = home.gid if group is None else people.gids[group]
             found[os.fsencode(name)] = User(os.fsencode(name), home.uid, user_directory, gid)
     return found
+
+
+def require_import(people: People, user: User) -> None:
+    """Refuse (AccessDenied, NotPermitted) a user who may not import into the group."""
+    require_member(people.homes.get(user.user_directory), user.gid)
+    level = people.levels.get(user.gid, PermissionLevel.PRIVATE)
+    require(Act.IMPORT, people.actor(user.uid), Whose(user.uid, user.gid, level))
