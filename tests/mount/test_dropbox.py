@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import time
@@ -9,12 +10,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.helpers import mounting
-from tests.helpers.mounting import QUICK, Drive, fact
-from tests.helpers.people import ALICE, BOB
+from tests.helpers.mounting import QUICK, REPOFS, Drive, fact
+from tests.helpers.people import ALICE, BOB, ROOT, Person
 from tests.helpers.waiting import until
 
 INTERRUPTED = "imports were interrupted and will be tried again"
@@ -136,6 +138,28 @@ def test_a_link_to_another_file_system_is_refused_when_the_repository_is_mounted
         drive = Drive(there, f"{QUICK}\n{dropbox(Path('/dev/shm'), 'ln')}")
         with pytest.raises(AssertionError, match="scopes = /dev/shm: ln needs the source on the repository"):
             drive.start()
+
+
+def test_who_asks_is_told_what_became_of_her_files() -> None:
+    with watching("upload") as (drive, home):
+        (home / "link\n.tif").symlink_to("/etc/passwd")
+        drop(home, "good.bin")
+        originals(drive, 1)
+        until(lambda: told(drive, ALICE)["files"], "the failure is known")
+        until(lambda: told(drive, ALICE)["folders"][0]["imported"] == 1, "the import is known")
+        [folder], [file] = told(drive, ALICE)["folders"], told(drive, ALICE)["files"]
+        assert folder == {
+            "dropbox": "scopes", "user": "alice", "queued": 0, "imported": 1, "failed": 1, "duplicate": 0
+        }  # fmt: skip
+        assert file["path"] == str(home / "link\n.tif") and "symbolic link" in file["error"]
+        assert told(drive, BOB) == {"folders": [], "files": []}
+        assert told(drive, ROOT) == told(drive, ALICE)
+        shown = ALICE.run(*REPOFS, "-C", drive.repository, "dropbox").stdout
+        assert "link\\n.tif" in shown and "scopes" in shown
+
+
+def told(drive: Drive, person: Person) -> Any:
+    return json.loads(person.run(*REPOFS, "-C", drive.repository, "dropbox", "--json").stdout)
 
 
 # --- many -----------------------------------------------------------------------------------------

@@ -94,3 +94,12 @@ def test_a_dead_mount_is_recognised_and_detached(dead: Path) -> None:
     assert mounts.detach_dead(dead)
     assert mounts.at(dead) is None
     assert list(dead.iterdir()) == []
+
+
+@pytest.mark.parametrize(("path", "local"), [("/dev/shm", True), ("/proc", False)])
+def test_whether_a_file_system_is_this_machines_alone(path: str, local: bool) -> None:
+    fd = os.open(path, os.O_PATH)
+    try:
+        assert mounts.is_local(fd) is local
+    finally:
+        os.close(fd)
