@@ -6,6 +6,7 @@ at start. Times are in seconds and sizes in bytes, and say so in their names.
 
 from __future__ import annotations
 
+import itertools
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -13,7 +14,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from repofs.errors import SettingsError
-from repofs.model import Duplicates
+from repofs.model import Duplicates, Transfer
 from repofs.people import Privilege
 
 SETTINGS_FILE = "settings.toml"
@@ -91,6 +92,19 @@ class Source(_Section):
     path: Directory  # files below it may be imported in place, by who can read them
 
 
+class Dropbox(_Section):
+    name: SourceName  # it is a declared source of that name too
+    path: Directory  # below it one directory for each user, called by her login name
+    transfer: Annotated[str, Field(min_length=1)] = Transfer.UPLOAD
+    include: tuple[str, ...] = ("*",)  # fnmatch patterns of names that are imported
+    exclude: tuple[str, ...] = ()  # and of those that are not, nor looked into, besides drops.exclude
+    settle_seconds: Seconds = 10.0  # quiet time of a file before it is imported
+    marker: Annotated[str, Field(pattern=r"^[^/]+$")] | None = None  # files wait for one of this name beside or above
+    depth: Annotated[int, Field(ge=0, le=100)] = 10  # levels of directories below a user's that are looked into
+    scan_seconds: Seconds = 60.0  # how often all is compared with what is known, where no events are reported
+    group: str | None = None  # that imports belong to; None: the user's own
+
+
 class InPlace(_Section):
     serve_altered: bool = False  # whether an original whose source has changed may be read all the same
 
@@ -107,15 +121,23 @@ class Settings(_Section):
     log: Log = Log()
     in_place: InPlace = InPlace()
     sources: tuple[Source, ...] = ()
+    dropbox: tuple[Dropbox, ...] = ()
     administrators: tuple[Administrators, ...] = ()
 
     @model_validator(mode="after")
-    def _names_differ(self) -> Self:
-        names = [source.name for source in self.sources]
+    def _sources_are_distinct(self) -> Self:
+        names = [source.name for source in self.declared_sources()]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise ValueError(f"the source {twice} is declared twice")
+        for inner, outer in itertools.permutations(self.dropbox, 2):
+            if inner.path.is_relative_to(outer.path):
+                raise ValueError(f"the dropbox {inner.name} lies in the dropbox {outer.name}: files would come twice")
         return self
+
+    def declared_sources(self) -> tuple[Source, ...]:
+        """Return all directories outside from which may be imported: watched ones are sources too."""
+        return self.sources + tuple(Source(name=one.name, path=one.path) for one in self.dropbox)
 
 
 def load(repository: Path) -> Settings:

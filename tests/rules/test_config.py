@@ -57,6 +57,11 @@ def test_administrators_have_all_privileges_unless_it_says_which(tmp_path: Path)
         ("[[sources]]\nname = 'a b'\npath = '/data'\n", ["sources.0.name", "'a b'"]),
         ("[[sources]]\nname = 'a'\npath = 'data'\n", ["sources.0.path", "'data'", "starts with /"]),
         ("[[sources]]\nname = 'a'\npath = '/d'\n[[sources]]\nname = 'a'\npath = '/e'\n", ["source a", "twice"]),
+        ("[[dropbox]]\nname = 'a'\npath = 'data'\n", ["dropbox.0.path", "'data'", "starts with /"]),
+        ("[[dropbox]]\nname = 'a'\npath = '/d'\nsettle = 3\n", ["dropbox.0.settle"]),
+        ("[[dropbox]]\nname = 'a'\npath = '/d'\nmarker = 'a/b'\n", ["dropbox.0.marker", "'a/b'"]),
+        ("[[dropbox]]\nname = 'a'\npath = '/d'\n[[sources]]\nname = 'a'\npath = '/e'\n", ["source a", "twice"]),
+        ("[[dropbox]]\nname = 'a'\npath = '/d'\n[[dropbox]]\nname = 'b'\npath = '/d/e'\n", ["b lies in the dropbox a"]),
         ("[administrators]\ngroup = 'admins'\n", ["administrators", "tuple"]),
         ("[[administrators]]\nprivileges = []\n", ["administrators.0.group", "required"]),
         ("[[administrators]]\ngroup = ''\n", ["administrators.0.group", "''"]),
@@ -74,3 +79,10 @@ def test_a_wrong_file_is_refused_by_key_and_value(tmp_path: Path, text: str | by
 def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"parallel.*workers|workers.*parallel"):
         config.load(write(tmp_path, "[imports]\nparallel = 0\n[readers]\nworkers = 0\n"))
+
+
+def test_watched_folders_are_declared_sources(tmp_path: Path) -> None:
+    text = "[[sources]]\nname = 's'\npath = '/s'\n[[dropbox]]\nname = 'd'\npath = '/d'\n"
+    settings = config.load(write(tmp_path, text))
+    assert [(one.name, str(one.path)) for one in settings.declared_sources()] == [("s", "/s"), ("d", "/d")]
+    assert settings.dropbox[0].transfer == "upload"
