@@ -38,8 +38,10 @@ def test_init_writes_settings_that_say_the_defaults(repository: Path) -> None:
     settings = tomllib.loads("\n".join(_uncommented(line) for line in text.splitlines()))
     [administrators] = settings.pop("administrators")
     assert config.Administrators.model_validate(administrators).privileges == tuple(Privilege)
+    lists = {name: settings.pop(name) for name in [*settings] if isinstance(settings[name], list)}
+    config.Settings.model_validate(lists)
     shown = {f"{section}.{key}" for section, keys in settings.items() for key in keys}
-    assert shown == set(config.known_keys()) - {"administrators"}
+    assert shown == set(config.known_keys()) - {"administrators", *lists}
     assert config.Settings.model_validate(settings) == config.Settings()
 
 
@@ -243,7 +245,7 @@ def test_whose_the_repository_is_needs_no_root(tmp_path: Path) -> None:
     )  # not hers to give
     assert _as_user(4002, "-C", repository, "user", "list") == ExitCode.REFUSED
     assert [one["user"] for one in repofs("-C", repository, "user", "list", "--json").json] == ["ada"]
-    assert sorted(os.listdir(repository / "ManagedRepository")) == [".repofs", ".staging", "ada_2"]
+    assert sorted(os.listdir(repository / "ManagedRepository")) == [".arriving", ".linked", ".repofs", ".staging", "ada_2"]
 
 
 def _as_user(uid: int, *words: str | Path) -> int:
