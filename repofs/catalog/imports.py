@@ -31,6 +31,8 @@ class NewImport:
     actor_uid: int
     attempts: int  # this one included
     started: str  # ISO 8601, UTC
+    gid: int | None = None  # of the drop's group
+    dropped: bool = True  # whether *path* is a name in the mount
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,8 @@ def _values(number: ImportId, row: NewImport) -> dict[str, object]:
         "mtime_ns": nearest(row.mtime_ns),
         "attempts": row.attempts,
         "started": row.started,
+        "gid": row.gid,
+        "dropped": row.dropped,
     }
 
 
@@ -80,19 +84,18 @@ def advance(conn: Connection, import_id: ImportId, current: State, new: State, *
     *error* replaces what stood there. Raises ValueError for a step that the life of an import does not have.
     """
     lifecycle.check(current, new)
-    ended = now() if new in lifecycle.RESTING else None
-    result = conn.execute(
-        update(imports)
-        .where(imports.c.id == import_id, imports.c.state == current.value)
-        .values(state=new.value, error=error, ended=ended)
-    )
-    return bool(result.rowcount)
+    values: dict[str, object] = {"state": new.value, "error": error, "ended": None, "ending": None}
+    if new in lifecycle.RESTING:
+        [ending] = reserve(conn, "Ending", 1)
+        values |= {"ended": now(), "ending": ending}
+    unchanged = imports.c.id == import_id, imports.c.state == current.value
+    return bool(conn.execute(update(imports).where(*unchanged).values(values)).rowcount)
 
 
 _FINISH = (
     update(imports)
     .where(imports.c.id == bindparam("import_id"), imports.c.state == State.IMPORTING.value)
-    .values(state=State.IMPORTED.value, ended=bindparam("at"))
+    .values(state=State.IMPORTED.value, ended=bindparam("at"), ending=bindparam("number"))
 )
 
 
@@ -102,7 +105,9 @@ def finish(conn: Connection, imported: Iterable[tuple[ImportId, str]]) -> None:
     Raises LookupError when one of them is not importing (the transaction must then be given up).
     """
     lifecycle.check(State.IMPORTING, State.IMPORTED)
-    rows = [{"import_id": number, "at": at} for number, at in imported]
+    ended = list(imported)
+    numbers = reserve(conn, "Ending", len(ended))
+    rows = [{"import_id": one, "at": at, "number": number} for (one, at), number in zip(ended, numbers, strict=True)]
     if conn.execute(_FINISH, rows).rowcount != len(rows):
         raise LookupError("an import of this batch is not in state importing any more")
 
@@ -135,5 +140,7 @@ def _row(row: Row[tuple[object, ...]]) -> ImportRow:
         actor_uid=row.actor_uid,
         attempts=row.attempts,
         started=row.started,
+        gid=row.gid,
+        dropped=row.dropped,
     )
     return ImportRow(row.id, State(row.state), row.error, row.ended, intent)

@@ -26,6 +26,7 @@ from sqlalchemy import (
     Table,
     Text,
     text,
+    true,
 )
 
 metadata = MetaData(
@@ -131,6 +132,21 @@ imports = Table(
     _need("attempts", Integer, "how often these bytes were begun, this time included; too many crashes make it failed"),
     _need("started", Text, "when this import began"),
     _may("ended", Text, "when its state became a resting one; null: under way or interrupted"),
+    _may("ending", Big, "a number in the order in which states became resting ones, by which hooks know what is new"),
+    _may("gid", Big, "the Unix group of the drop when its import began; null: it began before this column was there"),
+    _need(
+        "dropped",
+        Boolean,
+        "true: the path is a name in the mount; false: it came by a command or a watched folder",
+        server_default=true(),
+    ),
+    Index(
+        "ix_imports_ending",
+        "state",
+        "ending",
+        sqlite_where=text("ending IS NOT NULL"),
+        postgresql_where=text("ending IS NOT NULL"),
+    ),
     Index(
         "ix_imports_unfinished",
         "state",
@@ -138,6 +154,15 @@ imports = Table(
         postgresql_where=text("state = 'importing'"),
     ),
     comment="Intents and their ends: one row each time that an import begins. Recovery reads only state = importing.",
+)
+
+hooks = Table(
+    "hooks",
+    metadata,
+    Column("name", Text, primary_key=True, comment="as in the settings"),
+    _need("delivered", Big, "the newest imports.ending that the hook has delivered"),
+    comment="How far each hook is, so that a restart goes on there. One row a hook that was ever in the settings.",
+    sqlite_with_rowid=False,
 )
 
 filesets = Table(

@@ -168,7 +168,15 @@ class Pipeline:
         drop, status = job.drop, os.fstat(job.fd)
         deaths = self._interrupted.pop((status.st_dev, status.st_ino), 0)
         intent = Intent(
-            drop.user_directory, drop.path, status, drop.actor_uid, drop.gid, drop.transfer, deaths + 1, now()
+            drop.user_directory,
+            drop.path,
+            status,
+            drop.actor_uid,
+            drop.gid,
+            drop.transfer,
+            deaths + 1,
+            now(),
+            drop.dropped,
         )
         with trio.CancelScope(shield=True):  # a row that we do not know of would look like a death
             begun = job.begun = await self._commits.write(self._owners.begin, intent)

@@ -33,6 +33,7 @@ class Intent:
     transfer: str
     attempts: int
     started: str  # ISO 8601, UTC
+    dropped: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +90,12 @@ class Owners:
             if one.user_directory in known
             for person, home in [known[one.user_directory]]
         ]
-        new = imports.begin(conn, [_new(one, person.id) for one, person, _ in owned])
+        new = imports.begin(conn, [_new(one, person.id, group.gid) for one, person, group in owned])
         begun = iter(Begun(number, person, group) for number, (_, person, group) in zip(new, owned, strict=True))
         return [next(begun) if one.user_directory in known else _nobodys(one) for one in items]
 
 
-def _new(one: Intent, owner: ExperimenterId) -> NewImport:
+def _new(one: Intent, owner: ExperimenterId, gid: int) -> NewImport:
     return NewImport(
         owner=owner,
         user_directory=one.user_directory,
@@ -107,6 +108,8 @@ def _new(one: Intent, owner: ExperimenterId) -> NewImport:
         actor_uid=one.actor_uid,
         attempts=one.attempts,
         started=one.started,
+        gid=gid,
+        dropped=one.dropped,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import stat
 from pathlib import Path
@@ -25,12 +26,24 @@ ROOT = Path(__file__).parents[2]
 
 
 def made(opened: Engine) -> dict[str, list[str]]:
-    """Return what made each table and index of a database: columns in order, then constraints in any."""
+    """Return what made each table and index of a database: columns in order, then constraints in any.
+
+    A column that was added later stands behind the constraints.
+    """
     with opened.begin() as conn:
         rows = conn.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").all()
     statements = {name: "".join(sql.split()).replace('"', "") for name, sql in rows if name != "alembic_version"}
-    parted = {name: sql.rpartition(")") for name, sql in statements.items()}
-    return {name: [tail, *sorted(body.split(",CONSTRAINT"))] for name, (body, _, tail) in parted.items()}
+    parted = {
+        name: re.split(r",(?![^(]*\))", sql.partition("(")[2].rpartition(")")[0]) for name, sql in statements.items()
+    }
+    return {
+        name: [
+            *(statements[name].partition("(")[0], statements[name].rpartition(")")[2]),
+            *(part for part in parts if not part.startswith("CONSTRAINT")),
+            *sorted(part for part in parts if part.startswith("CONSTRAINT")),
+        ]
+        for name, parts in parted.items()
+    }
 
 
 def test_the_migrations_make_the_schema(catalogue: Engine) -> None:

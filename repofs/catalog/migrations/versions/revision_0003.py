@@ -1,4 +1,4 @@
-"""Originals may come from outside, and stay there."""
+"""Originals may come from outside, and stay there; imports that end have a number, by which people are told of them."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -63,3 +63,21 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("ix_dropbox_files_queued", "dropbox_files", ["since"], sqlite_where=sa.text("state = 'queued'"))
+    _number_endings()
+
+
+def _number_endings() -> None:
+    # One by one, in place: filesets refer to this table, so that it cannot be made anew.
+    op.add_column("imports", sa.Column("ending", Big, nullable=True))
+    op.add_column("imports", sa.Column("gid", Big, nullable=True))
+    op.add_column("imports", sa.Column("dropped", sa.Boolean(), nullable=False, server_default=sa.true()))
+    op.create_index("ix_imports_ending", "imports", ["state", "ending"], sqlite_where=sa.text("ending IS NOT NULL"))
+    op.create_table(
+        "hooks",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("delivered", Big, nullable=False),
+        sa.PrimaryKeyConstraint("name", name="pk_hooks"),
+        sqlite_with_rowid=False,
+    )
+    ids = sa.table("ids", sa.column("kind", sa.Text), sa.column("next", Big))
+    op.bulk_insert(ids, [{"kind": "Ending", "next": 1}])

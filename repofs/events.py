@@ -1,0 +1,66 @@
+"""What people and programs are told of imports: one piece of news each time that one has ended.
+
+News are derived from the rows of imports (`catalog.news`); they go to the mount (`.repofs/events`) and to the hooks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from repofs.lifecycle import State
+
+# `docs/reference/events.md` has the same table.
+KINDS: Mapping[State, str] = {
+    State.IMPORTED: "it is an original now, or is as it was imported again",
+    State.FAILED: "it was not imported; `error` says why and what to do",
+    State.DUPLICATE: "its owner has these bytes already, and duplicates are refused",
+    State.ALTERED: "an original's source has changed since it was imported in place",
+    State.MISSING: "an original's source is gone",
+    State.OFFLINE: "the store of an original's source is away",
+}
+
+_MOST_TEXT = 1000  # characters of an error
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """An import has ended, or what was imported has come into another state."""
+
+    number: int  # in the order in which it became so; of one import the newest counts
+    importing: int  # the row of imports
+    time: str  # ISO 8601, UTC
+    kind: State  # one of KINDS
+    user: str  # login name of the owner
+    user_directory: bytes  # whose data it is follows from it, as in the mount
+    gid: int  # of the group whose level says who else may see it
+    actor_uid: int
+    path: bytes  # below the user directory, as dropped; of an arrival below its source
+    dropped: bool  # whether *path* is, or was, a name in the mount
+    fileset: int | None
+    error: str | None  # one sentence
+    log: bytes  # below the mount
+
+    def facts(self) -> dict[str, object]:
+        """Return what is told, by the keys that programs rely on; names as `os.fsdecode` has them."""
+        return {
+            "time": self.time,
+            "event": self.kind.value,
+            "user": self.user,
+            "actor_uid": self.actor_uid,
+            "path": _text(self.user_directory + b"/" + self.path) if self.dropped else None,
+            "source": None if self.dropped else _text(self.path),
+            "object": None if self.fileset is None else f"Fileset:{self.fileset}",
+            "error": self.error and self.error[:_MOST_TEXT],
+            "log": _text(self.log),
+            "import": self.importing,
+        }
+
+    def line(self) -> bytes:
+        """Return the facts as one line of JSON in ASCII, its newline included."""
+        return json.dumps(self.facts()).encode() + b"\n"
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")
