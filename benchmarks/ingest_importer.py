@@ -108,7 +108,7 @@ async def _ingest(layout: Layout, source: Files) -> float:
     async def adopt(_people: People) -> None:
         """Nobody asks a mount here who she is."""
 
-    box = inbox.Inbox(source, lambda: importer_process(layout.root), adopt)
+    box = inbox.Inbox(source, lambda: importer_process(layout.root), adopt, lambda news: None)
     async with trio.open_nursery() as nursery:
         await nursery.start(box.run)
         began = time.perf_counter()

@@ -38,6 +38,7 @@ from repofs.namespace.regrouping import Regrouping
 from repofs.namespace.rights import Rights
 from repofs.namespace.source_tree import SourceTree
 from repofs.namespace.standing import Standing
+from repofs.namespace.stream import Stream
 from repofs.namespace.survey import Survey
 from repofs.namespace.trail import Trail
 from repofs.namespace.tree import Tree
@@ -99,14 +100,16 @@ class _Rooms:
 
 @contextlib.contextmanager
 def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Iterator[_Rooms]:
+    layout.make_own()
     backing = Backing(layout.managed)
     names = Names(Template(settings.repository.template).reserved, settings.drops)
     standing = Standing(backing, names, Marks(load_key(layout)), settings.drops)
     kernel, trail = mount.KernelCache(), Trail()
     rights = Rights(standing, kernel, trail)
     drops = Drops(standing, FailureLogs(layout))
+    stream = Stream(rights)
     claims = Claims(standing, rights, drops, kernel)
-    inbox = Inbox(claims, functools.partial(importer_process, layout.root), rights.adopt)
+    inbox = Inbox(claims, functools.partial(importer_process, layout.root), rights.adopt, stream.hear)
     drops.clocks = inbox
     tree = Tree(standing, rights, drops)
     sources = Sources(settings.declared_sources(), layout.root)
@@ -117,12 +120,12 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
     survey = Survey(standing, rights, drops, linking.resume)
     regrouping = Regrouping(standing, rights, inbox.questions.move)
     facts = Facts(standing, rights, drops, survey, regrouping, elsewhere, linking, inbox.questions.ask)
-    handles = Handles(standing, rights, drops, tree, elsewhere)
+    handles = Handles(standing, rights, drops, tree, elsewhere, stream)
     directories = Directories(standing, rights, drops)
     cache_seconds = settings.mount.cache_seconds
     outside = SourceTree(sources, rights, linking, tree)
     operations = Operations(
-        standing, rights, tree, handles, directories, facts, regrouping, linking, outside, cache_seconds
+        standing, rights, tree, handles, directories, facts, regrouping, linking, outside, stream, cache_seconds
     )
     try:
         with listening(layout) as sock:

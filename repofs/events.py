@@ -21,6 +21,7 @@ KINDS: Mapping[State, str] = {
     State.OFFLINE: "the store of an original's source is away",
 }
 
+RECENT = 1000  # pieces of news that a mount keeps
 _MOST_TEXT = 1000  # characters of an error
 
 

@@ -27,6 +27,7 @@ from repofs.namespace.rights import Rights
 from repofs.namespace.source_tree import FIRST, SourceTree
 from repofs.namespace.source_tree import NAME as SOURCES
 from repofs.namespace.standing import Standing
+from repofs.namespace.stream import Stream
 from repofs.namespace.tree import Tree
 
 _PASSING = 0xFFFE << 48  # the numbers of inodes that nobody will ask for: far above those of any file
@@ -53,6 +54,7 @@ class Operations(pyfuse3.Operations):
         regrouping: Regrouping,
         linking: Linking,
         sources: SourceTree,
+        stream: Stream,
         cache_seconds: float,
     ) -> None:
         super().__init__()
@@ -67,6 +69,7 @@ class Operations(pyfuse3.Operations):
         self._linking = linking
         self.outside = SourceOperations(sources, handles, standing.backing.table, self._entry)
         self._passing = itertools.count(_PASSING)
+        self._stream = stream
         self._cache_seconds = cache_seconds
 
     def _node(self, ino: pyfuse3.InodeT) -> Node:
@@ -86,6 +89,14 @@ class Operations(pyfuse3.Operations):
     def _attributes(self, node: Node, status: os.stat_result) -> pyfuse3.EntryAttributes:
         return entry_attributes(node, status, self._rights.shown(node, status), self._keeps(node))
 
+    def _as_read(
+        self, node: Node, attributes: pyfuse3.EntryAttributes, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        """Return *attributes* as the caller sees them: of the stream of events everybody has other lines."""
+        if self._stream.is_it(node):
+            attributes.st_size = self._stream.size(ctx.uid)
+        return attributes
+
     def _keeps(self, node: Node) -> float:
         """Return how long the kernel may keep *node*: the importer replaces failure logs without a word to it."""
         area = node.area if node.is_directory else node.names[0][0].area if node.names else Area.DROPS
@@ -96,7 +107,8 @@ class Operations(pyfuse3.Operations):
     async def lookup(self, parent: pyfuse3.InodeT, name: bytes, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         if parent == pyfuse3.ROOT_INODE and name == SOURCES and self.outside.tree.is_there:
             return self.outside.top(ctx.uid)
-        return self._entry(*self._tree.look_up(self._node(parent), name, _caller(ctx)))
+        node, status = self._tree.look_up(self._node(parent), name, _caller(ctx))
+        return self._as_read(node, self._entry(node, status), ctx)
 
     async def forget(self, inode_list: Sequence[tuple[pyfuse3.InodeT, int]]) -> None:
         for ino, lookups in inode_list:
@@ -150,7 +162,7 @@ class Operations(pyfuse3.Operations):
 
     async def getattr(self, inode: pyfuse3.InodeT, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         node = self._node(inode)
-        return self._attributes(node, self._backing.status(node))
+        return self._as_read(node, self._attributes(node, self._backing.status(node)), ctx)
 
     async def setattr(
         self,
@@ -204,7 +216,8 @@ class Operations(pyfuse3.Operations):
         fh = await self._handles.open_elsewhere(node, flags, caller)
         if fh is None:
             fh = self._handles.open(node, flags, caller)
-        return pyfuse3.FileInfo(fh=fh, keep_cache=self._handles.keeps_bytes(fh))
+        direct = self._stream.has(fh)  # what one reads there is not for the next
+        return pyfuse3.FileInfo(fh=fh, keep_cache=not direct and self._handles.keeps_bytes(fh), direct_io=direct)
 
     # pyfuse3 takes any buffer (PyObject_GetBuffer), whatever its stub says
     async def read(  # type: ignore[override]

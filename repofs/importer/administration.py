@@ -32,8 +32,9 @@ class Administration:
         self._life = trio.CancelScope()
 
     async def begin(self) -> None:
-        """Tell the mount that all is ready, and who there is. Raises Hangup."""
-        await self._tell(self._office.roster)
+        """Tell the mount that all is ready, and who there is: the first that it hears."""
+        with suppress(Hangup):  # the receiving side sees it too, and ends all
+            await self._tell(self._office.roster)
 
     async def run(self) -> None:
         """Ask the machine and the catalogue again and again until `end`."""

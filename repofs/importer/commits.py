@@ -95,10 +95,22 @@ class Groups(Generic[Item, Result]):
             return [result for item in items for result in self._all([item])]
 
 
+class Bell:
+    """Wakes all who wait for what happens next. Who takes `next` before she looks what there is misses nothing."""
+
+    def __init__(self) -> None:
+        self.next = trio.Event()
+
+    def ring(self) -> None:
+        self.next.set()
+        self.next = trio.Event()
+
+
 class Commits:
     """The one writer of the catalogue in this process."""
 
     def __init__(self, engine: Engine) -> None:
+        self.committed = Bell()  # rings at each
         self._engine = engine
         self._groups: Groups[tuple[Act[Any, Any], Any], Any] = Groups(self._transaction)
 
@@ -109,6 +121,7 @@ class Commits:
     async def write(self, act: Act[Item, Result], item: Item) -> Result:
         """Return what *act* gives for *item*, committed; raises what it raises for it."""
         result: Result = await self._groups.do((act, item))
+        self.committed.ring()
         return result
 
     def _transaction(self, items: Sequence[tuple[Act[Any, Any], Any]]) -> Sequence[Any]:

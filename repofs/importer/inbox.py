@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -22,6 +22,7 @@ import structlog
 import trio
 
 from repofs.errors import DaemonUnreachable
+from repofs.events import News
 from repofs.importer.questions import Questions
 from repofs.importer.queue import FairQueue
 from repofs.importer.settling import Settling
@@ -31,6 +32,7 @@ from repofs.importer.wire import (
     Done,
     Handed,
     Hangup,
+    Happened,
     Message,
     PeopleAre,
     Stop,
@@ -79,13 +81,18 @@ class _Waiting:
     gone: bool = False  # unlinked or being written while its import was under way
 
 
+Hear = Callable[[Sequence[News]], None]
+"""Takes in news of imports; some of it may come again. Must not block."""
+
+
 class Inbox:
     """Drops on their way to the importer process. Every method is called on the event loop."""
 
-    def __init__(self, source: Source, start: StartImporter, adopt: Adopt) -> None:
+    def __init__(self, source: Source, start: StartImporter, adopt: Adopt, hear: Hear) -> None:
         self._source = source
         self._start = start
         self._adopt = adopt
+        self._hear = hear
         self._waiting: dict[int, _Waiting] = {}
         # A token is in exactly one of these four, and then in _waiting too.
         self._settling: Settling[int] = Settling()
@@ -241,6 +248,8 @@ class Inbox:
                 self._awake()
             case Answer():
                 self.questions.answered(message)
+            case Happened(news):
+                self._hear(news)
             case _:
                 raise AssertionError(f"the importer does not send {message}")
 

@@ -19,6 +19,7 @@ import trio
 
 from repofs.administration.requests import Request
 from repofs.deeds import Deed
+from repofs.events import News
 from repofs.importer.requests import Import
 from repofs.lifecycle import State
 from repofs.model import Drop, Outcome
@@ -114,6 +115,12 @@ class PeopleAre(msgspec.Struct, frozen=True, tag="people"):
     people: People
 
 
+class Happened(msgspec.Struct, frozen=True, tag="happened"):
+    """Importer to mount: imports have ended. After a restart of the process some of it is told again."""
+
+    news: tuple[News, ...]
+
+
 class NotReady(msgspec.Struct, frozen=True, tag="not ready"):
     """Importer to mount: it cannot start, and ends now."""
 
@@ -125,7 +132,20 @@ class Stop(msgspec.Struct, frozen=True, tag="stop"):
 
 
 Message = (
-    Handed | Done | Ask | Stands | Administer | Arriving | Deeds | Move | Answer | Ready | PeopleAre | NotReady | Stop
+    Handed
+    | Done
+    | Ask
+    | Stands
+    | Administer
+    | Arriving
+    | Deeds
+    | Move
+    | Answer
+    | Ready
+    | PeopleAre
+    | Happened
+    | NotReady
+    | Stop
 )
 
 _encode = msgspec.msgpack.Encoder().encode

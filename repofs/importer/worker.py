@@ -27,6 +27,7 @@ from repofs.importer.arrivals import Arrivals
 from repofs.importer.commits import Commits
 from repofs.importer.dropbox import dropboxes
 from repofs.importer.dropbox.dropboxes import Dropboxes
+from repofs.importer.herald import Herald
 from repofs.importer.pipeline import Pipeline
 from repofs.importer.readers import Readers
 from repofs.importer.reception import Reception
@@ -94,6 +95,8 @@ async def serve(directory: Path, channel: Channel) -> None:
             services.start_soon(in_thread, removal.resume, engine, sources)
             services.start_soon(waiting_room.run)
             people = Administration(channel, office, settings.people.refresh_seconds)
+            await people.begin()
+            services.start_soon(Herald(channel, catalogue, commits.committed).run)
             await _Desk(channel, layout, pipeline, commits, catalogue, people, reception, watching).run()
             services.cancel_scope.cancel()
 
@@ -125,7 +128,6 @@ class _Desk:
         """Return when all that is in hand is done after a Stop, or at once when the mount has gone."""
         async with trio.open_nursery() as nursery:
             try:
-                await self._people.begin()
                 nursery.start_soon(self._people.run)
                 nursery.start_soon(self._watching.run)
                 while True:

@@ -17,6 +17,7 @@ from repofs.namespace.openers import Opener, command, killed_by
 from repofs.namespace.request import Caller, Change
 from repofs.namespace.rights import Rights
 from repofs.namespace.standing import Standing
+from repofs.namespace.stream import Stream
 from repofs.namespace.tree import Found, Opened, Tree
 from repofs.threads import in_thread
 
@@ -38,13 +39,16 @@ class Handle:
 class Handles:
     """All open files of one mount."""
 
-    def __init__(self, standing: Standing, rights: Rights, drops: Drops, tree: Tree, elsewhere: Elsewhere) -> None:
+    def __init__(
+        self, standing: Standing, rights: Rights, drops: Drops, tree: Tree, elsewhere: Elsewhere, stream: Stream
+    ) -> None:
         self._standing = standing
         self._rights = rights
         self._backing = standing.backing
         self._drops = drops
         self._tree = tree
         self._elsewhere = elsewhere
+        self._stream = stream
         self._handles: dict[int, Handle] = {}
         # Filled by one read at a time: the reply is sent before anything else runs.
         self._buffer = bytearray(_MOST_READ)
@@ -94,6 +98,8 @@ class Handles:
             raise OSError(errno.ELOOP, "a symbolic link is not opened itself")
         if not flags & _CHANGES:
             self._rights.require_view(node, caller.uid)
+            if self._stream.is_it(node):
+                return self._keep_stream(node, caller.uid)
             if self._standing.origin(node) is not None:
                 raise OSError(errno.ESTALE, "its bytes are elsewhere: open_elsewhere")
             return self._keep(Handle(self._backing.open(node, os.O_RDONLY), node, None))
@@ -137,6 +143,11 @@ class Handles:
         original is served only while it is what was imported."""
         handle = self._handles[fh]
         return handle.stand_in is None or self._elsewhere.serves_originals_only(handle.node)
+
+    def _keep_stream(self, node: Node, uid: int) -> int:
+        fd = self._stream.open(uid)
+        self._handles[fd] = Handle(fd, node, None)  # no way to the node's own inode: `node.hold` does not hear of it
+        return fd
 
     def _keep(self, handle: Handle) -> int:
         self._handles[handle.fd] = handle
@@ -198,6 +209,9 @@ class Handles:
         """The last descriptor of the handle was closed."""
         handle = self._handles.pop(fh)
         node = handle.node
+        if self._stream.has(fh):
+            self._stream.close(fh)
+            return
         try:
             if handle.opener is not None:
                 self._drops.closed(node, handle.ended_badly)

@@ -78,6 +78,11 @@ class Node:
         return self.format == stat.S_IFDIR
 
     @property
+    def is_own(self) -> bool:
+        """Whether this is .repofs itself."""
+        return self.area is Area.OWN and bool(self.names) and self.names[0][0].area is Area.ROOT
+
+    @property
     def is_file(self) -> bool:
         return self.format == stat.S_IFREG
 

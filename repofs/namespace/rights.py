@@ -31,7 +31,7 @@ _ANSWER_SECONDS = 0.05  # in which a process has taken in the answer to a look-u
 # group that nobody is in: where there is one the kernel looks for an ACL, and of this inode, made before the daemon has
 # said that it has ACLs, it keeps none (fs/fuse/inode.c: ACL_DONT_CACHE). It would ask at each step of each path.
 _ROOT_MODE, _NOBODYS_GID = 0o705, 0xFFFF_FFFE
-_COMMON_MODE = 0o755
+_COMMON_MODE, _COMMON_FILE = 0o755, 0o444
 _STRANGER = "only people of this repository enter here"
 
 
@@ -153,8 +153,8 @@ class Rights:
         if stat.S_ISLNK(node.format) or not node.names:  # removed: who has it open goes on
             mode = stat.S_IMODE(status.st_mode)
             return Ownership(status.st_uid, status.st_gid, mode if node.names else mode & 0o700, None)
-        if self._is_common(node):
-            return Ownership(status.st_uid, status.st_gid, _COMMON_MODE, None)  # `look_up` decides who enters
+        if self._is_common(node):  # `look_up` decides who enters
+            return Ownership(status.st_uid, status.st_gid, _COMMON_MODE if node.is_directory else _COMMON_FILE, None)
         home, kind = self.home(node), self._kind(node, status)
         key = (kind, id(home), status.st_uid, status.st_gid, status.st_mode)
         if key not in self._compiled:
@@ -169,11 +169,8 @@ class Rights:
         return Ownership(uid, status.st_gid if of.gid is None else of.gid, shown.mode, shown.acl)
 
     def _is_common(self, node: Node) -> bool:
-        """Whether *node* is .repofs or a directory in it: there for everybody that is one of us."""
-        if node.area is not Area.OWN or not node.is_directory:
-            return False
-        above = node.names[0][0]
-        return above.area is Area.ROOT or above.names[0][0].area is Area.ROOT
+        """Whether *node* is .repofs or lies directly in it: there for everybody that is one of us."""
+        return node.is_own or (bool(node.names) and node.names[0][0].is_own)
 
     # --- what is asked for ----------------------------------------------------------------------------
 
@@ -197,6 +194,11 @@ class Rights:
     def may_view_data(self, owner_uid: int | None, gid: int, uid: int) -> bool:
         """Whether *uid* may see data of *owner_uid* (None: of a former experimenter) in the group *gid*."""
         of = Whose(owner_uid, gid, self._people.levels.get(gid, PermissionLevel.PRIVATE))
+        return access.may(Act.VIEW, self._people.actor(uid), of)
+
+    def may_view_in(self, user_directory: bytes, gid: int, uid: int) -> bool:
+        """Whether *uid* may see data of the group *gid* in *user_directory*, by whose that is now."""
+        of = self._of(Kind.DROP, self._people.homes.get(user_directory), gid)
         return access.may(Act.VIEW, self._people.actor(uid), of)
 
     def may(self, act: Act, node: Node, uid: int) -> bool:

@@ -11,7 +11,10 @@ DIR/                      0711
     .staging/N/           import N in the making; never shown, as the next two
     .arriving/N/          what a command or a watched folder has brought, until its import has ended
     .linked/INODE         the hard link behind the stand-in of that inode
-    .repofs/log/alice_2/  logs of imports that failed; shown read-only
+    .repofs/              shown, never changed through the mount
+      log/alice_2/        logs of imports that failed
+      failed/alice_2/     a link to each drop that has failed
+      events              empty: the mount shows each reader what is for her
     alice_2/              a user directory
 """
 
@@ -82,6 +85,14 @@ class Layout:
     def failure_logs(self) -> Path:
         return self.managed / ".repofs" / "log"
 
+    @property
+    def failed(self) -> Path:
+        return self.managed / ".repofs" / "failed"
+
+    @property
+    def events(self) -> Path:
+        return self.managed / ".repofs" / "events"
+
     @classmethod
     def create(cls, root: Path, settings_text: str) -> Layout:
         """Make a repository in *root*, all but the catalogue, and return its layout.
@@ -94,9 +105,7 @@ class Layout:
         layout.managed.mkdir(mode=0o700)
         _check_file_system(layout.managed)
         layout.make_hidden()
-        for directory in (layout.failure_logs.parent, layout.failure_logs):
-            directory.mkdir()
-            directory.chmod(0o755)  # whatever the umask: every user passes through
+        layout.make_own()
         write_new(layout.settings, settings_text.encode(), 0o644)
         write_new(layout.key, secrets.token_bytes(KEY_BYTES), 0o600)  # last: `open` takes it as the sign of a whole one
         for made in (layout.failure_logs.parent, layout.managed, layout.root, layout.root.parent):
@@ -107,6 +116,26 @@ class Layout:
         """Make the directories that the mount does not show, those that a repository of an older repofs has not."""
         for directory in (self.staging, self.arriving, self.linked):
             directory.mkdir(mode=0o700, exist_ok=True)
+
+    def make_own(self) -> None:
+        """Make what .repofs holds, as far as a repository of an older repofs has it not."""
+        for directory in (self.failed.parent, self.failure_logs, self.failed):
+            directory.mkdir(exist_ok=True)
+            directory.chmod(0o755)  # whatever the umask: every user passes through
+        self.events.touch(0o444)
+        for name in self.managed.iterdir():
+            if name.is_dir() and not name.name.startswith("."):
+                status = name.stat()
+                self._make_failed(name.name, status.st_uid, status.st_gid)
+
+    def _make_failed(self, user_directory: str, uid: int, gid: int) -> None:
+        path = self.failed / user_directory
+        path.mkdir(mode=_OWNERS, exist_ok=True)
+        fd = os.open(path, OPEN_DIRECTORY)
+        try:
+            own(fd, uid, gid, _OWNERS)
+        finally:
+            os.close(fd)
 
     def _make_root(self) -> None:
         try:
@@ -150,6 +179,7 @@ class Layout:
             raise AccessDenied(f"only root can make the directory {name} of another user") from error
         finally:
             os.close(fd)
+        self._make_failed(name, uid, gid)
         sync_directory(self.managed)
 
 

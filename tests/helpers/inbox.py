@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -12,6 +12,7 @@ import trio
 import trio.testing
 
 from repofs.errors import DaemonUnreachable
+from repofs.events import News
 from repofs.importer.inbox import Inbox
 from repofs.importer.wire import Channel, Done, Handed, Hangup, Message, Stop
 from repofs.lifecycle import State
@@ -32,6 +33,7 @@ class FakeMount:
         self.no_drop: set[int] = set()
         self.unreadable: set[int] = set()
         self.faulty = False  # its code has a fault
+        self.heard: list[News] = []
 
     def claim(self, token: int) -> tuple[Drop, int] | None:
         if self.faulty:
@@ -48,6 +50,9 @@ class FakeMount:
         self.outcomes.append(outcome)
         if self.faulty:
             raise RuntimeError("nobody foresaw this outcome")
+
+    def hear(self, news: Sequence[News]) -> None:
+        self.heard += news
 
 
 @dataclass
@@ -152,7 +157,7 @@ class World:
 async def running() -> AsyncIterator[World]:
     async with trio.open_nursery() as nursery:
         mount, lives, rights = FakeMount(), Lives(nursery), Rights()
-        world = World(mount, lives, rights, Inbox(mount, lives, rights.adopt))
+        world = World(mount, lives, rights, Inbox(mount, lives, rights.adopt, mount.hear))
         await nursery.start(world.inbox.run)
         yield world
         nursery.cancel_scope.cancel()

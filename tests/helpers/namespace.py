@@ -25,6 +25,7 @@ from repofs.namespace.regrouping import Regrouping
 from repofs.namespace.request import Caller, Change
 from repofs.namespace.rights import Rights
 from repofs.namespace.standing import Standing
+from repofs.namespace.stream import Stream
 from repofs.namespace.survey import Survey
 from repofs.namespace.trail import Trail
 from repofs.namespace.tree import Tree
@@ -93,6 +94,7 @@ class World:
         self.drops.surveyed = True
         self.claims = Claims(self.standing, self.rights, self.drops, self.kernel)
         self.tree = Tree(self.standing, self.rights, self.drops)
+        self.stream = Stream(self.rights)
         self.found: list[tuple[int, State]] = []  # what the catalogue was told of the sources of originals
         sources = Sources(self.settings.sources, self.layout.root)
         self.elsewhere = Elsewhere(
@@ -101,7 +103,7 @@ class World:
         mountpoint = directory.parent / "mnt"
         self.linking = Linking(self.standing, self.rights, self.drops, self.tree, sources, self.layout, mountpoint)
         self.survey = Survey(self.standing, self.rights, self.drops, self.linking.resume)
-        self.handles = Handles(self.standing, self.rights, self.drops, self.tree, self.elsewhere)
+        self.handles = Handles(self.standing, self.rights, self.drops, self.tree, self.elsewhere, self.stream)
         self.directories = Directories(self.standing, self.rights, self.drops)
         self.moved: list[tuple[list[int], int, int, bytes]] = []  # what the importer was asked to move to another group
         self.regrouping = Regrouping(self.standing, self.rights, self._move)

@@ -9,9 +9,10 @@ import trio
 import trio.testing
 
 from repofs.errors import DaemonUnreachable
+from repofs.events import News
 from repofs.importer import inbox as inbox_module
 from repofs.importer.inbox import SHARE, WINDOW, Inbox
-from repofs.importer.wire import Stop
+from repofs.importer.wire import Happened, Stop
 from repofs.lifecycle import State
 from repofs.model import Outcome
 from tests.helpers.inbox import ALICE, BOB, SETTLE_SECONDS, FakeMount, FakeProcess, Lives, Rights, running
@@ -178,7 +179,7 @@ async def test_the_first_start_that_fails_is_the_daemons(autojump_clock: trio.ab
         mount, lives = FakeMount(), Lives(nursery)
         lives.refuse = 1
         with pytest.raises(DaemonUnreachable, match="damaged"):
-            await Inbox(mount, lives, Rights().adopt).run()
+            await Inbox(mount, lives, Rights().adopt, mount.hear).run()
 
 
 async def test_later_starts_that_fail_are_tried_again(autojump_clock: trio.abc.Clock) -> None:
@@ -195,7 +196,7 @@ async def test_later_starts_that_fail_are_tried_again(autojump_clock: trio.abc.C
 async def test_stop_ends_when_the_process_has_finished(autojump_clock: trio.abc.Clock) -> None:
     async with trio.open_nursery() as nursery:
         mount, lives = FakeMount(), Lives(nursery)
-        inbox = Inbox(mount, lives, Rights().adopt)
+        inbox = Inbox(mount, lives, Rights().adopt, mount.hear)
         await nursery.start(inbox.run)
         inbox.dropped(1, ALICE, 100.0)
         inbox.stop()
@@ -209,7 +210,7 @@ async def test_stop_does_not_wait_for_a_process_that_hangs(
     monkeypatch.setattr(FakeProcess, "die", lambda self: None)
     async with trio.open_nursery() as nursery:
         mount, lives = FakeMount(), Lives(nursery)
-        inbox = Inbox(mount, lives, Rights().adopt)
+        inbox = Inbox(mount, lives, Rights().adopt, mount.hear)
         await nursery.start(inbox.run)
         inbox.dropped(1, ALICE, 0.0)
         await trio.sleep(0.1)
@@ -217,3 +218,11 @@ async def test_stop_does_not_wait_for_a_process_that_hangs(
         inbox.stop()
     assert trio.current_time() - began == pytest.approx(inbox_module.STOP_SECONDS)
     assert mount.outcomes == [Outcome(1, State.SETTLING)]
+
+
+async def test_news_of_the_process_are_heard(autojump_clock: trio.abc.Clock) -> None:
+    news = News(1, 1, "2026", State.FAILED, "alice", ALICE, 100, 1000, b"a.tif", True, None, "broken", b"log")
+    async with running() as world:
+        await world.lives.last.channel.send(Happened((news,)))
+        await world.after(0.1)
+        assert world.mount.heard == [news]

@@ -104,7 +104,7 @@ async def test_who_there_is_counts_before_the_mount_answers_and_after_each_start
             await nursery.start(inbox.run)
             started.set()
 
-        inbox = Inbox(FakeMount(), lives, rights.adopt)
+        inbox = Inbox(FakeMount(), lives, rights.adopt, FakeMount().hear)
         nursery.start_soon(start)
         await trio.testing.wait_all_tasks_blocked()
         assert not started.is_set()

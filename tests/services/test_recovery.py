@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ import trio
 
 from repofs.catalog import imports
 from repofs.errors import DaemonUnreachable, NotFound
+from repofs.events import News
 from repofs.importer.inbox import Inbox
 from repofs.importer.link import importer_process
 from repofs.importer.recovery import recover
@@ -78,6 +79,7 @@ class Mount:
         self._repository = repository
         self._names = names
         self.last: dict[bytes, Outcome] = {}
+        self.heard: list[News] = []
         self.changed = trio.Event()
 
     def drop_all(self, inbox: Inbox) -> None:
@@ -93,6 +95,9 @@ class Mount:
         self.changed.set()
         self.changed = trio.Event()
 
+    def hear(self, news: Sequence[News]) -> None:
+        self.heard += news
+
     async def wait_rest(self) -> None:
         """Wait until every drop has an outcome that is not settling."""
         while len([one for one in self.last.values() if one.state is not State.SETTLING]) < len(self._names):
@@ -107,7 +112,7 @@ async def imported_by(
     start: Callable[[], AbstractAsyncContextManager[tuple[Channel, People]]], repository: Repository, *names: bytes
 ) -> dict[bytes, Outcome]:
     mount = Mount(repository, *names)
-    inbox = Inbox(mount, start, nobody)
+    inbox = Inbox(mount, start, nobody, mount.hear)
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             await nursery.start(inbox.run)
@@ -195,7 +200,7 @@ async def test_what_recovery_costs_does_not_grow_with_the_repository(repository:
 async def test_questions_are_answered_by_the_real_process(repository: Repository) -> None:
     repository.write(repository.alice, b"scan.tif")
     mount = Mount(repository, b"scan.tif")
-    inbox = Inbox(mount, partial(importer_process, repository.layout.root), nobody)
+    inbox = Inbox(mount, partial(importer_process, repository.layout.root), nobody, mount.hear)
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             await nursery.start(inbox.run)

@@ -6,7 +6,7 @@ import functools
 import os
 import signal
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import pytest
 import trio
 
 from repofs.catalog import audit
+from repofs.events import News
 from repofs.importer.inbox import Inbox
 from repofs.importer.link import importer_process
 from repofs.model import Drop, Outcome
@@ -38,6 +39,9 @@ class NoDrops:
     def outcome(self, outcome: Outcome) -> None:
         raise AssertionError(outcome)
 
+    def hear(self, news: Sequence[News]) -> None:
+        raise AssertionError(news)
+
 
 async def nobody(_people: People) -> None:
     """Adopt nobody: no mount asks here who somebody is."""
@@ -45,7 +49,8 @@ async def nobody(_people: People) -> None:
 
 @asynccontextmanager
 async def inbox_of(repository: Repository) -> AsyncIterator[Inbox]:
-    inbox = Inbox(NoDrops(), functools.partial(importer_process, repository.layout.root), nobody)
+    mount = NoDrops()
+    inbox = Inbox(mount, functools.partial(importer_process, repository.layout.root), nobody, mount.hear)
     with trio.fail_after(SECONDS):
         async with trio.open_nursery() as nursery:
             await nursery.start(inbox.run)

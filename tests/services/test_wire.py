@@ -15,6 +15,7 @@ import trio
 
 from repofs.administration.requests import AddUser, ListPeople, SetPermissions
 from repofs.deeds import Deed
+from repofs.events import News
 from repofs.importer.wire import (
     INLINE_BYTES,
     Administer,
@@ -25,6 +26,7 @@ from repofs.importer.wire import (
     Done,
     Handed,
     Hangup,
+    Happened,
     Message,
     NotReady,
     PeopleAre,
@@ -85,6 +87,7 @@ def channels() -> Iterator[tuple[Channel, Channel]]:
         Administer(4, ListPeople(), 0, 0),
         Ready(PEOPLE),
         PeopleAre(PEOPLE),
+        Happened((News(1, 2, "2026", State.FAILED, "a", b"a_2", 1, 2, b"\xff", True, None, "broken", b"log"),)),
         NotReady("the disk is full"),
         Stop(),
     ],

@@ -27,7 +27,8 @@ def test_create_makes_everything_with_its_mode(tmp_path: Path) -> None:
     assert mode(layout.root) == 0o711
     assert mode(layout.managed) == 0o700
     assert mode(layout.staging) == 0o700
-    assert mode(layout.failure_logs) == mode(layout.failure_logs.parent) == 0o755
+    assert mode(layout.failure_logs) == mode(layout.failed) == mode(layout.failed.parent) == 0o755
+    assert layout.events.read_bytes() == b""
     assert mode(layout.key) == 0o600
     assert layout.settings.read_text() == "[drops]\n"
     assert not layout.catalogue.exists()
@@ -67,8 +68,18 @@ def test_user_directory_can_be_made_again(tmp_path: Path) -> None:
     layout = Layout.create(tmp_path / "r", "")
     for _ in range(2):
         layout.make_user_directory("alice_2", os.geteuid(), os.getegid())
-        assert mode(layout.managed / "alice_2") == 0o700
+        assert mode(layout.managed / "alice_2") == mode(layout.failed / "alice_2") == 0o700
         (layout.managed / "alice_2").chmod(0o770)
+
+
+def test_an_older_repository_gets_what_it_has_not(tmp_path: Path) -> None:
+    layout = Layout.create(tmp_path / "r", "")
+    layout.make_user_directory("alice_2", os.geteuid(), os.getegid())
+    (layout.failed / "alice_2").rmdir()
+    layout.failed.rmdir()
+    layout.events.unlink()
+    layout.make_own()
+    assert layout.events.read_bytes() == b"" and os.listdir(layout.failed) == ["alice_2"]
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", ".repofs", ".hidden", "a/b", "a\0b"])
