@@ -22,6 +22,7 @@ import trio
 from repofs import config, logs
 from repofs.control.server import Control, listening
 from repofs.errors import Busy, RepofsError
+from repofs.events import News
 from repofs.fuse import mount
 from repofs.fuse.operations import Operations
 from repofs.importer.inbox import Inbox
@@ -31,6 +32,7 @@ from repofs.namespace.claims import Claims
 from repofs.namespace.drops import Drops
 from repofs.namespace.elsewhere import Elsewhere
 from repofs.namespace.facts import Facts
+from repofs.namespace.failed import Failed
 from repofs.namespace.handles import Directories, Handles
 from repofs.namespace.linking import Linking
 from repofs.namespace.names import Names
@@ -42,6 +44,7 @@ from repofs.namespace.stream import Stream
 from repofs.namespace.survey import Survey
 from repofs.namespace.trail import Trail
 from repofs.namespace.tree import Tree
+from repofs.repository.failed_links import FailedLinks
 from repofs.repository.failure_logs import FailureLogs
 from repofs.repository.layout import Layout, load_key
 from repofs.repository.marks import Marks
@@ -106,10 +109,16 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
     standing = Standing(backing, names, Marks(load_key(layout)), settings.drops)
     kernel, trail = mount.KernelCache(), Trail()
     rights = Rights(standing, kernel, trail)
-    drops = Drops(standing, FailureLogs(layout))
+    failed = Failed(backing, FailedLinks(layout))
+    drops = Drops(standing, FailureLogs(layout), failed)
     stream = Stream(rights)
+
+    def hear(news: Sequence[News]) -> None:
+        stream.hear(news)
+        failed.hear(news)
+
     claims = Claims(standing, rights, drops, kernel)
-    inbox = Inbox(claims, functools.partial(importer_process, layout.root), rights.adopt, stream.hear)
+    inbox = Inbox(claims, functools.partial(importer_process, layout.root), rights.adopt, hear)
     drops.clocks = inbox
     tree = Tree(standing, rights, drops)
     sources = Sources(settings.declared_sources(), layout.root)
@@ -118,7 +127,7 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
     )
     linking = Linking(standing, rights, drops, tree, sources, layout, mountpoint)
     survey = Survey(standing, rights, drops, linking.resume)
-    regrouping = Regrouping(standing, rights, inbox.questions.move)
+    regrouping = Regrouping(standing, rights, failed, inbox.questions.move)
     facts = Facts(standing, rights, drops, survey, regrouping, elsewhere, linking, inbox.questions.ask)
     handles = Handles(standing, rights, drops, tree, elsewhere, stream)
     directories = Directories(standing, rights, drops)

@@ -101,6 +101,8 @@ class Claims:
             return  # removed meanwhile
         if outcome.import_directory is not None:  # while the unit still knows where it is
             self._import_directory_made(unit, outcome.import_directory)
+        if outcome.state is State.FAILED:
+            self._drops.failed.add(unit)
         again = outcome.state is State.SETTLING
         retimed, unit.activity.retimed = unit.activity.retimed, False
         for node in list(unit.below()):

@@ -20,6 +20,7 @@ from repofs.errors import Busy, InvalidValue
 from repofs.lifecycle import State
 from repofs.model import Closed, Mark, Original, Refused
 from repofs.namespace.activity import Activity
+from repofs.namespace.failed import Failed
 from repofs.namespace.names import Alone
 from repofs.namespace.nodes import Node
 from repofs.namespace.standing import AGAIN, CANCELLED, Standing
@@ -59,11 +60,12 @@ def after_the_fact(tell: Method) -> Method:
 class Drops:
     """All drops of one mount. The drop of a file in a directory format is that directory: its unit."""
 
-    def __init__(self, standing: Standing, failure_logs: FailureLogs) -> None:
+    def __init__(self, standing: Standing, failure_logs: FailureLogs, failed: Failed) -> None:
         self._standing = standing
         self._backing = standing.backing
         self._names = standing.names
         self._failure_logs = failure_logs
+        self.failed = failed
         self.clocks: Clocks
         self.surveyed = False  # whether the scan at the start is done; until then a moved directory could escape it
         self.rescans_in, self.rescans = trio.open_memory_channel[Node](math.inf)
@@ -135,7 +137,10 @@ class Drops:
     def _unsettle(self, node: Node) -> None:
         """The bytes change: the clock stops, and what was said of the old ones is spent."""
         unit = self._names.unit(node)
-        if unit is not None and unit.activity is not None:
+        if unit is None:
+            return
+        self.failed.over(unit)
+        if unit.activity is not None:
             unit.activity.word = None
             self._stop(unit)
 
@@ -203,8 +208,10 @@ class Drops:
             return
         mark = self._standing.mark(node)
         unit = self._names.unit(node)
-        if unit is not node:
-            self._stop(node)
+        if unit is node:
+            self.failed.changed(node)
+        else:
+            self._not_by_itself(node)
         if isinstance(mark, Original) or unit is None:
             self._rest(node)
             return
@@ -219,6 +226,8 @@ class Drops:
     def directory_renamed(self, node: Node, rule: Node | Alone | None, *, was_temporary: bool) -> None:
         """A directory has a new name, and *rule* held for its files before: if need be they are looked at again."""
         now = self._names.rule(node)
+        if now is not node:
+            self.failed.over(node)
         if node.activity is not None and self._standing.seal(node) is None:
             self._stop(node)
             node.activity.word = None
@@ -241,9 +250,14 @@ class Drops:
             return
         unit = self._names.unit(node)
         if unit is not node:
-            self._stop(node)
+            self._not_by_itself(node)
         busy = node.activity is not None and node.activity.writers
-        if unit is None or busy or self._standing.waits(unit) or not isinstance(self._standing.mark(node), Closed):
+        if unit is None or busy:
+            return
+        mark = self._standing.mark(node)
+        if isinstance(mark, Refused) and mark.state is State.FAILED:
+            self.failed.add(unit)
+        if self._standing.waits(unit) or not isinstance(mark, Closed):
             return
         activity = self.activity(unit)
         if not activity.settling:
@@ -253,6 +267,7 @@ class Drops:
     def removed(self, node: Node) -> None:
         """The last name of *node* is gone."""
         self._stop(node)
+        self.failed.over(node)
         if not node.handles:
             node.activity = None
             node.removed = True
@@ -280,9 +295,15 @@ class Drops:
         if activity.writers:
             return  # its last close comes back here
         activity.settling = True
+        self.failed.over(unit)
         delay = 0.0 if activity.word is ImportCommand.NOW else self._standing.settle_seconds(unit)
         user = self._standing.user_directory(unit).names[0][1]
         self.clocks.dropped(unit.ino, user, delay)
+
+    def _not_by_itself(self, node: Node) -> None:
+        """*node* is no drop of its own by now: part of a directory that is one, or nothing that is imported."""
+        self._stop(node)
+        self.failed.over(node)
 
     def _stop(self, unit: Node | None) -> None:
         if unit is not None and unit.activity is not None and unit.activity.settling:
@@ -360,6 +381,7 @@ class Drops:
 
     def _refuse(self, node: Node, state: State, error: str) -> None:
         """Leave *state* and *error* on the file itself, and its log where its owner can read it."""
+        self.failed.over(node)
         status = self._backing.status(node)
         events = self.activity(node).events
         user = self._standing.user_directory(node)

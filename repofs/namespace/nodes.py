@@ -155,7 +155,17 @@ class InodeTable:
         return node
 
     def add_name(self, node: Node, parent: Node, name: bytes) -> None:
-        """Remember that *name* in *parent* leads to *node*, and no more to what it led to before.
+        """Remember that *name* in *parent* leads to *node*, and no more to what it led to before."""
+        self.lose_name(parent, name)
+        if node.is_directory and node.names:  # it has one name: the other is not there any more
+            self.remove_name(node, *node.names[0])
+        node.names.append((parent, name))
+        if parent.children is _NO_CHILDREN:
+            parent.children = {}
+        parent.children[name] = node
+
+    def lose_name(self, parent: Node, name: bytes) -> None:
+        """Remember that *name* in *parent* leads no more to what it led to, if anything.
 
         repofs itself changes names behind the mount's back: a log is written anew, a failed import undone.
         """
@@ -164,12 +174,6 @@ class InodeTable:
             self.remove_name(before, parent, name)
             before.removed = not (before.names or before.handles)
             self.release(before)
-        if node.is_directory and node.names:  # it has one name: the other is not there any more
-            self.remove_name(node, *node.names[0])
-        node.names.append((parent, name))
-        if parent.children is _NO_CHILDREN:
-            parent.children = {}
-        parent.children[name] = node
 
     def remove_name(self, node: Node, parent: Node, name: bytes) -> None:
         if parent.children.get(name) is node:

@@ -14,6 +14,7 @@ import trio
 from repofs.access import Act
 from repofs.errors import AccessDenied, Busy, NotPermitted
 from repofs.model import Original
+from repofs.namespace.failed import Failed
 from repofs.namespace.names import Alone
 from repofs.namespace.nodes import Area, Node
 from repofs.namespace.request import Caller
@@ -31,10 +32,11 @@ Move = Callable[[Sequence[int], int, int, bytes], Awaitable[None]]
 class Regrouping:
     """chgrp in one mount."""
 
-    def __init__(self, standing: Standing, rights: Rights, move: Move) -> None:
+    def __init__(self, standing: Standing, rights: Rights, failed: Failed, move: Move) -> None:
         self._standing = standing
         self._backing = standing.backing
         self._rights = rights
+        self._failed = failed
         self._walk = Walk(standing)
         self._move = move
 
@@ -103,6 +105,7 @@ class Regrouping:
                 else:
                     target = self._backing.target(node)
                     os.chown(target, -1, gid, follow_symlinks=isinstance(target, int))
+                    self._failed.changed(node)
 
             await self._walk.all(top, visit)
             if not under_way:

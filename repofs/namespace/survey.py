@@ -79,6 +79,7 @@ class Survey:
         """Scan the whole mount once, for what was closed while no daemon ran, then whatever is asked for."""
         await self._walk.all(self._backing.table.root, self._first_look)
         self._drops.surveyed = True
+        self._drops.failed.surveyed()
         async for directory in self._drops.rescans:
             self._drops.to_rescan.discard(directory)
             await self.scan(directory)

@@ -166,9 +166,7 @@ class Tree:
 
     def _name_gone(self, node: Node, parent: Node, name: bytes) -> None:
         self._table.remove_name(node, parent, name)
-        if not node.names:
-            self._drops.removed(node)
-        self._table.release(node)
+        self._lost_a_name(node)
         self._table.release(parent)
 
     def rename(self, parent: Node, name: bytes, new_parent: Node, new_name: bytes, flags: int, caller: Caller) -> Node:
@@ -200,10 +198,13 @@ class Tree:
         if replaced is not None:
             self._table.remove_name(replaced, new_parent, new_name)
         self._arrived(node, new_parent, new_name, gid)
+        moves = [(node, parent, name)]
         if exchanged is not None:
             self._arrived(exchanged, parent, name, exchanged_gid)
+            moves.append((exchanged, new_parent, new_name))
         elif replaced is not None:
             self._replaced(replaced)
+        self._drops.failed.moved([move for move in moves if move[0].is_directory])
         if node.is_directory:
             self._drops.directory_renamed(node, rule, was_temporary=self._standing.names.temporary(name))
         self._table.release(parent)
@@ -262,7 +263,12 @@ class Tree:
     def _replaced(self, node: Node) -> None:
         if node.is_directory:
             self._backing.forget_directory(node)
-        if not node.names:
+        self._lost_a_name(node)
+
+    def _lost_a_name(self, node: Node) -> None:
+        if node.names:
+            self._drops.failed.changed(node)
+        else:
             self._drops.removed(node)
         self._table.release(node)
 

@@ -27,13 +27,14 @@ class FailedLinks:
                     if entry.is_symlink():
                         yield user, entry.name, os.readlink(entry.path).removeprefix(_UP)
 
-    def put(self, user: bytes, name: bytes, path: bytes, status: os.stat_result) -> None:
-        """Make the link *name* to *path*, owner and group as *status* has them. FileExistsError when there is one."""
-        link = os.path.join(self._directory, user, name)
+    def put(self, user: bytes, name: bytes, path: bytes, gid: int) -> None:
+        """Make the link *name* to *path*, for who may see data of the group *gid*. FileExistsError when it is taken."""
+        directory = os.path.join(self._directory, user)
+        link = os.path.join(directory, name)
         os.symlink(_UP + path, link)
         if os.geteuid() == 0:
-            os.chown(link, status.st_uid, status.st_gid, follow_symlinks=False)
+            os.chown(link, os.stat(directory).st_uid, gid, follow_symlinks=False)
 
     def remove(self, user: bytes, name: bytes) -> None:
-        """Take a link away. FileNotFoundError when it is gone already."""
+        """Take a link away. FileNotFoundError when there is none."""
         os.unlink(os.path.join(self._directory, user, name))

@@ -17,6 +17,7 @@ from repofs.namespace.claims import Claims
 from repofs.namespace.drops import Drops
 from repofs.namespace.elsewhere import Elsewhere
 from repofs.namespace.facts import Facts
+from repofs.namespace.failed import Failed
 from repofs.namespace.handles import Directories, Handles
 from repofs.namespace.linking import Linking
 from repofs.namespace.names import Names
@@ -30,6 +31,7 @@ from repofs.namespace.survey import Survey
 from repofs.namespace.trail import Trail
 from repofs.namespace.tree import Tree
 from repofs.people import Actor, Home, People
+from repofs.repository.failed_links import FailedLinks
 from repofs.repository.failure_logs import FailureLogs
 from repofs.repository.layout import Layout, load_key
 from repofs.repository.marks import Marks
@@ -89,7 +91,9 @@ class World:
         self.kernel = FakeKernel()
         self.trail = Trail()
         self.rights = Rights(self.standing, self.kernel, self.trail, people_of(self.caller.uid, os.getegid()))
-        self.drops = Drops(self.standing, FailureLogs(self.layout))
+        self.layout.make_own()
+        self.failed = Failed(self.backing, FailedLinks(self.layout))
+        self.drops = Drops(self.standing, FailureLogs(self.layout), self.failed)
         self.clocks = self.drops.clocks = FakeClocks()
         self.drops.surveyed = True
         self.claims = Claims(self.standing, self.rights, self.drops, self.kernel)
@@ -106,7 +110,7 @@ class World:
         self.handles = Handles(self.standing, self.rights, self.drops, self.tree, self.elsewhere, self.stream)
         self.directories = Directories(self.standing, self.rights, self.drops)
         self.moved: list[tuple[list[int], int, int, bytes]] = []  # what the importer was asked to move to another group
-        self.regrouping = Regrouping(self.standing, self.rights, self._move)
+        self.regrouping = Regrouping(self.standing, self.rights, self.failed, self._move)
         self.facts = Facts(
             self.standing,
             self.rights,

@@ -1,0 +1,138 @@
+"""`.repofs/failed/USER`: a link to each drop that has failed.
+
+It is true at any time without a walk: whoever changes a drop says so here. After a start the survey comes across all
+that has failed; what it has not found is gone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+
+from repofs.events import News
+from repofs.lifecycle import State
+from repofs.namespace.backing import Backing
+from repofs.namespace.names import OWN
+from repofs.namespace.nodes import Node
+from repofs.repository.failed_links import FailedLinks
+
+_MOST_NAME = 200  # bytes of a name that is made longer: the kernel takes 255
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Link:
+    user: bytes  # the user directory
+    name: bytes
+    path: bytes  # below the mount
+    gid: int
+
+
+class Failed:
+    """The links of one mount. Every method is called on the event loop; what cannot be linked is logged."""
+
+    def __init__(self, backing: Backing, links: FailedLinks) -> None:
+        self._backing = backing
+        self._links = links
+        self._known: dict[int, _Link] = {}  # by inode
+        # Links of an earlier daemon that the survey has not come across: (user directory, path) to name.
+        self._before = {(user, path): name for user, name, path in links.all() if not path.startswith(b".repofs/")}
+
+    def add(self, unit: Node) -> None:
+        """The drop *unit* has failed."""
+        if unit.ino not in self._known and unit.names:
+            path, gid = self._path(unit), self._backing.status(unit).st_gid
+            user = path.partition(b"/")[0]
+            earlier = self._before.pop((user, path), None)
+            if earlier is not None:
+                self._remove(user, earlier)  # it may be of another group by now
+            self._put(unit.ino, user, path, gid)
+
+    def over(self, unit: Node) -> None:
+        """The drop *unit* is written again, tried again, or gone."""
+        link = self._known.pop(unit.ino, None)
+        if link is not None:
+            self._remove(link.user, link.name)
+
+    def changed(self, unit: Node) -> None:
+        """The drop *unit* has another name or group."""
+        if unit.ino in self._known:
+            self.over(unit)
+            self.add(unit)
+
+    def moved(self, moves: Sequence[tuple[Node, Node, bytes]]) -> None:
+        """Each of these directories was that name in that directory: what has failed in it is found elsewhere now."""
+        if not moves or not self._known:
+            return
+        paths = [(node.ino, self._path(above) + b"/" + name, self._path(node)) for node, above, name in moves]
+        for ino, link in list(self._known.items()):
+            for moved, old, new in paths:
+                if ino == moved or link.path.startswith(old + b"/"):
+                    del self._known[ino]
+                    self._remove(link.user, link.name)
+                    self._put(ino, link.user, new + link.path[len(old) :], link.gid)
+                    break
+
+    def surveyed(self) -> None:
+        """The survey has come across everything: take away what an earlier daemon had, and is no more."""
+        for (user, _), name in self._before.items():
+            self._remove(user, name)
+        self._before.clear()
+
+    def hear(self, news: Sequence[News]) -> None:
+        """Link the logs of failed imports that have no name in the mount, until the same source is imported."""
+        for one in news:
+            if not one.dropped:
+                name = _name_of_log(one.path)
+                self._remove(one.user_directory, name)
+                if one.kind is State.FAILED:
+                    self._link(one.user_directory, (name,), one.log, one.gid)
+
+    def _path(self, node: Node) -> bytes:
+        return self._backing.path_below(self._backing.table.root, node)
+
+    def _put(self, ino: int, user: bytes, path: bytes, gid: int) -> None:
+        name = path.rpartition(b"/")[2]
+        link = self._link(user, (name, b"%s~%d" % (name[:_MOST_NAME], ino)), path, gid)
+        if link is not None:
+            self._known[ino] = link
+
+    def _link(self, user: bytes, names: Sequence[bytes], path: bytes, gid: int) -> _Link | None:
+        """Make a link by the first of *names* that is free; None when it cannot be made."""
+        try:
+            for name in names:
+                with suppress(FileExistsError):
+                    self._links.put(user, name, path, gid)
+                    return _Link(user, name, path, gid)
+        except OSError as error:
+            log.warning("what has failed cannot be linked to", path=path, error=str(error))
+        return None
+
+    def _remove(self, user: bytes, name: bytes) -> None:
+        directory = self._directory(user)
+        if directory is not None:  # the next link may get the same inode
+            self._backing.table.lose_name(directory, name)
+        try:
+            self._links.remove(user, name)
+        except FileNotFoundError:
+            return  # of a log that there was none of; or somebody has tidied up in the backing tree
+        except OSError as error:
+            log.warning("a link to what had failed stays", user=user, name=name, error=str(error))
+
+    def _directory(self, user: bytes) -> Node | None:
+        """Return the directory of the links of *user*, if the kernel knows it."""
+        here: Node | None = self._backing.table.root
+        for name in (OWN, b"failed", user):
+            here = here.children.get(name) if here else None
+        return here
+
+
+def _name_of_log(path: bytes) -> bytes:
+    """Return a name that is the same each time that an import of *path* fails, and another's for another path."""
+    digest = hashlib.blake2b(path, digest_size=4).hexdigest()
+    return b"%s~%s.log" % (path.rpartition(b"/")[2][:_MOST_NAME], digest.encode())
