@@ -7,11 +7,20 @@ at start. Times are in seconds and sizes in bytes, and say so in their names.
 from __future__ import annotations
 
 import itertools
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 from repofs.errors import SettingsError
 from repofs.model import Duplicates, Transfer
@@ -22,6 +31,7 @@ SETTINGS_FILE = "settings.toml"
 ChecksumAlgorithm = Literal[
     "Adler-32", "CRC-32", "File-Size-64", "MD5-128", "Murmur3-32", "Murmur3-128", "SHA1-160", "SHA-256", "BLAKE3"
 ]
+EventKind = Literal["imported", "failed", "duplicate", "altered", "missing", "offline"]
 Seconds = Annotated[float, Field(ge=0.1, le=86_400.0)]
 
 
@@ -109,6 +119,55 @@ class InPlace(_Section):
     serve_altered: bool = False  # whether an original whose source has changed may be read all the same
 
 
+_WEBHOOK = re.compile(r"https?://([!-.0-~]+@)?[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[!-~]*)?")
+
+
+def _address(url: SecretStr) -> SecretStr:
+    if _WEBHOOK.fullmatch(url.get_secret_value()) is None:
+        raise ValueError("write https://HOST/PATH or http://HOST:PORT/PATH, in ASCII without spaces")
+    return url
+
+
+def _user_pattern(address: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9._+-]*(\{user\})?[A-Za-z0-9._+-]*@[A-Za-z0-9.-]+", address) is None:
+        raise ValueError("write an address, in which {user} becomes the owner's login name: {user}@example.org")
+    return address
+
+
+class Mail(_Section):
+    server: Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]+(:[0-9]{1,5})?$")]  # its port is 25 unless it says so
+    sender: Annotated[str, AfterValidator(_user_pattern)] = Field(alias="from")
+    to: Annotated[str, AfterValidator(_user_pattern)]
+    starttls: bool = True  # refuse to send otherwise
+    login: str | None = None
+    password_file: Annotated[Path, AfterValidator(_absolute)] | None = None  # its first line, of root's to read
+    batch_seconds: Seconds = 300.0  # from the first event that a mail tells to the mail
+
+    @model_validator(mode="after")
+    def _whole_login(self) -> Self:
+        if (self.login is None) != (self.password_file is None):
+            raise ValueError("login and password_file of a mail go together")
+        return self
+
+
+class Hook(_Section):
+    name: SourceName  # by which it is known how far it is
+    on: Annotated[tuple[EventKind, ...], Field(min_length=1)] = ("failed",)
+    command: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    user: str = "nobody"  # whose account runs the command, in a mount of root's
+    webhook: Annotated[SecretStr, AfterValidator(_address)] | None = None
+    mail: Mail | None = None
+    timeout_seconds: Annotated[float, Field(ge=0.1, le=3600.0)] = 30.0
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if sum(way is not None for way in (self.command, self.webhook, self.mail)) != 1:
+            raise ValueError(f"the hook {self.name} has exactly one of command, webhook and mail")
+        if self.command and not self.command[0].startswith("/"):
+            raise ValueError(f"the hook {self.name}: write the command's program with its whole path")
+        return self
+
+
 class Settings(_Section):
     """All settings of one repository, checked."""
 
@@ -122,14 +181,16 @@ class Settings(_Section):
     in_place: InPlace = InPlace()
     sources: tuple[Source, ...] = ()
     dropbox: tuple[Dropbox, ...] = ()
+    hooks: tuple[Hook, ...] = ()
     administrators: tuple[Administrators, ...] = ()
 
     @model_validator(mode="after")
-    def _sources_are_distinct(self) -> Self:
-        names = [source.name for source in self.declared_sources()]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise ValueError(f"the source {twice} is declared twice")
+    def _are_distinct(self) -> Self:
+        for kind, declared in (("source", self.declared_sources()), ("hook", self.hooks)):
+            names = [one.name for one in declared]
+            twice = next((name for name in names if names.count(name) > 1), None)
+            if twice is not None:
+                raise ValueError(f"the {kind} {twice} is declared twice")
         for inner, outer in itertools.permutations(self.dropbox, 2):
             if inner.path.is_relative_to(outer.path):
                 raise ValueError(f"the dropbox {inner.name} lies in the dropbox {outer.name}: files would come twice")
@@ -163,7 +224,10 @@ def _sentence(path: Path, error: object) -> str:
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         return f"{path}: {key} is not a setting: allowed are {', '.join(known_keys())}"
-    return f"{path}: {key} = {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
+    # Not a whole table, nor the one value that may hold a secret.
+    hidden = isinstance(error["input"], dict) or error["loc"][-1] == "webhook"
+    value = "" if hidden else f" = {error['input']!r}"
+    return f"{path}: {key}{value}: {error['msg'][0].lower()}{error['msg'][1:]}"
 
 
 def known_keys() -> list[str]:
@@ -178,7 +242,8 @@ def explain(settings: Settings) -> list[tuple[str, object, str]]:
         if isinstance(value, _Section):
             explained += [(f"{section}.{key}", one, _source(value, key)) for key, one in value]
         else:
-            explained.append((section, [one.model_dump(mode="json") for one in value], _source(settings, section)))
+            tables = [one.model_dump(mode="json", by_alias=True) for one in value]  # secrets as stars
+            explained.append((section, tables, _source(settings, section)))
     return explained
 
 

@@ -120,9 +120,12 @@ class Event:
     text: str
 
     def __str__(self) -> str:
-        # A name in it may hold anything: a line stays one line, and says nothing to a terminal.
-        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in self.text)
-        return f"{utc(self.time_ns)} {text}"
+        return f"{utc(self.time_ns)} {printable(self.text)}"
+
+
+def printable(text: str) -> str:
+    """Return *text*, which may hold any name, so that it stays one line and says nothing to a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def utc(time_ns: int) -> str:

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from repofs.model import printable
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -49,7 +51,7 @@ def cell(value: object) -> str:
             return "yes" if value else "no"
         case list() | tuple():
             return ", ".join(cell(one) for one in value) or "-"
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(value))
+    return printable(str(value))
 
 
 def human_bytes(size: int) -> str:

@@ -28,6 +28,7 @@ from repofs.importer.commits import Commits
 from repofs.importer.dropbox import dropboxes
 from repofs.importer.dropbox.dropboxes import Dropboxes
 from repofs.importer.herald import Herald
+from repofs.importer.hooks.queue import HookQueue, delivery
 from repofs.importer.pipeline import Pipeline
 from repofs.importer.readers import Readers
 from repofs.importer.reception import Reception
@@ -97,6 +98,8 @@ async def serve(directory: Path, channel: Channel) -> None:
             people = Administration(channel, office, settings.people.refresh_seconds)
             await people.begin()
             services.start_soon(Herald(channel, catalogue, commits.committed).run)
+            for hook in settings.hooks:
+                services.start_soon(HookQueue(hook, delivery(hook), catalogue, commits).run)
             await _Desk(channel, layout, pipeline, commits, catalogue, people, reception, watching).run()
             services.cancel_scope.cancel()
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from repofs import config
 from repofs.errors import SettingsError
+from repofs.events import KINDS
 from repofs.people import Privilege
 
 
@@ -62,6 +64,16 @@ def test_administrators_have_all_privileges_unless_it_says_which(tmp_path: Path)
         ("[[dropbox]]\nname = 'a'\npath = '/d'\nmarker = 'a/b'\n", ["dropbox.0.marker", "'a/b'"]),
         ("[[dropbox]]\nname = 'a'\npath = '/d'\n[[sources]]\nname = 'a'\npath = '/e'\n", ["source a", "twice"]),
         ("[[dropbox]]\nname = 'a'\npath = '/d'\n[[dropbox]]\nname = 'b'\npath = '/d/e'\n", ["b lies in the dropbox a"]),
+        ("[[hooks]]\nname = 'a'\n", ["the hook a", "exactly one"]),
+        ("[[hooks]]\nname = 'a'\ncommand = ['/x']\nwebhook = 'https://h/'\n", ["the hook a", "exactly one"]),
+        ("[[hooks]]\nname = 'a'\ncommand = ['x']\n", ["the hook a", "whole path"]),
+        ("[[hooks]]\nname = 'a'\non = ['settling']\ncommand = ['/x']\n", ["hooks.0.on.0", "'settling'", "'failed'"]),
+        ("[[hooks]]\nname = 'a'\ncommand = ['/x']\n[[hooks]]\nname = 'a'\ncommand = ['/x']\n", ["hook a", "twice"]),
+        ("[[hooks]]\nname = 'a'\n[hooks.mail]\nserver = 'h'\nfrom = 'a'\nto = 'b@c'\n", ["mail.from", "{user}"]),
+        (
+            "[[hooks]]\nname = 'a'\n[hooks.mail]\nserver = 'h'\nfrom = 'a@b'\nto = 'b@c'\nlogin = 'x'\n",
+            ["login", "password_file"],
+        ),
         ("[administrators]\ngroup = 'admins'\n", ["administrators", "tuple"]),
         ("[[administrators]]\nprivileges = []\n", ["administrators.0.group", "required"]),
         ("[[administrators]]\ngroup = ''\n", ["administrators.0.group", "''"]),
@@ -86,3 +98,31 @@ def test_watched_folders_are_declared_sources(tmp_path: Path) -> None:
     settings = config.load(write(tmp_path, text))
     assert [(one.name, str(one.path)) for one in settings.declared_sources()] == [("s", "/s"), ("d", "/d")]
     assert settings.dropbox[0].transfer == "upload"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "webhook = 'ftp://bot:s3cret@example.org/'",
+        "webhook = 'https://bot:s3cret@example.org/ '",
+        "webhook = 'https://bot:s3cret@example.org/'\ncommand = ['/x']",
+        "webhook = 's3cret'",
+        "webhook = ['s3cret']",
+    ],
+)
+def test_a_webhook_that_is_refused_is_not_told(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SettingsError, match=r"hooks\.0") as caught:
+        config.load(write(tmp_path, f"[[hooks]]\nname = 'chat'\n{text}\n"))
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_webhook_that_is_taken_is_not_told(tmp_path: Path) -> None:
+    url = "https://bot:s3cret@example.org:8443/x?token=y"
+    settings = config.load(write(tmp_path, f"[[hooks]]\nname = 'chat'\nwebhook = '{url}'\n"))
+    [hook] = settings.hooks
+    assert hook.webhook is not None and hook.webhook.get_secret_value() == url
+    assert "s3cret" not in repr(settings) + json.dumps(config.explain(settings))
+
+
+def test_a_hook_may_be_on_each_kind_of_event() -> None:
+    assert set(get_args(config.EventKind)) == {str(kind) for kind in KINDS}
