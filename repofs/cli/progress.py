@@ -78,10 +78,10 @@ def rows(progress: Progress) -> list[tuple[str, str, str]]:
 
 def print_progress(progress: Progress) -> None:
     """Print a table of states and, below it, each problem with its error."""
-    if not progress.counts:
+    if progress.counts:
+        print_columns(("STATE", "FILES", "SIZE"), rows(progress))
+    else:
         print("no files")
-        return
-    print_columns(("STATE", "FILES", "SIZE"), rows(progress))
     print_problems(progress)
 
 

@@ -22,6 +22,8 @@ from repofs.repository.failed_links import FailedLinks
 
 _MOST_NAME = 200  # bytes of a name that is made longer: the kernel takes 255
 
+_SEE_LOG = "it was not imported: this is its log"
+
 log = structlog.get_logger()
 
 
@@ -40,8 +42,14 @@ class Failed:
         self._backing = backing
         self._links = links
         self._known: dict[int, _Link] = {}  # by inode
+        self._logs: dict[tuple[bytes, bytes], tuple[int, str]] = {}  # (user directory, name) to gid and error
         # Links of an earlier daemon that the survey has not come across: (user directory, path) to name.
-        self._before = {(user, path): name for user, name, path in links.all() if not path.startswith(b".repofs/")}
+        self._before: dict[tuple[bytes, bytes], bytes] = {}
+        for user, name, path, gid in links.all():
+            if path.startswith(OWN + b"/"):
+                self._logs[user, name] = gid, _SEE_LOG
+            else:
+                self._before[user, path] = name
 
     def add(self, unit: Node) -> None:
         """The drop *unit* has failed."""
@@ -88,10 +96,20 @@ class Failed:
         """Link the logs of failed imports that have no name in the mount, until the same source is imported."""
         for one in news:
             if not one.dropped:
-                name = _name_of_log(one.path)
-                self._remove(one.user_directory, name)
-                if one.kind is State.FAILED:
-                    self._link(one.user_directory, (name,), one.log, one.gid)
+                user, name = one.user_directory, _name_of_log(one.path)
+                self._logs.pop((user, name), None)
+                self._remove(user, name)
+                if one.kind is State.FAILED and self._link(user, (name,), one.log, one.gid) is not None:
+                    self._logs[user, name] = one.gid, one.error or _SEE_LOG
+
+    def logs(self, user: bytes | None) -> list[tuple[bytes, int, str, bytes]]:
+        """Return (user directory, gid, error, path below the mount) of each failed import without a name in the mount:
+        those of one user directory, or all."""
+        return [
+            (whose, gid, error, b"/".join((OWN, b"failed", whose, name)))
+            for (whose, name), (gid, error) in self._logs.items()
+            if user is None or whose == user
+        ]
 
     def _path(self, node: Node) -> bytes:
         return self._backing.path_below(self._backing.table.root, node)

@@ -13,7 +13,7 @@ from repofs.access import Act
 from repofs.errors import Busy
 from repofs.lifecycle import State, worst
 from repofs.namespace.drops import Drops
-from repofs.namespace.nodes import Node
+from repofs.namespace.nodes import Area, Node
 from repofs.namespace.rights import Rights
 from repofs.namespace.standing import Standing
 from repofs.namespace.walk import Walk
@@ -115,7 +115,17 @@ class Survey:
                 report.more += 1
 
         await self._walk.files(top, add)
+        self._list_arrivals(report, top, uid)
         return report
+
+    def _list_arrivals(self, report: Report, top: Node, uid: int) -> None:
+        """List what has failed and has no file at or below *top*: its log, in that user's directory and in the root."""
+        if top is not self._backing.table.root and not (top.is_directory and top.area is Area.USER):
+            return
+        user = top.names[0][1] if top.names else None
+        for whose, gid, error, path in self._drops.failed.logs(user):
+            if self._rights.may_view_in(whose, gid, uid):
+                report.list_problem(path, State.FAILED, error)
 
     def _reaches(self, node: Node, uid: int) -> bool:
         """Whether *uid* may see all directories above *node*, so that its path tells her nothing new."""

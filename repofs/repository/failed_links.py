@@ -19,13 +19,14 @@ class FailedLinks:
     def __init__(self, layout: Layout) -> None:
         self._directory = os.fsencode(layout.failed)
 
-    def all(self) -> Iterator[tuple[bytes, bytes, bytes]]:
-        """Yield each link: its user directory, its name, and the path that it leads to."""
+    def all(self) -> Iterator[tuple[bytes, bytes, bytes, int]]:
+        """Yield each link: its user directory, its name, the path that it leads to, and the gid that it bears."""
         for user in os.listdir(self._directory):
             with os.scandir(os.path.join(self._directory, user)) as names:
                 for entry in names:
                     if entry.is_symlink():
-                        yield user, entry.name, os.readlink(entry.path).removeprefix(_UP)
+                        gid = entry.stat(follow_symlinks=False).st_gid
+                        yield user, entry.name, os.readlink(entry.path).removeprefix(_UP), gid
 
     def put(self, user: bytes, name: bytes, path: bytes, gid: int) -> None:
         """Make the link *name* to *path*, for who may see data of the group *gid*. FileExistsError when it is taken."""

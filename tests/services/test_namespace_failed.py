@@ -253,6 +253,25 @@ def test_an_import_without_a_name_in_the_mount_until_its_source_is_imported(w: W
     assert list(links(w).values()) == [".repofs/log/alice_2/42.log"]
 
 
+def test_the_status_of_a_user_directory_lists_failed_imports_without_a_name(tmp_path: Path) -> None:
+    def problems(w: World, path: str, uid: int = os.geteuid()) -> list[dict[str, str]]:
+        return trio.run(w.survey.report, w.node(path), uid).problems
+
+    with world(tmp_path) as w:
+        w.mkdir("d")
+        w.failed.hear([ARRIVAL, replace(ARRIVAL, number=2, user_directory=b"nobody_9")])
+        [problem] = problems(w, "")
+        assert (problem["state"], problem["error"]) == ("failed", "broken")
+        log = w.layout.managed / problem["path"]
+        assert os.path.relpath(log.parent / os.readlink(log), w.layout.managed) == ".repofs/log/alice_2/41.log"
+        assert problems(w, "d") == [] and problems(w, "", 54321) == []
+    with world(tmp_path) as again:
+        [after] = problems(again, "")
+        assert after["path"] == problem["path"] and "its log" in after["error"]
+        again.failed.hear([replace(ARRIVAL, number=3, kind=State.IMPORTED)])
+        assert problems(again, "") == []
+
+
 def test_news_of_drops_are_not_linked_twice(broken: World) -> None:
     broken.failed.hear([replace(ARRIVAL, dropped=True, path=b"d/scan.tif")])
     assert failed(broken) == ["d/scan.tif"]
