@@ -18,7 +18,7 @@ import tifffile
 import trio
 
 from repofs import config
-from repofs.catalog import audit, filesets, users
+from repofs.catalog import audit, filesets, news, users
 from repofs.catalog.objects import describe
 from repofs.errors import ReaderFailed
 from repofs.importer import bringing, transactions
@@ -423,3 +423,15 @@ async def test_stopped_while_it_reads(repository: Repository, monkeypatch: pytes
         go_on.set()
     assert isinstance(repository.check_untouched(path), Closed)
     assert repository.row(1).state is State.SETTLING
+
+
+async def test_what_failed_is_news_and_its_log_is_where_they_say(repository: Repository) -> None:
+    repository.write(repository.alice, b"P/scan.tif")
+    drop, fd = repository.drop(repository.alice, b"P/scan.tif", target="Dataset:99")
+    async with pipeline(repository) as importing:
+        await importing.take(replace(drop, dropped=False), fd)
+    with repository.engine.begin() as conn:
+        [one] = news.after(conn, 0)
+    assert (one.kind, one.dropped, one.path, one.gid) == (State.FAILED, False, b"P/scan.tif", os.getgid())
+    assert "Dataset:99" in str(one.error)
+    assert "Dataset:99" in (repository.layout.managed / os.fsdecode(one.log)).read_text()

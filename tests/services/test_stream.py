@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -14,7 +13,7 @@ from repofs.lifecycle import State
 from repofs.model import PermissionLevel
 from repofs.namespace import stream as stream_module
 from repofs.people import Actor, Home, People
-from tests.helpers.namespace import ALICE, World
+from tests.helpers.namespace import ALICE, World, open_descriptors
 
 HER, MEMBER, STRANGER = 5101, 5102, 5103
 LAB = 5000
@@ -115,14 +114,9 @@ def test_a_full_file_is_emptied_and_goes_on(lab: World, monkeypatch: pytest.Monk
     lab.stream.close(handle)
 
 
-def test_no_descriptor_is_left(lab: World, descriptors: Callable[[], int]) -> None:
-    before = descriptors()
+def test_no_descriptor_is_left(lab: World) -> None:
+    before = open_descriptors()
     handles = [lab.stream.open(uid) for uid in (HER, HER, MEMBER)]
     for handle in handles:
         lab.stream.close(handle)
-    assert descriptors() == before
-
-
-@pytest.fixture
-def descriptors() -> Callable[[], int]:
-    return lambda: len(os.listdir("/proc/self/fd"))
+    assert open_descriptors() == before
