@@ -37,8 +37,8 @@ class News:
     user_directory: bytes  # whose data it is follows from it, as in the mount
     gid: int  # of the group whose level says who else may see it
     actor_uid: int
-    path: bytes  # below the user directory, as dropped; of an arrival below its source
-    dropped: bool  # whether *path* is, or was, a name in the mount
+    path: bytes  # below the user directory, as dropped; of an arrival its name
+    source: bytes | None  # of an arrival: SOURCE/PATH or an absolute path; None: *path* is, or was, a name in the mount
     fileset: int | None
     error: str | None  # one sentence
     log: bytes  # below the mount
@@ -50,8 +50,8 @@ class News:
             "event": self.kind.value,
             "user": self.user,
             "actor_uid": self.actor_uid,
-            "path": _text(self.user_directory + b"/" + self.path) if self.dropped else None,
-            "source": None if self.dropped else _text(self.path),
+            "path": _text(self.user_directory + b"/" + self.path) if self.source is None else None,
+            "source": None if self.source is None else _text(self.source),
             "object": None if self.fileset is None else f"Fileset:{self.fileset}",
             "error": self.error and self.error[:_MOST_TEXT],
             "log": _text(self.log),

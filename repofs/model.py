@@ -154,7 +154,7 @@ class Drop:
     gid: int  # the group that it belongs to
     transfer: str = Transfer.UPLOAD  # of its stand-ins, if it has any
     # What only an arrival says:
-    dropped: bool = True  # whether *path* is a name in the mount; of an arrival it is none
+    source: bytes | None = None  # where it came from: SOURCE/PATH or an absolute path; None: *path* is in the mount
     name: str | None = None  # of its images; None: as the file says
     checksum_algorithm: str | None = None  # None: that of the settings
     compare: bool = True  # whether a copy is compared with its source

@@ -32,7 +32,7 @@ class NewImport:
     attempts: int  # this one included
     started: str  # ISO 8601, UTC
     gid: int | None = None  # of the drop's group
-    dropped: bool = True  # whether *path* is a name in the mount
+    source: bytes | None = None  # of an arrival: where it came from; None: *path* is a name in the mount
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def _values(number: ImportId, row: NewImport) -> dict[str, object]:
         "attempts": row.attempts,
         "started": row.started,
         "gid": row.gid,
-        "dropped": row.dropped,
+        "source": row.source,
     }
 
 
@@ -141,6 +141,6 @@ def _row(row: Row[tuple[object, ...]]) -> ImportRow:
         attempts=row.attempts,
         started=row.started,
         gid=row.gid,
-        dropped=row.dropped,
+        source=row.source,
     )
     return ImportRow(row.id, State(row.state), row.error, row.ended, intent)

@@ -48,7 +48,7 @@ def _news(row: Row[tuple[object, ...]]) -> News:
         gid=row.whose_gid,
         actor_uid=row.actor_uid,
         path=row.path,
-        dropped=row.dropped,
+        source=row.source,
         fileset=row.fileset,
         error=row.error,
         log=log,

@@ -26,7 +26,6 @@ from sqlalchemy import (
     Table,
     Text,
     text,
-    true,
 )
 
 metadata = MetaData(
@@ -134,12 +133,7 @@ imports = Table(
     _may("ended", Text, "when its state became a resting one; null: under way or interrupted"),
     _may("ending", Big, "a number in the order in which states became resting ones, by which hooks know what is new"),
     _may("gid", Big, "the Unix group of the drop when its import began; null: it began before this column was there"),
-    _need(
-        "dropped",
-        Boolean,
-        "true: the path is a name in the mount; false: it came by a command or a watched folder",
-        server_default=true(),
-    ),
+    _may("source", LargeBinary, "of an arrival: SOURCE/PATH or the absolute path; null: it was dropped in the mount"),
     Index(
         "ix_imports_ending",
         "state",

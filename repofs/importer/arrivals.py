@@ -159,7 +159,7 @@ class Arrivals:
         place.mkdir(mode=0o700)
         self._make(arrival, root, place, found, home.uid)
         fd = os.open(os.path.join(os.fsencode(place), name), os.O_RDONLY | os.O_CLOEXEC)
-        return _Prepared(_drop(arrival, os.fstat(fd).st_ino), fd, place)
+        return _Prepared(_drop(arrival, root, os.fstat(fd).st_ino), fd, place)
 
     def _make(
         self, arrival: Arrival, root: Root | None, place: Path, found: Sequence[tuple[bytes, Identity]], uid: int
@@ -266,7 +266,8 @@ def _refuse(known: ObjectRef | None, what: str) -> None:
         raise Excluded(f"excluded: its owner has imported {what} already, in {known}")
 
 
-def _drop(arrival: Arrival, token: int) -> Drop:
+def _drop(arrival: Arrival, root: Root | None, token: int) -> Drop:
+    above = os.fsencode(arrival.source if root is None else root.path)
     now = Event(time.time_ns(), f"arrived from {_shown(arrival)} by {arrival.transfer}, asked for by {arrival.actor}")
     return Drop(
         token=token,
@@ -280,6 +281,7 @@ def _drop(arrival: Arrival, token: int) -> Drop:
         actor=arrival.actor,
         gid=arrival.gid,
         transfer=arrival.transfer,
+        source=os.path.join(above, arrival.path),
         name=arrival.name,
         checksum_algorithm=arrival.checksum_algorithm,
         compare=arrival.compare,

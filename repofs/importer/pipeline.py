@@ -176,7 +176,7 @@ class Pipeline:
             drop.transfer,
             deaths + 1,
             now(),
-            drop.dropped,
+            drop.source,
         )
         with trio.CancelScope(shield=True):  # a row that we do not know of would look like a death
             begun = job.begun = await self._commits.write(self._owners.begin, intent)

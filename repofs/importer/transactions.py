@@ -33,7 +33,7 @@ class Intent:
     transfer: str
     attempts: int
     started: str  # ISO 8601, UTC
-    dropped: bool
+    source: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ def _new(one: Intent, owner: ExperimenterId, gid: int) -> NewImport:
         attempts=one.attempts,
         started=one.started,
         gid=gid,
-        dropped=one.dropped,
+        source=one.source,
     )
 
 

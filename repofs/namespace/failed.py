@@ -95,8 +95,8 @@ class Failed:
     def hear(self, news: Sequence[News]) -> None:
         """Link the logs of failed imports that have no name in the mount, until the same source is imported."""
         for one in news:
-            if not one.dropped:
-                user, name = one.user_directory, _name_of_log(one.path)
+            if one.source is not None:
+                user, name = one.user_directory, _name_of_log(one.source)
                 self._logs.pop((user, name), None)
                 self._remove(user, name)
                 if one.kind is State.FAILED and self._link(user, (name,), one.log, one.gid) is not None:
@@ -150,7 +150,7 @@ class Failed:
         return here
 
 
-def _name_of_log(path: bytes) -> bytes:
-    """Return a name that is the same each time that an import of *path* fails, and another's for another path."""
-    digest = hashlib.blake2b(path, digest_size=4).hexdigest()
-    return b"%s~%s.log" % (path.rpartition(b"/")[2][:_MOST_NAME], digest.encode())
+def _name_of_log(source: bytes) -> bytes:
+    """Return a name that is the same each time that an import of *source* fails, and another for another source."""
+    digest = hashlib.blake2b(source, digest_size=4).hexdigest()
+    return b"%s~%s.log" % (source.rpartition(b"/")[2][:_MOST_NAME], digest.encode())

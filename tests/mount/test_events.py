@@ -14,6 +14,7 @@ import pytest
 
 from tests.helpers.command_line import repofs
 from tests.helpers.drops import drop
+from tests.helpers.import_command import told
 from tests.helpers.mounting import Drive, tell
 from tests.helpers.people import ALICE, BOB, CAROL, ROOT, Person
 from tests.helpers.waiting import until
@@ -66,11 +67,11 @@ class _Printed(list[Any]):
                 self._rest += more
         *whole, self._rest = self._rest.split(b"\n")
         self += [json.loads(line) for line in whole]
-        return [os.path.basename(one["path"]) for one in self]
+        return [os.path.basename(one["path"] or "") for one in self]
 
 
 def paths(text: str) -> list[str]:
-    return [os.path.basename(json.loads(line)["path"]) for line in text.splitlines()]
+    return [os.path.basename(json.loads(line)["path"] or "") for line in text.splitlines()]
 
 
 def wait_told(drive: Drive, person: Person, name: str) -> None:
@@ -218,3 +219,29 @@ def test_links_outlive_the_daemon_and_those_of_what_has_gone_do_not(own_drive: D
     own_drive.backing(gone).unlink()
     own_drive.start()
     until(lambda: os.listdir(failed(own_drive, ALICE)) == ["stays.bin"], "one link")
+
+
+def test_a_command_that_fails_leaves_its_log_until_the_same_source_is_imported(drive: Drive) -> None:
+    source = drive.outside / "outside.bin"
+    ALICE.do(source.write_bytes, b"from outside")
+    report = told(drive, ALICE, "-T", "Dataset:9999", source)
+    assert report["state"] == "failed"
+    until(lambda: logs(drive, ALICE) != [], "a link to the log")
+    [name] = logs(drive, ALICE)
+    assert name.startswith("outside.bin~")
+    assert "Dataset:9999" in ALICE.do((failed(drive, ALICE) / name).read_text)
+    status = json.loads(ALICE.do(repofs, "status", "--json", drive.home(ALICE)).out)
+    [problem] = [one for one in status[0]["problems"] if one["path"].endswith(name)]
+    assert "Dataset:9999" in problem["error"]
+    [event] = [one for one in events(drive, ALICE) if one["source"] == str(source)]
+    assert (event["event"], event["path"], event["log"]) == ("failed", None, report["log"])
+    assert told(drive, ALICE, source)["state"] == "imported"
+    until(lambda: logs(drive, ALICE) == [], "no link any more")
+
+
+def logs(drive: Drive, person: Person) -> list[str]:
+    return [name for name in os.listdir(failed(drive, person)) if name.endswith(".log")]
+
+
+def events(drive: Drive, person: Person) -> list[Any]:
+    return [json.loads(line) for line in person.run("cat", stream(drive)).stdout.splitlines()]

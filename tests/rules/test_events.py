@@ -12,7 +12,7 @@ from repofs.lifecycle import RESTING, State
 
 ROOT = Path(__file__).parents[2]
 NEWS = News(
-    7, 41, "2026-11-22T21:15:03.123+00:00", State.FAILED, "alice", b"alice_2", 5000, 5001, b"P/scan.tif", True, None,
+    7, 41, "2026-11-22T21:15:03.123+00:00", State.FAILED, "alice", b"alice_2", 5000, 5001, b"P/scan.tif", None, None,
     "the disk is full: make room, then retry", b".repofs/log/alice_2/41.log",
 )  # fmt: skip
 
@@ -34,8 +34,8 @@ def test_a_line_has_these_keys_in_this_order() -> None:
 
 
 def test_what_has_no_name_in_the_mount_is_told_by_its_source() -> None:
-    facts = replace(NEWS, dropped=False, kind=State.IMPORTED, fileset=17, error=None).facts()
-    assert (facts["path"], facts["source"], facts["object"]) == (None, "P/scan.tif", "Fileset:17")
+    facts = replace(NEWS, source=b"scope/P/scan.tif", kind=State.IMPORTED, fileset=17, error=None).facts()
+    assert (facts["path"], facts["source"], facts["object"]) == (None, "scope/P/scan.tif", "Fileset:17")
 
 
 def test_any_name_is_one_line_of_ascii() -> None:

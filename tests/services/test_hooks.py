@@ -45,7 +45,7 @@ pytestmark = pytest.mark.trio
 
 SECONDS = 30.0
 NEWS = News(
-    7, 41, "2026-11-22T21:15:03.123+00:00", State.FAILED, "alice", b"alice_2", 5000, 5001, b"P/scan\n.tif", True, None,
+    7, 41, "2026-11-22T21:15:03.123+00:00", State.FAILED, "alice", b"alice_2", 5000, 5001, b"P/scan\n.tif", None, None,
     "the disk is full: make room, then retry", b".repofs/log/alice_2/41.log",
 )  # fmt: skip
 

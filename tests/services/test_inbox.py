@@ -221,7 +221,7 @@ async def test_stop_does_not_wait_for_a_process_that_hangs(
 
 
 async def test_news_of_the_process_are_heard(autojump_clock: trio.abc.Clock) -> None:
-    news = News(1, 1, "2026", State.FAILED, "alice", ALICE, 100, 1000, b"a.tif", True, None, "broken", b"log")
+    news = News(1, 1, "2026", State.FAILED, "alice", ALICE, 100, 1000, b"a.tif", None, None, "broken", b"log")
     async with running() as world:
         await world.lives.last.channel.send(Happened((news,)))
         await world.after(0.1)

@@ -23,7 +23,7 @@ from tests.helpers.namespace import ALICE, World, world
 
 ARRIVAL = News(
     1, 41, "2026-11-22T21:15:03.123+00:00", State.FAILED, "alice", ALICE.encode(), os.getegid(), 5001,
-    b"plate/scan.tif", False, None, "broken", b".repofs/log/alice_2/41.log",
+    b"scan.tif", b"scope/plate/scan.tif", None, "broken", b".repofs/log/alice_2/41.log",
 )  # fmt: skip
 
 
@@ -242,7 +242,7 @@ def test_what_cannot_be_linked_costs_nobody_the_outcome(w: World) -> None:
 
 
 def test_an_import_without_a_name_in_the_mount_until_its_source_is_imported(w: World) -> None:
-    other = replace(ARRIVAL, number=2, importing=42, path=b"plate2/scan.tif", log=b".repofs/log/alice_2/42.log")
+    other = replace(ARRIVAL, number=2, importing=42, source=b"scope/plate2/scan.tif", log=b".repofs/log/alice_2/42.log")
     again = replace(ARRIVAL, number=3, importing=43, log=b".repofs/log/alice_2/43.log")
     w.failed.hear([ARRIVAL, other, again])
     assert sorted(links(w).values()) == [".repofs/log/alice_2/42.log", ".repofs/log/alice_2/43.log"]
@@ -273,7 +273,7 @@ def test_the_status_of_a_user_directory_lists_failed_imports_without_a_name(tmp_
 
 
 def test_news_of_drops_are_not_linked_twice(broken: World) -> None:
-    broken.failed.hear([replace(ARRIVAL, dropped=True, path=b"d/scan.tif")])
+    broken.failed.hear([replace(ARRIVAL, source=None, path=b"d/scan.tif")])
     assert failed(broken) == ["d/scan.tif"]
 
 

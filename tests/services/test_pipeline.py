@@ -429,9 +429,9 @@ async def test_what_failed_is_news_and_its_log_is_where_they_say(repository: Rep
     repository.write(repository.alice, b"P/scan.tif")
     drop, fd = repository.drop(repository.alice, b"P/scan.tif", target="Dataset:99")
     async with pipeline(repository) as importing:
-        await importing.take(replace(drop, dropped=False), fd)
+        await importing.take(replace(drop, source=b"scope/P/scan.tif"), fd)
     with repository.engine.begin() as conn:
         [one] = news.after(conn, 0)
-    assert (one.kind, one.dropped, one.path, one.gid) == (State.FAILED, False, b"P/scan.tif", os.getgid())
+    assert (one.kind, one.source, one.path, one.gid) == (State.FAILED, b"scope/P/scan.tif", b"P/scan.tif", os.getgid())
     assert "Dataset:99" in str(one.error)
     assert "Dataset:99" in (repository.layout.managed / os.fsdecode(one.log)).read_text()

@@ -18,7 +18,7 @@ from tests.helpers.namespace import ALICE, World, open_descriptors
 HER, MEMBER, STRANGER = 5101, 5102, 5103
 LAB = 5000
 NEWS = News(
-    1, 1, "2026-11-22T21:15:03.123+00:00", State.FAILED, "alice", ALICE.encode(), LAB, HER, b"a.tif", True, None,
+    1, 1, "2026-11-22T21:15:03.123+00:00", State.FAILED, "alice", ALICE.encode(), LAB, HER, b"a.tif", None, None,
     "broken", b"log",
 )  # fmt: skip
 

@@ -87,7 +87,7 @@ def channels() -> Iterator[tuple[Channel, Channel]]:
         Administer(4, ListPeople(), 0, 0),
         Ready(PEOPLE),
         PeopleAre(PEOPLE),
-        Happened((News(1, 2, "2026", State.FAILED, "a", b"a_2", 1, 2, b"\xff", True, None, "broken", b"log"),)),
+        Happened((News(1, 2, "2026", State.FAILED, "a", b"a_2", 1, 2, b"\xff", None, None, "broken", b"log"),)),
         NotReady("the disk is full"),
         Stop(),
     ],

@@ -34,15 +34,15 @@ def test_what_has_ended_is_news_in_the_order_of_its_end(conn: Connection) -> Non
 def test_an_imported_fileset_and_a_failed_drop(conn: Connection) -> None:
     there = lab(conn)
     [done] = imported(conn, Import(there.alice, (b"P/D/scan.tif",)))
-    [number] = imports.begin(conn, [replace(drop(there.bob, b"\xff.tif"), gid=6000, dropped=False, actor_uid=7)])
+    [number] = imports.begin(conn, [replace(drop(there.bob, b"\xff.tif"), gid=6000, source=b"scope/x", actor_uid=7)])
     imports.advance(conn, number, State.IMPORTING, State.DUPLICATE, error="there is one")
     good, bad = news.after(conn, 0)
     assert (good.user, good.fileset, good.gid, good.error, good.path) == (
         "alice", done.fileset_id, 5000, None, b"P/D/scan.tif",
     )  # fmt: skip
-    assert (good.user_directory, good.time, good.dropped) == (done.user_directory, done.imported, True)
+    assert (good.user_directory, good.time, good.source) == (done.user_directory, done.imported, None)
     assert good.log == done.user_directory + b"/" + done.import_directory + b".log"
-    assert (bad.user, bad.fileset, bad.gid, bad.dropped, bad.actor_uid) == ("bob", None, 6000, False, 7)
+    assert (bad.user, bad.fileset, bad.gid, bad.source, bad.actor_uid) == ("bob", None, 6000, b"scope/x", 7)
     assert bad.log == b".repofs/log/bob_3/%d.log" % number
     assert news.after(conn, 0, [State.DUPLICATE]) == [bad]
 

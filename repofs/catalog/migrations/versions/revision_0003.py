@@ -70,7 +70,7 @@ def _number_endings() -> None:
     # One by one, in place: filesets refer to this table, so that it cannot be made anew.
     op.add_column("imports", sa.Column("ending", Big, nullable=True))
     op.add_column("imports", sa.Column("gid", Big, nullable=True))
-    op.add_column("imports", sa.Column("dropped", sa.Boolean(), nullable=False, server_default=sa.true()))
+    op.add_column("imports", sa.Column("source", sa.LargeBinary(), nullable=True))
     op.create_index("ix_imports_ending", "imports", ["state", "ending"], sqlite_where=sa.text("ending IS NOT NULL"))
     op.create_table(
         "hooks",
