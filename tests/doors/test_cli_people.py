@@ -245,7 +245,13 @@ def test_whose_the_repository_is_needs_no_root(tmp_path: Path) -> None:
     )  # not hers to give
     assert _as_user(4002, "-C", repository, "user", "list") == ExitCode.REFUSED
     assert [one["user"] for one in repofs("-C", repository, "user", "list", "--json").json] == ["ada"]
-    assert sorted(os.listdir(repository / "ManagedRepository")) == [".arriving", ".linked", ".repofs", ".staging", "ada_2"]
+    assert sorted(os.listdir(repository / "ManagedRepository")) == [
+        ".arriving",
+        ".linked",
+        ".repofs",
+        ".staging",
+        "ada_2",
+    ]
 
 
 def _as_user(uid: int, *words: str | Path) -> int:
