@@ -32,7 +32,7 @@ class Rehoming:
         self._layout = layout
         self._engine = engine
         self._marks = Marks(load_key(layout))
-        self._sources = Sources(settings.sources, layout.root)
+        self._sources = Sources(settings.declared_sources(), layout.root)
 
     def rehome(self, old: bytes, new: bytes, *, dry_run: bool = False) -> Iterator[Finding]:
         """Point all originals in place whose source lies at or below *old* to the same path below *new*.

@@ -49,7 +49,7 @@ class Verifier:
         self._layout = layout
         self._engine = engine
         self._marks = Marks(load_key(layout))
-        self._sources = Sources(settings.sources, layout.root)
+        self._sources = Sources(settings.declared_sources(), layout.root)
         self._parallel = settings.imports.parallel
 
     def verify(self, which: ObjectRef | bytes | None, *, quick: bool) -> Iterator[Finding]:

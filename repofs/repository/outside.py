@@ -15,6 +15,7 @@ import os
 import stat
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 
@@ -94,7 +95,7 @@ class Root:
             fd = os.open(path, _OPEN_ROOT)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise NotFound(f"the source {name} = {path} is not a directory: make it, or mount it") from error
-        root = cls(name, path, fd, os.fsencode(repository.resolve()))
+        root = cls(name, path, fd, _really(repository))
         if _lies_in(fd, root.repository):
             root.close()
             raise InvalidValue(f"the source {name} = {path} lies in the repository: a source is outside")
@@ -106,7 +107,7 @@ class Root:
 
         Raises InvalidValue when it is no directory, or lies in *repository*.
         """
-        root = cls("", path, fd, os.fsencode(repository.resolve()))
+        root = cls("", path, fd, _really(repository))
         if not stat.S_ISDIR(os.fstat(fd).st_mode):
             raise InvalidValue(f"{path} is not a directory")
         if _lies_in(fd, root.repository):
@@ -232,6 +233,12 @@ def _where(root: Root, path: bytes) -> str:
 
 def _acting_as(caller: Caller | None) -> AbstractContextManager[None]:
     return nullcontext() if caller is None else acting_as(caller)
+
+
+@cache
+def _really(repository: Path) -> bytes:
+    """Return where *repository* is, without symlinks: it is not moved while a process has it."""
+    return os.fsencode(repository.resolve())
 
 
 def identity_of(fd: int) -> Identity:

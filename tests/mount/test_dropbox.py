@@ -21,7 +21,7 @@ from tests.helpers.waiting import until
 
 INTERRUPTED = "imports were interrupted and will be tried again"
 MANY = 10_000
-SECONDS = 150  # that a step of many files may take on a busy machine
+SECONDS = 300  # that a step of many files may take on a busy machine
 ATTRIBUTES = 8  # blocks of 512 bytes that a file without bytes of its own may have
 
 
