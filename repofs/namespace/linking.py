@@ -219,10 +219,12 @@ class Linking:
 
     async def _fill(self, filling: _Filling) -> None:
         units: set[Node] = set()
-        pending = deque([(filling.node, filling.origin.path)])
+        pending = deque([(filling.node, filling.origin.path)])  # all held, so that each is there when its turn comes
+        filling.node.users += 1
         try:
             while pending:
-                await self._fill_one(filling, *pending.popleft(), pending, units)
+                await self._fill_one(filling, *pending[0], pending, units)
+                self._let_go(pending.popleft()[0])
             if filling.node.names:
                 self._standing.marks.clear_origin(self._backing.target(filling.node))
         except OSError as error:
@@ -230,9 +232,12 @@ class Linking:
         finally:
             for unit in units:
                 self._drops.let_run(unit)
-                unit.users -= 1
-            filling.node.users -= 1
-            self._backing.table.release(filling.node)
+            for node in (*units, *(node for node, _ in pending), filling.node):
+                self._let_go(node)
+
+    def _let_go(self, node: Node) -> None:
+        node.users -= 1
+        self._backing.table.release(node)
 
     async def _fill_one(
         self, filling: _Filling, node: Node, path: str, pending: deque[tuple[Node, str]], units: set[Node]
@@ -257,6 +262,7 @@ class Linking:
                 node.refusal = f"{below!r} could not be linked: {error}"
                 continue
             if made.is_directory:
+                made.users += 1
                 pending.append((made, below))
             else:
                 self._hold_unit(made, units)
