@@ -13,7 +13,7 @@ import shutil
 import stat
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -122,10 +122,34 @@ class Arrivals:
         except Excluded as error:
             return Arrived(State.DUPLICATE, str(error))
         except OSError as error:
-            return Arrived(State.FAILED, _sentence(error))
+            reason = _sentence(error)
         except Exception as error:
             log.exception("an arrival failed unexpectedly", path=arrival.path)
-            return Arrived(State.FAILED, f"the importer failed ({type(error).__name__}): the daemon's log says where")
+            reason = f"the importer failed ({type(error).__name__}): the daemon's log says where"
+        return await self._refuse(arrival, root, place, reason)
+
+    async def refuse(self, arrival: Arrival, error: str) -> None:
+        """Have it known to people that *arrival* cannot be imported, by *error*, as of any import that has failed."""
+        place = self._layout.arriving / str(next(self._numbers))
+        try:
+            await self._refuse(arrival, None, place, error)
+        finally:
+            with trio.CancelScope(shield=True):
+                await in_thread(shutil.rmtree, place, True)
+
+    async def _refuse(self, arrival: Arrival, root: Root | None, place: Path, error: str) -> Arrived:
+        """Fail in the pipeline, with an empty file in *place* for the bytes that could not be reached."""
+        home = self._people().homes.get(arrival.user_directory)
+        if home is None or home.uid is None:
+            return Arrived(State.FAILED, error)
+        fd = await in_thread(_empty_file, place, arrival)
+        drop = replace(_drop(arrival, root, os.fstat(fd).st_ino), is_directory=False)
+        told = await self._pipeline.refuse(drop, os.dup(fd), error)
+        try:
+            mark = self._marks.read(fd)
+        finally:
+            os.close(fd)
+        return Arrived(told.state, error, log=mark.log if isinstance(mark, Refused) else None)
 
     @asynccontextmanager
     async def _alone(self, arrival: Arrival, root: Root | None) -> AsyncIterator[None]:
@@ -255,6 +279,16 @@ def _identity(root: Root, path: bytes, arrival: Arrival, caller: Caller) -> Iden
         if transfers.named(arrival.transfer).linked:
             require_linkable(file, root, path, caller)
         return file.identity
+
+
+def _empty_file(place: Path, arrival: Arrival) -> int:
+    """Return a descriptor of an empty file in *place*, of the group that *arrival* would have been of."""
+    with suppress(FileExistsError):
+        place.mkdir(mode=0o700)
+    fd = os.open(place, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+    if os.geteuid() == 0:
+        os.fchown(fd, -1, arrival.gid)
+    return fd
 
 
 def _kind(name: str, directory: int) -> int:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Container, Iterator
+from collections.abc import Container, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 from repofs.errors import ChangedWhileReading, InvalidValue
 from repofs.importer.bringing import Bringing, require_no_writer
 from repofs.lifecycle import State
-from repofs.model import Closed, Drop, Mark, Origin, Original, Refused
+from repofs.model import Closed, Drop, Identity, Mark, Origin, Original, Refused
 from repofs.repository.marks import ORIGINAL_BIT, Marks
 from repofs.repository.outside import Root
 
@@ -33,7 +34,7 @@ class Examined:
     origin: Origin | None  # of a file from outside
 
 
-def opened(drop: Drop, fd: int) -> Iterator[tuple[bytes, int]]:
+def opened(drop: Drop, fd: int) -> Generator[tuple[bytes, int], None, None]:
     """Yield the name below the drop's own directory and a descriptor of each regular file of *drop*, in order of name.
 
     The descriptor is closed when the next is asked for; that of a file that is the drop is *fd* itself.
@@ -52,6 +53,24 @@ def opened(drop: Drop, fd: int) -> Iterator[tuple[bytes, int]]:
                 yield os.path.normpath(os.path.join(name, directory, entry)), file
             finally:
                 os.close(file)
+
+
+def identity(drop: Drop, fd: int, marks: Marks) -> Identity:
+    """Return by what *drop* is known if the importer dies with it: the same at each try.
+
+    That of an arrival is its source's, of a directory its first file's: its stand-ins are made anew each time.
+    """
+    if drop.source is None and drop.is_directory:
+        return _own_identity(fd)
+    with closing(opened(drop, fd)) as files:
+        first = next(files, None)
+        origin = None if first is None else marks.origin(first[1])
+    return _own_identity(fd) if origin is None else origin.identity
+
+
+def _own_identity(fd: int) -> Identity:
+    status = os.fstat(fd)
+    return Identity(status.st_dev, status.st_ino, b"", status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _raise(error: OSError) -> None:

@@ -128,6 +128,17 @@ class Pipeline:
         finally:
             os.close(fd)
 
+    async def refuse(self, drop: Drop, fd: int, error: str) -> Outcome:
+        """Give up *drop*, a file without bytes, by *error*: its row, its log and its news are those of any import that
+        has failed. *fd* is closed then. Raises as `take` does."""
+        job = _Job(drop, fd, None, ImportLog(drop.events))
+        try:
+            with contextlib.suppress(RepofsError):  # it died with it before: refused all the same
+                await self._begin(job)
+            return await self._give_up(job, State.FAILED, error)
+        finally:
+            os.close(fd)
+
     async def _try(self, job: _Job) -> Outcome:
         try:
             return await self._import(job)
@@ -165,12 +176,13 @@ class Pipeline:
             self._in_hand.remove(key)
 
     async def _begin(self, job: _Job) -> Begun:
-        drop, status = job.drop, os.fstat(job.fd)
-        deaths = self._interrupted.pop((status.st_dev, status.st_ino), 0)
+        drop = job.drop
+        identity = files.identity(drop, job.fd, self._placement.marks)
+        deaths = self._interrupted.pop((identity.device, identity.inode), 0)
         intent = Intent(
             drop.user_directory,
             drop.path,
-            status,
+            identity,
             drop.actor_uid,
             drop.gid,
             drop.transfer,

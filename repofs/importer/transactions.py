@@ -17,7 +17,7 @@ from repofs.deeds import Deed
 from repofs.errors import NotFound
 from repofs.importer.wire import Move, Stands
 from repofs.lifecycle import State
-from repofs.model import ExperimenterId, FilesetId, GroupId, ImportId, ObjectRef
+from repofs.model import ExperimenterId, FilesetId, GroupId, Identity, ImportId, ObjectRef
 from repofs.people import Actor
 
 
@@ -27,7 +27,7 @@ class Intent:
 
     user_directory: bytes
     path: bytes
-    status: os.stat_result
+    identity: Identity  # of the file, or of what it is a stand-in of
     actor_uid: int
     gid: int  # the group that the drop belongs to
     transfer: str
@@ -100,10 +100,10 @@ def _new(one: Intent, owner: ExperimenterId, gid: int) -> NewImport:
         owner=owner,
         user_directory=one.user_directory,
         path=one.path,
-        device=one.status.st_dev,
-        inode=one.status.st_ino,
-        size=one.status.st_size,
-        mtime_ns=one.status.st_mtime_ns,
+        device=one.identity.device,
+        inode=one.identity.inode,
+        size=one.identity.size,
+        mtime_ns=one.identity.mtime_ns,
         transfer=one.transfer,
         actor_uid=one.actor_uid,
         attempts=one.attempts,

@@ -89,7 +89,7 @@ async def serve(directory: Path, channel: Channel) -> None:
         arrivals = Arrivals(layout, pipeline, sources, catalogue, who)
         waiting_room = WaitingRoom(arrivals, commits, catalogue)
         reception = Reception(layout, arrivals, waiting_room, sources, who)
-        watching = Dropboxes(settings, layout, commits, catalogue, who, arrivals.take)
+        watching = Dropboxes(settings, layout, commits, catalogue, who, arrivals.take, arrivals.refuse)
         async with trio.open_nursery() as services:
             services.start_soon(commits.run)
             services.start_soon(pipeline.run)

@@ -70,6 +70,7 @@ class Site:
     answers: dict[bytes, Arrived | OSError] = field(default_factory=dict)  # instead of an import, by name
     offered: list[Arrival] = field(default_factory=list)
     imported: list[bytes] = field(default_factory=list)  # paths
+    refused: list[tuple[bytes, str]] = field(default_factory=list)  # of which people were told: path, error
     let: Callable[[Arrival], Any] | None = None  # awaited before an import
     people: People = field(default_factory=people)
 
@@ -97,7 +98,9 @@ class Site:
         """Watch the folder for the time of the context; what is in hand at its end is left as if the process died."""
         commits = Commits(self.engine)
         settings = self.settings()
-        watching = Dropboxes(settings, self.layout, commits, self.engine, lambda: self.people, self._arrive)
+        watching = Dropboxes(
+            settings, self.layout, commits, self.engine, lambda: self.people, self._arrive, self._refuse
+        )
         async with trio.open_nursery() as services:
             services.start_soon(commits.run)
             async with trio.open_nursery() as nursery:
@@ -105,6 +108,9 @@ class Site:
                 yield
                 nursery.cancel_scope.cancel()
             services.cancel_scope.cancel()
+
+    async def _refuse(self, arrival: Arrival, error: str) -> None:
+        self.refused.append((arrival.path, error))
 
     async def _arrive(self, arrival: Arrival) -> Arrived:
         self.offered.append(arrival)

@@ -189,6 +189,34 @@ async def test_what_cannot_be_imported_fails_with_its_reason(
         h.check_empty()
 
 
+async def test_what_cannot_even_be_opened_is_news_as_any_import_that_failed(
+    repository: Repository, source: Path
+) -> None:
+    async with hall(repository, source) as h:
+        arrived = await h.taking.take(h.arrival("nothing.tif"))
+        await h.taking.refuse(h.arrival("closed"), "uid 5000 may not read it: ask its owner")
+    first, second = repository.row(1), repository.row(2)
+    assert (first.state, first.error) == (State.FAILED, arrived.error) and "not there" in str(arrived.error)
+    assert (second.state, second.error) == (State.FAILED, "uid 5000 may not read it: ask its owner")
+    assert (first.intent.source, second.intent.source) == (b"scope1/nothing.tif", b"scope1/closed")
+    log = repository.layout.managed / str(arrived.log)
+    assert "not there" in log.read_text()
+    h.check_empty()
+
+
+@pytest.mark.parametrize("name", ["scan.tif", "set.zarr"])
+async def test_what_killed_the_importer_three_times_fails(repository: Repository, source: Path, name: str) -> None:
+    """Its stand-in is another at each try: the source tells that it is the same file."""
+    (source / "set.zarr").mkdir()
+    (source / "set.zarr/0").write_bytes(b"pixels")
+    status = (source / "set.zarr/0" if name == "set.zarr" else source / name).stat()
+    async with hall(repository, source) as h:
+        h.taking._pipeline._interrupted[status.st_dev, status.st_ino] = 3
+        arrived = await h.taking.take(h.arrival(name))
+        assert arrived.state is State.FAILED and "died 3 times" in str(arrived.error)
+        h.check_empty()
+
+
 async def test_a_fault_of_ours_fails_one_arrival(
     repository: Repository, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

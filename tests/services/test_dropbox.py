@@ -389,6 +389,8 @@ async def test_what_its_user_may_not_read_is_told_and_the_others_go_on(here: Sit
     async with here.watched():
         await here.until_states(closed="failed", set_zarr="failed", secret_tif="failed", good_tif="imported")
         assert all("may not read" in (here.files()[name].error or "") for name in ("closed", "secret.tif"))
+        names = {b"closed", b"secret.tif", b"set.zarr"}
+        await here.until(lambda: {os.path.basename(path) for path, _ in here.refused} == names, "that people are told")
         for path in (here.home / "closed", here.home / "secret.tif"):
             path.chmod(0o755)
         await here.until(

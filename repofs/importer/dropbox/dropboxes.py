@@ -11,7 +11,7 @@ from repofs.config import Settings
 from repofs.errors import NotFound
 from repofs.importer.commits import Commits
 from repofs.importer.dropbox.directory import Directory
-from repofs.importer.dropbox.feed import Arrive, Feed
+from repofs.importer.dropbox.feed import Arrive, Feed, Refuse
 from repofs.importer.dropbox.folder import Folder
 from repofs.importer.dropbox.rules import Rules
 from repofs.people import People
@@ -29,9 +29,10 @@ class Dropboxes:
         reading: Engine,
         people: Callable[[], People],
         arrive: Arrive,
+        refuse: Refuse,
     ) -> None:
         self._folders = {one.name: Folder(one, settings, layout, commits, reading, people) for one in settings.dropbox}
-        self._feed = Feed(self._folders, settings.drops.duplicates, people, commits, reading, arrive)
+        self._feed = Feed(self._folders, settings.drops.duplicates, people, commits, reading, arrive, refuse)
         self._life = trio.CancelScope()
 
     async def run(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
@@ -27,6 +28,9 @@ IN_HAND = 64  # files at a time; the pipeline has places of its own for what cos
 Arrive = Callable[[Arrival], Awaitable[Arrived]]
 """Imports a fileset and tells what became of it. Raises OSError when it cannot even be begun."""
 
+Refuse = Callable[[Arrival, str], Awaitable[None]]
+"""Has it known to people why a fileset cannot be imported."""
+
 log = structlog.get_logger(__name__)
 
 _ENDED = {State.IMPORTED: FileState.IMPORTED, State.DUPLICATE: FileState.DUPLICATE, State.FAILED: FileState.FAILED}
@@ -43,6 +47,7 @@ class Feed:
         commits: Commits,
         reading: Engine,
         arrive: Arrive,
+        refuse: Refuse,
     ) -> None:
         self._folders = folders
         self._duplicates = duplicates
@@ -50,11 +55,13 @@ class Feed:
         self._commits = commits
         self._reading = reading
         self._arrive = arrive
+        self._refuse = refuse
         self._in_hand: set[Place] = set()
         self._awake = trio.Event()
         for folder in folders.values():
             folder.in_hand = self._in_hand
             folder.queued = self._wake
+            folder.failed = functools.partial(self._failed, folder)
 
     async def run(self, nursery: trio.Nursery) -> None:
         """Import what is in the queue, in tasks of *nursery*, until cancelled: those in hand then are left to it."""
@@ -90,6 +97,14 @@ class Feed:
         finally:
             self._in_hand.remove(file.place)
             self._wake()
+
+    async def _failed(self, folder: Folder, file: File) -> None:
+        try:
+            arrival = self._arrival(folder, file)
+        except OSError as error:  # whose it would be has gone meanwhile
+            log.info("nobody is told", path=file.place.path, error=str(error))
+        else:
+            await self._refuse(arrival, file.error or "it cannot be imported")
 
     async def _arrived(self, folder: Folder, file: File) -> Arrived:
         try:

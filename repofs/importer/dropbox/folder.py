@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import os
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -75,6 +75,7 @@ class Folder:
         self._told: frozenset[str] = frozenset()  # what is wrong, as it stands in the log
         self.in_hand: Collection[Place] = ()  # files that are being imported
         self.queued: Callable[[], None] = lambda: None  # called when the queue has grown
+        self.failed: Callable[[File], Awaitable[None]] = _nobody_told  # called for what cannot even be queued
 
     def users(self) -> dict[bytes, User]:
         """Return whose directories there may be, by name. Raises NotFound when the folder's group is none."""
@@ -250,6 +251,8 @@ class Folder:
             log.info("not imported", dropbox=file.place.dropbox, path=file.place.path, error=file.error)
         if files:
             await self._commits.write(put, files)
+        for file in files:
+            await self.failed(file)
 
     # --- clocks ----------------------------------------------------------------------------------
 
@@ -286,3 +289,7 @@ class Folder:
         if quiet:
             await self._commits.write(enqueue, quiet)
             self.queued()
+
+
+async def _nobody_told(_: File) -> None:
+    return
