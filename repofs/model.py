@@ -152,7 +152,7 @@ class Drop:
     actor_uid: int  # who wrote it
     actor: str  # her account's name, or the uid
     gid: int  # the group that it belongs to
-    transfer: str = Transfer.UPLOAD  # of its stand-ins, if it has any
+    transfer: str = Transfer.UPLOAD  # as who brings it says; its stand-ins know better
     # What only an arrival says:
     source: bytes | None = None  # where it came from: SOURCE/PATH or an absolute path; None: *path* is in the mount
     name: str | None = None  # of its images; None: as the file says

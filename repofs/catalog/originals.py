@@ -30,6 +30,11 @@ class Held:
     checksum: str
     origin: Origin | None  # of one from outside
 
+    @property
+    def algorithm(self) -> str:
+        """The checksum's."""
+        return self.checksum.partition(":")[0]
+
 
 def held(conn: Connection, which: ObjectRef | bytes | None = None) -> Iterator[Held]:
     """Yield the originals of a fileset or image, those at or below a path in the mount, or all; by fileset."""
@@ -39,9 +44,9 @@ def held(conn: Connection, which: ObjectRef | bytes | None = None) -> Iterator[H
     query = (
         select(
             entry.original_id, entry.fileset_id, entry.path.label("dropped"), entry.name,
-            whole.import_id, whole.user_directory, whole.import_directory, whole.transfer,
+            whole.import_id, whole.user_directory, whole.import_directory,
             imports.c.state, original_files.c.size.label("held_size"), original_files.c.checksum,
-            origin.source, origin.path, origin.device, origin.inode, origin.handle, origin.size,
+            origin.source, origin.path, origin.transfer, origin.device, origin.inode, origin.handle, origin.size,
             origin.mtime_ns, origin.ctime_ns,
         )
         .select_from(source)

@@ -53,6 +53,7 @@ def _values(one: NewOrigin) -> dict[str, object]:
         "size": identity.size,
         "mtime_ns": nearest(identity.mtime_ns),
         "ctime_ns": nearest(identity.ctime_ns),
+        "transfer": one.origin.transfer,
         "removal": DUE if one.removal_due else None,
     }
 
@@ -62,7 +63,7 @@ def due(conn: Connection) -> list[Due]:
     # A literal, not a parameter: only so does the planner use the index of what is due.
     is_due = origins.c.removal == bindparam("removal", DUE, literal_execute=True)
     query = (
-        select(origins, filesets.c.transfer, imports.c.actor_uid)
+        select(origins, imports.c.actor_uid)
         .join(fileset_entries, fileset_entries.c.original_id == origins.c.original_id)
         .join(filesets, filesets.c.id == fileset_entries.c.fileset_id)
         .join(imports, imports.c.id == filesets.c.import_id)
@@ -73,7 +74,7 @@ def due(conn: Connection) -> list[Due]:
 
 
 def origin_of(row: Row[Any]) -> Origin:
-    """Return the origin that *row* has: its columns, and the fileset's transfer."""
+    """Return the origin that *row* has."""
     identity = Identity(unsigned(row.device), unsigned(row.inode), row.handle, row.size, row.mtime_ns, row.ctime_ns)
     return Origin(row.source, os.fsdecode(row.path), identity, row.transfer)
 

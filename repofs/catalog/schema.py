@@ -218,6 +218,7 @@ origins = Table(
     _need("size", Big, "bytes"),
     _need("mtime_ns", Big, "the source's own time"),
     _need("ctime_ns", Big, "when its inode was last changed: a difference makes verify hash it again"),
+    _need("transfer", Text, "how the bytes came: see model.Transfer"),
     _may("removal", Text, "of transfers that remove: due, done, or why the source was kept; null: it is to stay"),
     Index("ix_origins_inode", "inode"),
     Index(

@@ -15,7 +15,7 @@ from repofs.cli.output import AsJson, cell, print_json
 from repofs.errors import InvalidValue
 
 if TYPE_CHECKING:
-    from repofs.inspection.verify import Finding
+    from repofs.inspection.recording import Finding
 
 
 def verify(

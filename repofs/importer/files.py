@@ -55,17 +55,21 @@ def opened(drop: Drop, fd: int) -> Generator[tuple[bytes, int], None, None]:
                 os.close(file)
 
 
-def identity(drop: Drop, fd: int, marks: Marks) -> Identity:
-    """Return by what *drop* is known if the importer dies with it: the same at each try.
-
-    That of an arrival is its source's, of a directory its first file's: its stand-ins are made anew each time.
-    """
-    if drop.source is None and drop.is_directory:
-        return _own_identity(fd)
+def origin(drop: Drop, fd: int, marks: Marks) -> Origin | None:
+    """Return where *drop* comes from, a directory as its first file does; None: it was written into the mount."""
     with closing(opened(drop, fd)) as files:
         first = next(files, None)
-        origin = None if first is None else marks.origin(first[1])
-    return _own_identity(fd) if origin is None else origin.identity
+        return None if first is None else marks.origin(first[1])
+
+
+def identity(drop: Drop, fd: int, origin: Origin | None) -> Identity:
+    """Return by what *drop* is known if the importer dies with it: the same at each try.
+
+    That of an arrival is its source's: its stand-ins are made anew each time.
+    """
+    if origin is None or (drop.source is None and drop.is_directory):
+        return _own_identity(fd)
+    return origin.identity
 
 
 def _own_identity(fd: int) -> Identity:

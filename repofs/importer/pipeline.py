@@ -177,7 +177,8 @@ class Pipeline:
 
     async def _begin(self, job: _Job) -> Begun:
         drop = job.drop
-        identity = files.identity(drop, job.fd, self._placement.marks)
+        origin = files.origin(drop, job.fd, self._placement.marks)
+        identity = files.identity(drop, job.fd, origin)
         deaths = self._interrupted.pop((identity.device, identity.inode), 0)
         intent = Intent(
             drop.user_directory,
@@ -185,7 +186,7 @@ class Pipeline:
             identity,
             drop.actor_uid,
             drop.gid,
-            drop.transfer,
+            drop.transfer if origin is None else origin.transfer,
             deaths + 1,
             now(),
             drop.source,
@@ -387,7 +388,7 @@ def _finished(
         group_id=begun.group.id,
         user_directory=drop.user_directory,
         import_directory=directory,
-        transfer=drop.transfer,
+        transfer=drop.transfer if examined[0].origin is None else examined[0].origin.transfer,
         imported=now(),
         target=target,
         format=recognised.format,

@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import groupby
 
-from repofs.catalog import imports, originals
+from repofs.catalog import originals
 from repofs.catalog.engine import Engine
 from repofs.catalog.originals import Held
 from repofs.config import Settings
 from repofs.errors import InvalidValue
-from repofs.inspection.verify import LOOKED_AT, Finding
+from repofs.inspection.recording import LOOKED_AT, Finding, Recording
 from repofs.lifecycle import State
-from repofs.model import Origin, Original
+from repofs.model import Origin
 from repofs.repository import transfers
 from repofs.repository.checksum import checksum
-from repofs.repository.layout import Layout, load_key
-from repofs.repository.marks import Marks
+from repofs.repository.layout import Layout
 from repofs.repository.outside import open_beneath
 from repofs.repository.sources import Sources
 
@@ -29,9 +29,8 @@ class Rehoming:
     """For one repository. Blocking; needs the rights of the daemon."""
 
     def __init__(self, layout: Layout, settings: Settings, engine: Engine) -> None:
-        self._layout = layout
         self._engine = engine
-        self._marks = Marks(load_key(layout))
+        self._recording = Recording(layout, engine)
         self._sources = Sources(settings.declared_sources(), layout.root)
 
     def rehome(self, old: bytes, new: bytes, *, dry_run: bool = False) -> Iterator[Finding]:
@@ -45,17 +44,27 @@ class Rehoming:
             raise InvalidValue(f"{after[0]} is no declared source: declare it in the settings first")
         with self._engine.begin() as conn:
             held = [one for one in originals.held(conn) if one.state in LOOKED_AT]
-        for one in held:
-            origin = one.origin
-            if origin is None or not _found_by_name(origin):
-                continue
-            below = _below(before, (origin.source, os.fsencode(origin.path)))
-            if below is not None:
-                path = os.path.normpath(os.path.join(after[1], below))
-                finding = self._prove(one, origin, (after[0], path))
-                if finding.state is State.IMPORTED and not dry_run:
-                    self._record(finding)
-                yield finding
+        for _, group in groupby(held, key=lambda one: one.import_id):
+            files = list(group)
+            found = {one.original_id: self._look(one, before, after) for one in files}
+            moved = [finding for finding in found.values() if finding is not None]
+            if not dry_run and any(finding.state is State.IMPORTED for finding in moved):
+                self._recording.record([self._now(one, found[one.original_id]) for one in files])
+            yield from moved
+
+    def _look(self, held: Held, before: Place, after: Place) -> Finding | None:
+        """Return how the file was found at its new place; None for one that was not at the old one."""
+        if held.origin is None or not _found_by_name(held.origin):
+            return None
+        below = _below(before, (held.origin.source, os.fsencode(held.origin.path)))
+        if below is None:
+            return None
+        return self._prove(held, held.origin, (after[0], os.path.normpath(os.path.join(after[1], below))))
+
+    def _now(self, held: Held, finding: Finding | None) -> Finding:
+        """Return what is to be written of a file: what was not proven stays as it is."""
+        proven = finding is not None and finding.state is State.IMPORTED
+        return finding if finding is not None and proven else Finding(held, self._recording.stands(held))
 
     def _place(self, text: bytes) -> Place:
         if text.startswith(b"/"):
@@ -73,7 +82,7 @@ class Rehoming:
         source, path = place
         try:
             with self._sources.root(source) as root, open_beneath(root, path, None) as opened:
-                proven = checksum(opened.fd, held.checksum.partition(":")[0]) == held.checksum
+                proven = checksum(opened.fd, held.algorithm) == held.checksum
                 moved = replace(origin, source=source, path=os.fsdecode(path), identity=opened.identity)
         except OSError as error:
             return Finding(held, State.MISSING, str(error))
@@ -82,23 +91,6 @@ class Rehoming:
                 held, State.ALTERED, f"{moved.path!r} in the source {source} has other bytes: it stays as it is"
             )
         return Finding(held, State.IMPORTED, origin=moved)
-
-    def _record(self, finding: Finding) -> None:
-        assert finding.origin is not None
-        path = os.path.join(os.fsencode(self._layout.managed), finding.held.path)
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            self._marks.write_origin(fd, finding.origin)
-            mark = self._marks.read(fd)
-            if isinstance(mark, Original):
-                self._marks.write(fd, replace(mark, stands=State.IMPORTED))
-        finally:
-            os.close(fd)
-        with self._engine.begin() as conn:
-            originals.move(conn, finding.held.original_id, finding.origin)
-            state = imports.get(conn, finding.held.import_id).state
-            if state is not State.IMPORTED:
-                imports.advance(conn, finding.held.import_id, state, State.IMPORTED)
 
 
 def _found_by_name(origin: Origin) -> bool:

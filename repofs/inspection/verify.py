@@ -8,38 +8,25 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 
-from repofs import lifecycle
-from repofs.catalog import imports, originals
+from repofs.catalog import originals
 from repofs.catalog.engine import Engine
 from repofs.catalog.originals import Held
 from repofs.config import Settings
 from repofs.errors import Busy
+from repofs.inspection.recording import LOOKED_AT, Finding, Recording
 from repofs.lifecycle import State
-from repofs.model import ImportId, ObjectRef, Origin, Original
+from repofs.model import ObjectRef, Origin
 from repofs.repository import transfers
 from repofs.repository.checksum import checksum
-from repofs.repository.layout import Layout, load_key
-from repofs.repository.marks import Marks
+from repofs.repository.layout import Layout
 from repofs.repository.outside import identity_of, is_same
 from repofs.repository.sources import OriginLost, Sources
-
-LOOKED_AT = (State.IMPORTED, State.ALTERED, State.MISSING, State.OFFLINE)
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """How one original was found."""
-
-    held: Held
-    state: State  # imported: all is well
-    error: str | None = None
-    origin: Origin | None = None  # how its source is to be known from now on, when that is not as before
 
 
 class Verifier:
@@ -48,7 +35,7 @@ class Verifier:
     def __init__(self, layout: Layout, settings: Settings, engine: Engine) -> None:
         self._layout = layout
         self._engine = engine
-        self._marks = Marks(load_key(layout))
+        self._recording = Recording(layout, engine)
         self._sources = Sources(settings.declared_sources(), layout.root)
         self._parallel = settings.imports.parallel
 
@@ -61,9 +48,9 @@ class Verifier:
             held = [one for one in originals.held(conn, which) if one.state in LOOKED_AT]
         with ThreadPoolExecutor(self._parallel) as threads:
             findings = threads.map(lambda one: self._look(one, quick=quick), held)
-            for import_id, group in groupby(findings, key=lambda finding: finding.held.import_id):
+            for _, group in groupby(findings, key=lambda finding: finding.held.import_id):
                 together = list(group)
-                self._record(import_id, together)
+                self._recording.record(together)
                 yield from together
 
     def _look(self, held: Held, *, quick: bool) -> Finding:
@@ -81,8 +68,8 @@ class Verifier:
             return Finding(held, State.ALTERED, f"it cannot be read ({error.strerror}): have the disk looked at")
 
     def _look_inside(self, held: Held) -> Finding:
-        with self._opened(held) as fd:
-            if checksum(fd, _algorithm(held)) == held.checksum:
+        with self._recording.opened(held) as fd:
+            if checksum(fd, held.algorithm) == held.checksum:
                 return Finding(held, State.IMPORTED)
         return Finding(held, State.ALTERED, "its bytes are not those that were imported: restore it from a backup")
 
@@ -93,7 +80,7 @@ class Verifier:
             if quick:
                 state = State.IMPORTED if same else State.ALTERED
                 return Finding(held, state, None if same else "its source is not the file that was imported")
-            if identity.size != held.size or checksum(fd, _algorithm(held)) != held.checksum:
+            if identity.size != held.size or checksum(fd, held.algorithm) != held.checksum:
                 return Finding(held, State.ALTERED, "the bytes of its source are not those that were imported")
         renewed = None if identity == origin.identity else replace(origin, identity=identity)
         return Finding(held, State.IMPORTED, origin=renewed)
@@ -101,7 +88,7 @@ class Verifier:
     @contextmanager
     def _bytes(self, held: Held, origin: Origin) -> Iterator[int]:
         if transfers.named(origin.transfer).linked:
-            inode = os.stat(self._path(held), follow_symlinks=False).st_ino
+            inode = os.stat(self._recording.path(held), follow_symlinks=False).st_ino
             fd = transfers.open_link(os.fsencode(self._layout.linked), inode)
         else:
             fd = self._sources.open(origin, altered_too=True).fd
@@ -109,50 +96,3 @@ class Verifier:
             yield fd
         finally:
             os.close(fd)
-
-    @contextmanager
-    def _opened(self, held: Held) -> Iterator[int]:
-        fd = os.open(self._path(held), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            yield fd
-        finally:
-            os.close(fd)
-
-    def _path(self, held: Held) -> bytes:
-        return os.path.join(os.fsencode(self._layout.managed), held.path)
-
-    # --- what was found -------------------------------------------------------------------------------
-
-    def _record(self, import_id: ImportId, findings: Iterable[Finding]) -> None:
-        """A fileset is as its worst file is; each file bears its own state."""
-        findings = list(findings)
-        for finding in findings:
-            if finding.origin is not None or finding.state is not finding.held.state:
-                self._mark(finding)
-        worst = lifecycle.worst({finding.state: 1 for finding in findings})
-        moved = [finding for finding in findings if finding.origin is not None]
-        state = findings[0].held.state
-        if worst is None or (worst is state and not moved):
-            return
-        with self._engine.begin() as conn:
-            for finding in moved:
-                assert finding.origin is not None
-                originals.move(conn, finding.held.original_id, finding.origin)
-            if worst is not state:
-                error = next((finding.error for finding in findings if finding.state is worst), None)
-                imports.advance(conn, import_id, state, worst, error=error)
-
-    def _mark(self, finding: Finding) -> None:
-        try:
-            with self._opened(finding.held) as fd:
-                if finding.origin is not None:
-                    self._marks.write_origin(fd, finding.origin)
-                mark = self._marks.read(fd)
-                if isinstance(mark, Original) and mark.stands is not finding.state:
-                    self._marks.write(fd, replace(mark, stands=finding.state))
-        except FileNotFoundError:
-            return  # its state is missing, and there is nothing to write that on
-
-
-def _algorithm(held: Held) -> str:
-    return held.checksum.partition(":")[0]

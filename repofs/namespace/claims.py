@@ -11,7 +11,7 @@ from dataclasses import replace
 import structlog
 
 from repofs.lifecycle import State
-from repofs.model import Closed, Drop, Outcome, Refused, Transfer
+from repofs.model import Closed, Drop, Outcome, Refused
 from repofs.namespace.activity import Activity
 from repofs.namespace.drops import Drops
 from repofs.namespace.nodes import UNKNOWN, Node
@@ -83,16 +83,7 @@ class Claims:
             actor_uid=activity.actor_uid,
             actor=self._rights.name(activity.actor_uid),
             gid=self._rights.shown(unit, self._backing.status(unit)).gid,
-            transfer=self._transfer(unit),
         )
-
-    def _transfer(self, unit: Node) -> str:
-        """Return how the bytes of *unit* come: of a directory, as those of its first stand-in do."""
-        for node in unit.below():
-            origin = self._standing.origin(node)
-            if origin is not None:
-                return origin.transfer
-        return Transfer.UPLOAD
 
     def outcome(self, outcome: Outcome) -> None:
         """The importer is done with a drop: what it wrote on the inodes holds from here on."""

@@ -10,6 +10,7 @@ import pytest
 
 from tests.helpers.mounting import QUICK, REPOFS, Drive, fact
 from tests.helpers.people import ALICE, ROOT
+from tests.helpers.waiting import until
 
 SETTINGS = QUICK + '\n[[sources]]\nname = "scope1"\npath = "@outside@"\n'
 CONTENT = b"what the microscope saw\n" * 1000
@@ -123,3 +124,27 @@ def test_what_is_meant_must_be_clear(drive: Drive, arguments: tuple[str, ...], c
 def test_others_use_sudo(drive: Drive) -> None:
     done = ALICE.run(*REPOFS, "-C", str(drive.repository), "verify", check=False)
     assert done.returncode == 4 and "use sudo" in done.stderr
+
+
+def test_a_linked_directory_that_nobody_lists_is_in_place_too(drive: Drive, folder: Path, outside: Path) -> None:
+    top = outside / "set.zarr"
+    (top / "0").mkdir(parents=True)
+    for name in (".zgroup", "0/0.0", "0/0.1"):
+        (top / name).write_bytes(CONTENT + name.encode())
+    ALICE.do(os.symlink, top, folder / "set.zarr")
+    until(lambda: fact(folder, "state") == "imported: 3 imported", lambda: str(fact(folder, "state")))
+    assert all(one["state"] == "imported" for one in run(drive, "verify", below(drive, folder))[1])
+    assert fact(folder / "set.zarr/.zgroup", "transfer") == "ln_s"
+    moved = outside / "archive"
+    moved.mkdir()
+    top.rename(moved / "set.zarr")
+    found = run(drive, "verify", "--quick", below(drive, folder))[1]
+    assert set(states(found).values()) == {"missing"}
+    (moved / "set.zarr/0/0.1").write_bytes(b"other")
+    code, found, _ = run(drive, "rehome", top, moved / "set.zarr")
+    assert (code, states(found)) == (1, {".zgroup": "imported", "0.0": "imported", "0.1": "altered"})
+    assert {one["state"] for one in drive.originals_at(folder / "set.zarr/0/0.0")} == {"missing"}  # as its worst file
+    assert ALICE.do(Path.read_bytes, folder / "set.zarr/0/0.0") == CONTENT + b"0/0.0"
+    (moved / "set.zarr/0/0.1").write_bytes(CONTENT + b"0/0.1")
+    assert run(drive, "rehome", top, moved / "set.zarr")[0] == 0
+    assert {one["state"] for one in drive.originals_at(folder / "set.zarr/0/0.0")} == {"imported"}

@@ -21,6 +21,7 @@ def upgrade() -> None:
         sa.Column("size", Big, nullable=False),
         sa.Column("mtime_ns", Big, nullable=False),
         sa.Column("ctime_ns", Big, nullable=False),
+        sa.Column("transfer", sa.Text(), nullable=False),
         sa.Column("removal", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(["original_id"], ["original_files.id"], name="fk_origins_original_id"),
         sa.PrimaryKeyConstraint("original_id", name="pk_origins"),
