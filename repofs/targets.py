@@ -122,7 +122,7 @@ def _pick(how: str, text: str) -> Pick:
 
 def _name(value: str, text: str) -> str:
     if not value.strip():
-        raise InvalidValue(f"target={text!r}: a name is missing after name:")
+        raise InvalidValue(f"target={text!r}: a name is missing: write for example Dataset:name:X")
     if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
         raise InvalidValue(f"target={text!r}: the name has a byte that is no text")
     return value

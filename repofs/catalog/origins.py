@@ -79,6 +79,23 @@ def origin_of(row: Row[Any]) -> Origin:
     return Origin(row.source, os.fsdecode(row.path), identity, row.transfer)
 
 
+def owe(conn: Connection, fileset: int, source: str, path: bytes) -> Due | None:
+    """Return the source of a file of *fileset* that was kept although it should have gone, due again; else None."""
+    wanted = origins.c.removal.not_in((DUE, DONE)), origins.c.source == source, origins.c.path == path
+    query = (
+        select(origins, imports.c.actor_uid)
+        .join(fileset_entries, fileset_entries.c.original_id == origins.c.original_id)
+        .join(filesets, filesets.c.id == fileset_entries.c.fileset_id)
+        .join(imports, imports.c.id == filesets.c.import_id)
+        .where(filesets.c.id == fileset, *wanted)
+    )
+    row = conn.execute(query).one_or_none()
+    if row is None:
+        return None
+    conn.execute(update(origins).where(origins.c.original_id == row.original_id).values(removal=DUE))
+    return Due(row.original_id, origin_of(row), row.actor_uid)
+
+
 def removed(conn: Connection, ended: Sequence[tuple[OriginalFileId, str]]) -> None:
     """Say of sources that were due that they are removed (DONE), or why they were kept."""
     for original_id, how in ended:

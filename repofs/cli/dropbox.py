@@ -9,7 +9,7 @@ from repofs.cli.output import AsJson, print_columns, print_json
 
 
 def dropbox(context: typer.Context, as_json: AsJson = False) -> None:
-    """Show what has become of your files in watched folders; administrators see everybody's."""
+    """Show what has become of files in watched folders."""
     from repofs.administration.requests import ListDropbox
 
     told = ask(context, ListDropbox())

@@ -110,7 +110,7 @@ def _below(directory: bytes, rules: Rules, depth: int) -> Iterator[Found]:
             elif not stat.S_ISDIR(mode) or rules.is_one_thing(name):
                 yield _candidate(directory, name, mode)
             elif depth <= 1:
-                yield LeftOut(path, "too deep: a larger --depth reaches it")
+                yield LeftOut(path, "too deep: a larger --depth reaches it", failed=True)
             else:
                 yield from _below(path, rules, depth - 1)
         except OSError as error:

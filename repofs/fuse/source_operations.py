@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import inspect
+import itertools
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
@@ -60,6 +61,7 @@ class SourceOperations:
         self._table = table
         self._answer = answer
         self._listings: dict[int, list[Listed]] = {}
+        self._numbers = itertools.count(FIRST)
 
     def _entry(self, node: SourceNode, status: os.stat_result) -> pyfuse3.EntryAttributes:
         node.lookups += 1
@@ -113,7 +115,7 @@ class SourceOperations:
         listed = await self.tree.entries(self.tree.get(inode), caller_of(ctx))
         for _, node, _ in listed:
             node.lookups += 1  # kept until the listing is closed
-        fh = FIRST + next(number for number in range(len(self._listings) + 1) if FIRST + number not in self._listings)
+        fh = next(self._numbers)
         self._listings[fh] = listed
         return pyfuse3.FileHandleT(fh)
 

@@ -22,6 +22,7 @@ import trio
 
 from repofs.catalog import filesets, origins
 from repofs.catalog.engine import Engine
+from repofs.catalog.origins import DONE
 from repofs.errors import InvalidValue, NotFound, RepofsError
 from repofs.importer.bringing import Bringing
 from repofs.importer.pipeline import Pipeline
@@ -64,7 +65,7 @@ class Excluded(RepofsError):
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """An arrival that has its stand-ins. *root* is where they are sought when they lie in no declared source."""
+    """An arrival that has its stand-ins."""
 
     drop: Drop
     fd: int
@@ -110,7 +111,7 @@ class Arrivals:
                 if isinstance(prepared, Arrived):
                     return prepared
                 outcome = await self._pipeline.take(replace(prepared.drop, queued=queued), prepared.fd, root)
-                return await in_thread(self._told, prepared, outcome)
+                return await self._removed_now(arrival, await in_thread(self._told, prepared, outcome))
             finally:
                 with trio.CancelScope(shield=True):
                     await in_thread(shutil.rmtree, place, True)
@@ -143,7 +144,7 @@ class Arrivals:
         if home is None or home.uid is None:
             return Arrived(State.FAILED, error)
         fd = await in_thread(_empty_file, place, arrival)
-        drop = replace(_drop(arrival, root, os.fstat(fd).st_ino), is_directory=False)
+        drop = replace(_drop(arrival, self._source(arrival, root), os.fstat(fd).st_ino), is_directory=False)
         told = await self._pipeline.refuse(drop, os.dup(fd), error)
         try:
             mark = self._marks.read(fd)
@@ -183,7 +184,7 @@ class Arrivals:
         place.mkdir(mode=0o700)
         self._make(arrival, root, place, found, home.uid)
         fd = os.open(os.path.join(os.fsencode(place), name), os.O_RDONLY | os.O_CLOEXEC)
-        return _Prepared(_drop(arrival, root, os.fstat(fd).st_ino), fd, place)
+        return _Prepared(_drop(arrival, self._source(arrival, root), os.fstat(fd).st_ino), fd, place)
 
     def _make(
         self, arrival: Arrival, root: Root | None, place: Path, found: Sequence[tuple[bytes, Identity]], uid: int
@@ -224,6 +225,23 @@ class Arrivals:
             if located is not None:
                 yield located
         yield "", shown
+
+    async def _removed_now(self, arrival: Arrival, arrived: Arrived) -> Arrived:
+        """Who asks once more for a transfer that removes gets a source removed that was kept the first time."""
+        if arrived.state is not State.DUPLICATE or arrived.fileset is None or arrival.is_directory:
+            return arrived
+        if not transfers.named(arrival.transfer).removes:
+            return arrived
+        how = await self._pipeline.remove_kept(arrived.fileset, arrival.source, arrival.path, arrival.actor_uid)
+        return arrived if how is None else replace(arrived, source=REMOVED if how == DONE else how)
+
+    def _source(self, arrival: Arrival, root: Root | None) -> bytes:
+        """Return what people are told of where it came from: NAME/path in a declared source, whatever the transfer."""
+        if root is None:
+            return os.path.join(os.fsencode(arrival.source), arrival.path)
+        path = os.path.join(os.fsencode(root.path), arrival.path)
+        located = self._sources.locate(path)
+        return path if located is None else os.path.join(os.fsencode(located[0]), located[1])
 
     def _told(self, prepared: _Prepared, outcome: Outcome) -> Arrived:
         """Return what *outcome* and the marks of the stand-ins tell."""
@@ -300,8 +318,7 @@ def _refuse(known: ObjectRef | None, what: str) -> None:
         raise Excluded(f"excluded: its owner has imported {what} already, in {known}")
 
 
-def _drop(arrival: Arrival, root: Root | None, token: int) -> Drop:
-    above = os.fsencode(arrival.source if root is None else root.path)
+def _drop(arrival: Arrival, source: bytes, token: int) -> Drop:
     now = Event(time.time_ns(), f"arrived from {_shown(arrival)} by {arrival.transfer}, asked for by {arrival.actor}")
     return Drop(
         token=token,
@@ -315,7 +332,7 @@ def _drop(arrival: Arrival, root: Root | None, token: int) -> Drop:
         actor=arrival.actor,
         gid=arrival.gid,
         transfer=arrival.transfer,
-        source=os.path.join(above, arrival.path),
+        source=source,
         name=arrival.name,
         checksum_algorithm=arrival.checksum_algorithm,
         compare=arrival.compare,

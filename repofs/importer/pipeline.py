@@ -54,8 +54,8 @@ class Duplicate(RepofsError):
 
     code = errno.EEXIST
 
-    def __init__(self, known: ObjectRef | None) -> None:
-        super().__init__(f"its owner has these bytes already, in {known}: remove it, or allow duplicates and retry")
+    def __init__(self, known: ObjectRef | None, *, then: str) -> None:
+        super().__init__(f"its owner has these bytes already, in {known}{then}")
         self.fileset = known and known.id
 
 
@@ -170,7 +170,7 @@ class Pipeline:
             raise ChangedWhileReading("the same bytes are being imported at this moment: this drop waits for that")
         self._in_hand.add(key)
         try:
-            await self._require_new_bytes(begun, examined)
+            await self._require_new_bytes(job.drop, begun, examined)
             return await self._complete(job, begun, target, examined, recognised)
         finally:
             self._in_hand.remove(key)
@@ -245,7 +245,7 @@ class Pipeline:
             fd = await in_thread(stack.enter_context, self._placement.bringing.bytes_of(job.fd, job.root))
             return await self._readers.recognise(fd, name)
 
-    async def _require_new_bytes(self, begun: Begun, examined: list[Examined]) -> None:
+    async def _require_new_bytes(self, drop: Drop, begun: Begun, examined: list[Examined]) -> None:
         """Raise Duplicate when the owner has the bytes of every file already."""
         known = None
         for file in examined:
@@ -253,7 +253,7 @@ class Pipeline:
             known = await self._commits.write(transactions.find_duplicates, query)
             if known is None:
                 return
-        raise Duplicate(known)
+        raise Duplicate(known, then="" if drop.source else ": remove it, or allow duplicates and retry")
 
     async def _complete(
         self, job: _Job, begun: Begun, target: Target | None, examined: list[Examined], recognised: Recognised
@@ -304,6 +304,16 @@ class Pipeline:
             origin, name = due[0].origin, files[0].name
             await in_thread(removal.remove_directory, self._sources, origin, name, job.drop.actor_uid)
         return next((how for _, how in ended if how != DONE), None)
+
+    async def remove_kept(self, fileset: int, source: str, path: bytes, actor_uid: int) -> str | None:
+        """Remove the source of an original that was imported by a transfer which removes, and was kept then, now that
+        *actor_uid* asks for the same again. Returns DONE, or why it is kept; None when there is none to be removed."""
+        file = await self._commits.write(removal.owe, (fileset, source, path))
+        if file is None:
+            return None
+        ended = await in_thread(removal.remove, self._sources, [Due(file.original_id, file.origin, actor_uid)])
+        await self._commits.write(removal.note, ended)
+        return ended[0][1]
 
     async def _forget(self, begun: Begun) -> None:
         """Clear away what taking back would need; recovery does it if this fails."""

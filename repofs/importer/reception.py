@@ -120,11 +120,13 @@ class Reception:
         path = os.path.join(request.directory, request.name)
         found = self._sources.locate(path)
         if found is None:
-            what = f"--transfer {transfer.name}" if transfer.in_place or transfer.removes else "--no-wait"
+            by_transfer = transfer.in_place or transfer.removes
+            what = f"--transfer {transfer.name}" if by_transfer else "--no-wait"
+            instead = "use --transfer upload" if by_transfer else "leave out --no-wait"
             raise CannotTransfer(
                 errno.EXDEV,
                 f"{os.fsdecode(path)!r} is in no declared source, which {what} needs: "
-                "declare the directory (settings: [[sources]]), or use --transfer upload",
+                f"declare the directory (settings: [[sources]]), or {instead}",
             )
         return found
 

@@ -66,6 +66,11 @@ def resume(engine: Engine, sources: Sources) -> None:
         origins.removed(conn, ended)
 
 
+def owe(conn: Connection, items: Sequence[tuple[int, str, bytes]]) -> Sequence[Due | None]:
+    """Say of sources (fileset, source, path below it) that were kept that they are due again (`commits.Act`)."""
+    return [origins.owe(conn, *item) for item in items]
+
+
 def note(conn: Connection, items: Sequence[Sequence[Ended]]) -> Sequence[None]:
     """Write how removals ended (`commits.Act`)."""
     origins.removed(conn, [one for ended in items for one in ended])

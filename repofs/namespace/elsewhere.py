@@ -123,7 +123,8 @@ class Elsewhere:
                 raise
             log.warning("how a source stands cannot be kept", inode=node.ino, error=str(error))
         node.mark = mark
-        log.warning("an original in place", fileset=mark.fileset, original=mark.original, state=state)
+        tell = log.info if state is State.IMPORTED else log.warning
+        tell("an original in place", fileset=mark.fileset, original=mark.original, state=state)
         self._news_in.send_nowait((mark.importing, state))
 
     async def run(self) -> None:

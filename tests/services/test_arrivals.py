@@ -14,7 +14,8 @@ import trio
 from repofs import config
 from repofs.catalog import arrivals as queue
 from repofs.catalog.engine import open_engine
-from repofs.importer import arrivals, bringing
+from repofs.errors import AccessDenied
+from repofs.importer import arrivals, bringing, removal
 from repofs.importer.arrivals import Arrivals
 from repofs.importer.bringing import Bringing
 from repofs.importer.commits import Commits
@@ -285,3 +286,23 @@ async def test_what_is_queued_is_seen_to_by_the_next_life(repository: Repository
 def waiting(repository: Repository) -> list[queue.Queued]:
     with repository.engine.begin() as conn:
         return queue.queued(conn)
+
+
+async def test_a_source_that_was_kept_is_removed_when_it_is_asked_for_again(
+    repository: Repository, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with hall(repository, source) as h:
+        with monkeypatch.context() as refusing:
+            refusing.setattr(removal, "remove_beneath", _refuse)
+            first = await h.taking.take(h.arrival(transfer="cp_rm"))
+        assert first.state is State.IMPORTED and "may not remove" in first.source
+        assert (source / "scan.tif").exists()
+        other = await h.taking.take(h.arrival(transfer="cp"))
+        assert (other.state, other.source, (source / "scan.tif").exists()) == (State.DUPLICATE, "kept", True)
+        again = await h.taking.take(h.arrival(transfer="cp_rm"))
+        assert (again.state, again.fileset, again.source) == (State.DUPLICATE, first.fileset, "removed")
+        assert not (source / "scan.tif").exists()
+
+
+def _refuse(*_: object) -> None:
+    raise AccessDenied("uid 5000 may not remove it")

@@ -187,6 +187,7 @@ class Folder:
             return
         for directory, names in changes.items():
             if directory == b".":
+                self._next_scan = min(self._next_scan, trio.current_time() if names - known.keys() else math.inf)
                 for name in names & known.keys():
                     await self._walk(known[name], name, None, _Walk())
             elif (user := known.get(directory.partition(b"/")[0])) is not None:
