@@ -208,21 +208,23 @@ def test_the_daemon_reads_only_what_the_caller_may(drive: Drive, run: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("options", "word"),
+    ("options", "word", "instead"),
     [
-        (("--transfer", "ln"), "--transfer ln"),
-        (("--transfer", "upload_rm"), "upload_rm"),
-        (("--no-wait",), "--no-wait"),
+        (("--transfer", "ln"), "--transfer ln", "use --transfer upload"),
+        (("--transfer", "upload_rm"), "upload_rm", "use --transfer upload"),
+        (("--no-wait",), "--no-wait", "leave out --no-wait"),
     ],
 )
-def test_what_must_be_found_again_lies_in_a_declared_source(drive: Drive, options: tuple[str, ...], word: str) -> None:
+def test_what_must_be_found_again_lies_in_a_declared_source(
+    drive: Drive, options: tuple[str, ...], word: str, instead: str
+) -> None:
     place = drive.outside.parent / f"undeclared-{word.strip('-').replace(' ', '-')}"
     place.mkdir()
     place.chmod(0o777)
     scan = put(place / "scan.bin")
     refused = imports(drive, ALICE, *options, scan)
     assert refused.code == 2
-    assert "in no declared source" in refused.out and word in refused.out and "--transfer upload" in refused.out
+    assert "in no declared source" in refused.out and word in refused.out and instead in refused.out
     assert scan.exists()
     assert told(drive, ALICE, scan)["state"] == "imported"
 
