@@ -51,6 +51,7 @@ from repofs.repository.marks import Marks
 from repofs.repository.sources import Sources
 from repofs.repository.template import Template
 
+HANGING_SECONDS = 3.0  # at a stop, for requests that are under way
 TRAIL_SECONDS = 2.0  # at a stop, for an importer that is slow to write the last deeds
 
 log = structlog.get_logger()
@@ -99,6 +100,7 @@ class _Rooms:
     trail: Trail
     elsewhere: Elsewhere
     linking: Linking
+    serving: trio.CancelScope
 
 
 @contextlib.contextmanager
@@ -140,7 +142,7 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
         with listening(layout) as sock:
             questions = inbox.questions
             control = Control(sock, questions.administer, trail.refused, questions.arrive)
-            yield _Rooms(operations, inbox, survey, control, trail, elsewhere, linking)
+            yield _Rooms(operations, inbox, survey, control, trail, elsewhere, linking, trio.CancelScope())
     finally:
         backing.close()
 
@@ -159,7 +161,8 @@ async def _serve(rooms: _Rooms, ready: Callable[[], None]) -> None:
             nursery.start_soon(rooms.control.run)
             ready()
             log.info("mounted")
-            await mount.serve()  # ends when somebody unmounts, or at a signal
+            with rooms.serving:
+                await mount.serve()  # ends when somebody unmounts, or at a signal
             await _stop_imports(rooms)
             await imports_ended.wait()
             nursery.cancel_scope.cancel()
@@ -177,6 +180,8 @@ async def _stop_at_signal(signals: AsyncIterator[int], rooms: _Rooms, imports_en
         await _stop_imports(rooms)
         await imports_ended.wait()
         mount.stop()
+        await trio.sleep(HANGING_SECONDS)
+        rooms.serving.cancel()  # a request waits for a store that hangs
 
 
 async def _stop_imports(rooms: _Rooms) -> None:

@@ -82,22 +82,23 @@ class SourceOperations:
 
     async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         node = self.tree.get(inode)
-        return source_attributes(node.ino, await self.tree.status(node))
+        return source_attributes(node.ino, await self.tree.status(node, caller_of(ctx)))
 
     async def readlink(self, inode: int, ctx: pyfuse3.RequestContext) -> bytes:
-        return await self.tree.readlink(self.tree.get(inode))
+        return await self.tree.readlink(self.tree.get(inode), caller_of(ctx))
 
     async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
         if name != b"system.posix_acl_access":
             raise OSError(errno.ENODATA, "no attributes of sources are shown")
-        return await self.tree.acl(self.tree.get(inode))
+        return await self.tree.acl(self.tree.get(inode), caller_of(ctx))
 
     async def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> Sequence[bytes]:
         return []
 
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         fd = await self.tree.open(self.tree.get(inode), flags, caller_of(ctx))
-        return pyfuse3.FileInfo(fh=pyfuse3.FileHandleT(FIRST + fd))
+        # direct_io: read to the end of this very file, whatever size the name has by now
+        return pyfuse3.FileInfo(fh=pyfuse3.FileHandleT(FIRST + fd), direct_io=True)
 
     async def read(self, fh: int, off: int, size: int) -> bytes | memoryview:
         return await self._handles.read(fh - FIRST, off, size)

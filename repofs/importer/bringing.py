@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from repofs.errors import Busy, ChangedWhileReading, NotFound, RepofsError
+from repofs.errors import Busy, ChangedWhileReading, InvalidValue, NotFound, RepofsError
 from repofs.lifecycle import State
-from repofs.model import Identity, Origin
-from repofs.repository import stand_ins, transfers
+from repofs.model import Closed, Identity, Origin
+from repofs.repository import as_user, stand_ins, transfers
 from repofs.repository.checksum import checksum
 from repofs.repository.marks import Marks
 from repofs.repository.outside import Opened, Root, identity_of, is_same, open_beneath
@@ -79,6 +79,8 @@ class Bringing:
         identity = identity_of(source.fd)
         if not is_same(identity, source.identity):
             raise ChangedWhileReading("its source was changed while it was read: it is imported when it is quiet")
+        if not transfer.in_place and os.fstat(fd).st_size != identity.size:
+            raise InvalidValue("it has not as many bytes as it says: what the kernel makes up cannot be imported")
         return identity, digest
 
     def take_back(self, fd: int) -> None:
@@ -114,9 +116,22 @@ class Bringing:
             if not is_same(source.identity, origin.identity):
                 if (source.identity.inode, source.identity.handle) != (origin.identity.inode, origin.identity.handle):
                     raise OriginLost(State.MISSING, f"{origin.path!r} is another file by now: link or import it again")
+                self._require_readable(fd, origin, root)
                 stand_ins.renew(fd, origin, source.identity, self.marks)
                 raise ChangedWhileReading("its source was changed: it is imported when it is quiet")
             yield source
+
+    def _require_readable(self, fd: int, origin: Origin, root: Root | None) -> None:
+        """Refuse (AccessDenied) bytes written since who asked for the stand-in *fd* could read the file no more."""
+        mark = self.marks.read(fd)
+        if not isinstance(mark, Closed) or mark.actor_uid is None:
+            return
+        who = as_user.by_account(mark.actor_uid)
+        if root is not None and not origin.source:
+            open_beneath(root, _below(root, origin), who).close()
+            return
+        with self._sources.root(origin.source) as source:
+            open_beneath(source, os.fsencode(origin.path), who).close()
 
     def _open(self, origin: Origin, root: Root | None, *, altered_too: bool = False) -> Opened:
         if origin.source:
@@ -126,9 +141,14 @@ class Bringing:
                 State.MISSING, "who imported it has gone, and it lies in no declared source: import it again"
             )
         try:
-            return open_beneath(root, os.path.relpath(os.fsencode(origin.path), os.fsencode(root.path)), None)
+            return open_beneath(root, _below(root, origin), None)
         except NotFound as error:
             raise OriginLost(State.MISSING, str(error)) from error
+
+
+def _below(given: Root, origin: Origin) -> bytes:
+    """Return the path below a directory that was handed over of what is known by its absolute path."""
+    return os.path.relpath(os.fsencode(origin.path), os.fsencode(given.path))
 
 
 def require_no_writer(fd: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,10 +13,12 @@ from repofs.importer.queue import FairQueue
 
 
 class Turns:
-    """At most *places* at a time."""
+    """At most *places* at a time, never all of them one user's: hers may be huge, or lie in a store that hangs."""
 
     def __init__(self, places: int) -> None:
         self._free = places
+        self._share = max(1, places - 1)
+        self._held: Counter[bytes] = Counter()
         self._queue = FairQueue()
         self._calls: dict[int, trio.Event] = {}
         self._numbers = itertools.count()
@@ -33,10 +36,18 @@ class Turns:
         finally:
             del self._calls[number]
             self._queue.remove(number)
-            self._free += call.is_set()
+            if call.is_set():
+                self._free += 1
+                self._held[user] -= 1
             self._fill()
 
     def _fill(self) -> None:
-        while self._free and (next_one := self._queue.pop()):
+        while self._free and (next_one := self._queue.pop(passed_over=self._sated())):
+            user, number = next_one
             self._free -= 1
-            self._calls[next_one[1]].set()
+            self._held[user] += 1
+            self._calls[number].set()
+
+    def _sated(self) -> list[bytes]:
+        self._held = +self._held
+        return [user for user, held in self._held.items() if held >= self._share]

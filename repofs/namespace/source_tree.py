@@ -119,10 +119,10 @@ class SourceTree:
     async def lookup(self, parent: SourceNode, name: bytes, caller: Caller) -> tuple[SourceNode, os.stat_result]:
         """Find *name* in *parent* as *caller*. Raises NotFound, AccessDenied."""
         if name == b"." or (name == b".." and parent is self._top):
-            return parent, await self.status(parent)
+            return parent, await self.status(parent, caller)
         if name == b"..":
             above = self._above(parent)
-            return above, await self.status(above)
+            return above, await self.status(above, caller)
         source, path = self._place(parent, name)
         status = await self._ask(self._status, source, path, self._who(caller))
         return self._node(source, path), status
@@ -140,13 +140,13 @@ class SourceTree:
             return source, b"."
         return parent.source, name if parent.path == b"." else parent.path + b"/" + name
 
-    async def status(self, node: SourceNode) -> os.stat_result:
-        """lstat *node*: who refers to it was let to it."""
+    async def status(self, node: SourceNode, caller: Caller) -> os.stat_result:
+        """lstat *node* as *caller*: what its name leads to by now may be another's."""
         if node is self._top:
             return _status_of_top()
-        return await self._ask(self._status, node.source, node.path, None)
+        return await self._ask(self._status, node.source, node.path, self._who(caller))
 
-    def _status(self, source: str, path: bytes, who: as_user.Caller | None) -> os.stat_result:
+    def _status(self, source: str, path: bytes, who: as_user.Caller) -> os.stat_result:
         with self._sources.root(source) as root:
             fd = look_beneath(root, path, who)
         try:
@@ -157,27 +157,27 @@ class SourceTree:
             raise NotFound("FIFOs, sockets and devices are not shown")
         return status
 
-    async def readlink(self, node: SourceNode) -> bytes:
+    async def readlink(self, node: SourceNode, caller: Caller) -> bytes:
         """Return what the symbolic link *node* says."""
-        return await self._ask(self._readlink, node)
+        return await self._ask(self._readlink, node, self._who(caller))
 
-    def _readlink(self, node: SourceNode) -> bytes:
+    def _readlink(self, node: SourceNode, who: as_user.Caller) -> bytes:
         with self._sources.root(node.source) as root:
-            fd = look_beneath(root, node.path, None)
+            fd = look_beneath(root, node.path, who)
         try:
             return os.readlink(b"", dir_fd=fd)
         finally:
             os.close(fd)
 
-    async def acl(self, node: SourceNode) -> bytes:
+    async def acl(self, node: SourceNode, caller: Caller) -> bytes:
         """Return the ACL of *node*, which the kernel enforces as outside. ENODATA when it has none."""
         if node is self._top:
             raise OSError(errno.ENODATA, "no ACL")
-        return await self._ask(self._acl, node)
+        return await self._ask(self._acl, node, self._who(caller))
 
-    def _acl(self, node: SourceNode) -> bytes:
+    def _acl(self, node: SourceNode, who: as_user.Caller) -> bytes:
         with self._sources.root(node.source) as root:
-            fd = look_beneath(root, node.path, None)
+            fd = look_beneath(root, node.path, who)
         try:
             return os.getxattr(f"/proc/self/fd/{fd}", _ACL)
         except OSError as error:
@@ -207,7 +207,7 @@ class SourceTree:
         found = []
         for name in sorted(names):
             try:
-                found.append((name, self._status(*self._place(node, name), who if node is self._top else None)))
+                found.append((name, self._status(*self._place(node, name), who)))
             except OSError as error:  # gone since it was listed, a device, another mount, a source that is away
                 log.debug("left out of a listing", source=node.source, name=name, reason=str(error))
         return found

@@ -14,7 +14,7 @@ import errno
 import os
 import stat
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -105,13 +105,17 @@ class Root:
     def given(cls, fd: int, path: Path, *, repository: Path) -> Root:
         """Return the directory that is open as *fd*, which is then this object's; who has opened it says *path*.
 
-        Raises InvalidValue when it is no directory, or lies in *repository*.
+        Raises InvalidValue when it is no directory, or lies in *repository*; *fd* is closed then.
         """
         root = cls("", path, fd, _really(repository))
-        if not stat.S_ISDIR(os.fstat(fd).st_mode):
-            raise InvalidValue(f"{path} is not a directory")
-        if _lies_in(fd, root.repository):
-            raise InvalidValue(f"{path} lies in the repository: name a directory outside")
+        try:
+            if not stat.S_ISDIR(os.fstat(fd).st_mode):
+                raise InvalidValue(f"{path} is not a directory")
+            if _lies_in(fd, root.repository):
+                raise InvalidValue(f"{path} lies in the repository: name a directory outside")
+        except BaseException:
+            root.close()
+            raise
         return root
 
     def close(self) -> None:
@@ -168,11 +172,13 @@ def remove_beneath(root: Root, path: bytes, identity: Identity, caller: Caller) 
     """Unlink the file at *path* below *root* as *caller*, and make that durable.
 
     Raises ChangedWhileReading unless it is the file of *identity*, of the same size and mtime; NotFound; AccessDenied.
-    Between that look and the unlink somebody may rename another file to its place: POSIX has no way to unlink an inode.
+    Between that look and the unlink somebody may rename another file to its place in the same directory: POSIX has no
+    way to unlink an inode.
     """
     parent, _, name = path.rpartition(b"/")
     with open_beneath(root, parent or b".", caller, directory=True) as directory:
-        with open_beneath(root, path, None) as file:
+        here = replace(root, fd=directory.fd)  # not by the path again: another directory may have its name by now
+        with open_beneath(here, name, None) as file:
             if not is_same(file.identity, identity):
                 raise ChangedWhileReading(f"{_where(root, path)} is not the file that was imported")
         with acting_as(caller):

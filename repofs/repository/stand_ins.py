@@ -6,14 +6,17 @@ attribute that says where the bytes are. Until it has that attribute it has no n
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import replace
 
+from repofs.errors import InvalidValue
 from repofs.model import Closed, Identity, Origin, Original, Refused
 from repofs.repository import transfers
 from repofs.repository.marks import Marks, Target
 
 _MODE = 0o600
+_LONG_BYTES = 1024  # a path that may be more than the attributes of an inode have room for, 4 KiB on ext4
 
 
 def make(directory: int, name: bytes, origin: Origin, *, uid: int, gid: int, actor_uid: int, marks: Marks) -> None:
@@ -24,7 +27,7 @@ def make(directory: int, name: bytes, origin: Origin, *, uid: int, gid: int, act
     """
     fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE, dir_fd=directory)
     try:
-        marks.write_origin(fd, origin)
+        _keep_origin(fd, origin, marks)
         if os.geteuid() == 0:
             os.fchown(fd, uid, gid)
         resemble(fd, origin.identity.size, origin.identity.mtime_ns)
@@ -34,6 +37,17 @@ def make(directory: int, name: bytes, origin: Origin, *, uid: int, gid: int, act
         raise
     finally:
         os.close(fd)
+
+
+def _keep_origin(fd: int, origin: Origin, marks: Marks) -> None:
+    try:
+        marks.write_origin(fd, origin)
+    except OSError as error:
+        if error.errno != errno.ENOSPC or len(os.fsencode(origin.path)) < _LONG_BYTES:
+            raise
+        raise InvalidValue(
+            "its path is too long to be kept with the file: move it, or declare a source nearer to it"
+        ) from error
 
 
 def renew(fd: int, origin: Origin, identity: Identity, marks: Marks) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -159,3 +161,40 @@ def test_many_readers_leave_nothing_open(drive: Drive, shown: Path, outside: Pat
     assert len(ALICE.do(os.listdir, shown / "many")) == 300
     shutil.rmtree(run)
     assert not (shown / "many").exists()
+
+
+def test_an_open_file_is_read_to_its_end_whatever_takes_its_name(drive: Drive, shown: Path, outside: Path) -> None:
+    source = outside / "replaced.dat"
+    source.write_bytes(CONTENT)
+    (outside / "short.dat").write_bytes(b"short")
+    with (shown / "replaced.dat").open("rb", buffering=0) as file:
+        assert file.read(10) == CONTENT[:10]
+        (outside / "short.dat").rename(source)
+        assert b"".join(iter(lambda: file.read(4096), b"")) == CONTENT[10:]
+    assert (shown / "replaced.dat").read_bytes() == b"short"
+
+
+def test_what_took_the_place_of_ones_own_directory_tells_nothing(drive: Drive, shown: Path, outside: Path) -> None:
+    mine, theirs = outside / "day", outside / "theirs"
+    for owner, directory in ((ALICE, mine), (BOB, theirs)):
+        owner.do(os.mkdir, directory, 0o700)
+        owner.do(os.symlink, f"of {owner.name}", directory / "link")
+
+    def look() -> str:
+        fd = os.open(shown / "day/link", os.O_PATH | os.O_NOFOLLOW)
+        os.rename(mine, outside / "away")
+        told.write_bytes(b"")
+        while theirs.exists():
+            time.sleep(0.01)
+        try:
+            return os.readlink("", dir_fd=fd)
+        finally:
+            os.close(fd)
+
+    told = outside / "told"
+    with ThreadPoolExecutor() as threads:
+        asked = threads.submit(ALICE.do, look)
+        until(told.exists, "that she has it open")
+        BOB.do(os.rename, theirs, mine)
+        with pytest.raises(OSError):
+            asked.result()

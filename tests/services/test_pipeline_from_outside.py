@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -280,3 +281,38 @@ def test_what_works_within_one_file_system_only_is_refused_before_anything_is_do
     finally:
         os.close(here)
         os.close(there)
+
+
+def test_what_the_kernel_makes_up_is_not_imported(repository: Repository, source: Path) -> None:
+    """A file of /proc says that it has no bytes, and has some."""
+    made_up = Path("/proc/version")
+    origin = Origin("", "/proc/version", identity(made_up), "upload")
+    user = repository.path(repository.alice, b".")
+    fd = os.open(user, os.O_RDONLY)
+    stand_ins.make(fd, b"version", origin, uid=ME, gid=os.getgid(), actor_uid=ME, marks=repository.marks)
+    os.close(fd)
+    policy = Policy(3.0, Duplicates.IMPORT)
+    drop = Drop(1, repository.alice, b"version", False, None, policy, (), ME, "me", os.getgid())
+    directory = os.open("/proc", os.O_PATH | os.O_DIRECTORY)
+    with Root.given(directory, Path("/proc"), repository=repository.layout.root) as root:
+        outcome = take(repository, source, drop, os.open(user / "version", os.O_RDONLY), root)
+    assert outcome.state is State.FAILED and "as many bytes" in str(outcome.error)
+    assert repository.originals() == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can open files as somebody else")
+def test_bytes_written_after_the_right_to_read_was_taken_away_are_not_imported(
+    repository: Repository, source: Path
+) -> None:
+    source.parent.chmod(0o755)
+    for above in source.parents:
+        if above.owner() == "root" and above.stat().st_mode & 0o005 != 0o005:
+            pytest.skip(f"{above} is closed to other users")
+    path, drop, fd = stand_in(repository, source, "ln_s")
+    mark = repository.mark(path)
+    assert isinstance(mark, Closed)
+    repository.marks.write(os.fspath(path), replace(mark, actor_uid=5000))
+    source.chmod(0o600)
+    source.write_bytes(b"secret pixels")
+    outcome = take(repository, source, drop, fd)
+    assert outcome.state is State.FAILED and "may not read" in str(outcome.error)

@@ -100,3 +100,23 @@ async def test_a_cancelled_waiter_takes_no_place() -> None:
     with trio.fail_after(1):
         async with turns.turn(b"carol"):
             pass
+
+
+@pytest.mark.trio
+async def test_no_user_holds_all_places() -> None:
+    turns, held = Turns(3), []
+
+    async def hold(user: bytes) -> None:
+        async with turns.turn(user):
+            held.append(user)
+            await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(hold, b"greedy")
+        await trio.testing.wait_all_tasks_blocked()
+        assert held == [b"greedy"] * 2
+        nursery.start_soon(hold, b"other")
+        await trio.testing.wait_all_tasks_blocked()
+        assert held == [b"greedy", b"greedy", b"other"]
+        nursery.cancel_scope.cancel()

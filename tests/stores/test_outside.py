@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import errno
 import fcntl
 import os
 import signal
@@ -18,7 +20,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from repofs.errors import AccessDenied, Busy, InvalidValue, NotFound, NotPermitted
+from repofs.errors import AccessDenied, Busy, ChangedWhileReading, InvalidValue, NotFound, NotPermitted
 from repofs.repository import outside
 from repofs.repository.as_user import Caller
 from repofs.repository.durable import RENAME_EXCHANGE
@@ -309,3 +311,55 @@ def test_what_is_swapped_for_a_symlink_never_leads_out(
     assert seen["safe"] > 0
     assert seen["refused"] > 0
     assert seen["safe"] + seen["refused"] == OPENS, seen
+
+
+# --- removing ------------------------------------------------------------------------------------
+
+
+def remove(root: Root, path: bytes, opened: Opened) -> None:
+    in_thread(lambda: outside.remove_beneath(root, path, opened.identity, ME))
+
+
+def test_the_file_that_it_was_is_removed(root: Root, place: Path) -> None:
+    with open_beneath(root, b"day/scan.tif") as opened:
+        remove(root, b"day/scan.tif", opened)
+    assert not (place / "source/day/scan.tif").exists()
+
+
+def test_another_file_of_the_name_is_kept(root: Root, place: Path) -> None:
+    with open_beneath(root, b"day/scan.tif") as opened:
+        (place / "source/day/scan.tif").rename(place / "source/day/other")
+        (place / "source/day/scan.tif").write_text("source/day/scan.tif")
+        with pytest.raises(ChangedWhileReading):
+            remove(root, b"day/scan.tif", opened)
+    assert (place / "source/day/scan.tif").exists()
+
+
+def test_directories_exchanged_all_the_while_lose_nothing_else(root: Root, place: Path) -> None:
+    """What is looked at and what is unlinked lie in one directory, whatever its name leads to by now."""
+    mine, theirs = place / "source/day", place / "source/theirs"
+    theirs.mkdir()
+    (theirs / "scan.tif").write_text("theirs")
+    my_fd, their_fd = os.open(mine, os.O_RDONLY), os.open(theirs, os.O_RDONLY)
+    removed = 0
+    with swapping(mine, theirs):
+        for _ in range(300):
+            fd = os.open("scan.tif", os.O_RDWR | os.O_CREAT, dir_fd=my_fd)
+            identity = identity_of(fd)
+            os.close(fd)
+            with contextlib.suppress(ChangedWhileReading, NotFound):
+                in_thread(lambda identity=identity: outside.remove_beneath(root, b"day/scan.tif", identity, ME))
+                removed += 1
+            os.stat("scan.tif", dir_fd=their_fd)
+    assert removed > 10
+    os.close(my_fd)
+    os.close(their_fd)
+
+
+def test_a_descriptor_that_is_refused_is_closed(place: Path) -> None:
+    for refused in (place / "source/scan.tif", place / "repository"):
+        fd = os.open(refused, os.O_PATH)
+        with pytest.raises(InvalidValue):
+            Root.given(fd, refused, repository=place / "repository")
+        with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
+            os.fstat(fd)
