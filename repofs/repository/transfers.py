@@ -18,6 +18,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Protocol
@@ -102,6 +103,12 @@ class _Reflink(_Copying):
     def check(self, source: int, repository: int) -> None:
         if os.fstat(source).st_dev != os.fstat(repository).st_dev:
             raise CannotTransfer(errno.EXDEV, "reflink works within one file system only: use cp")
+        if stat.S_ISREG(os.fstat(source).st_mode):
+            trial = os.open(".", os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600, dir_fd=repository)
+            try:
+                self._fill(source, trial)
+            finally:
+                os.close(trial)
 
     def _fill(self, source: int, target: int) -> None:
         try:

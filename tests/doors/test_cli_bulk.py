@@ -140,7 +140,7 @@ values: Any = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(st.sampled_from(["path", "columns", "name", "skip", "depth", "target", "dry_run"]), values))
 def test_any_file_is_read_or_refused(tmp_path: Path, content: dict[str, Any]) -> None:
     import yaml

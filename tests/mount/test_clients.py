@@ -371,3 +371,20 @@ def test_sqlite(drive: Drive, folder: Path, journal: str) -> None:
     shutil.copyfile(drive.original_of(path), copy)
     with contextlib.closing(sqlite3.connect(copy)) as connection:
         assert connection.execute("SELECT count(*), sum(area) FROM cells").fetchone() == (20, 190.0)
+
+
+def test_manual_import_gui_copy(drive: Drive, folder: Path, outside: Path) -> None:
+    """A person drags a folder of images onto the drive: file managers copy by GIO, name by name."""
+    run = outside / "run7"
+    run.mkdir()
+    for name in ("a.tif", "b.tif"):
+        tifffile.imwrite(run / name, np.full((2, 16, 16), ord(name[0]), dtype=np.uint8), photometric="minisblack")
+        os.utime(run / name, (MTIME, MTIME))
+    ALICE.do(os.mkdir, folder / "run7")
+    for name in ("a.tif", "b.tif"):
+        ALICE.run("gio", "copy", "--progress", run / name, folder / "run7")
+    drive.wait_imported(folder / "run7/a.tif", folder / "run7/b.tif")
+    for name in ("a.tif", "b.tif"):
+        assert (folder / "run7" / name).read_bytes() == (run / name).read_bytes()  # and the source stays
+        assert (folder / "run7" / name).stat().st_mtime == MTIME
+        assert fact(folder / "run7" / name, "images")

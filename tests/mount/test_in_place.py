@@ -188,6 +188,17 @@ def test_transfers_that_cannot_work_are_refused_when_they_are_set(drive: Drive, 
     drive.wait_imported(folder / "roots.dat")
 
 
+def test_reflink_works_or_is_refused_when_it_is_set(drive: Drive, folder: Path, scan: Path) -> None:
+    try:
+        command(folder, source=str(scan), transfer="reflink")
+    except OSError as error:  # on ext4
+        assert error.errno == errno.EOPNOTSUPP and "use cp" in refused(folder)
+        assert os.listdir(folder) == []
+    else:  # on XFS, Btrfs
+        drive.wait_imported(folder / scan.name)
+        assert (folder / scan.name).read_bytes() == scan.read_bytes()
+
+
 @pytest.mark.parametrize("transfer", ["ln", "ln_rm", "reflink"])
 def test_another_file_system_is_refused_when_it_is_set(drive: Drive, folder: Path, transfer: str) -> None:
     if os.stat("/dev/shm").st_dev == drive.repository.stat().st_dev:
