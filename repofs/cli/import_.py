@@ -99,6 +99,7 @@ def import_(
             what = Bulk(importing.each(usual, paths or ()), parallel, dry_run)
         else:
             what = read(bulk, Bulk([usual], parallel, dry_run))
+        importing.check(what.wanted)
     except OSError as error:
         report(error)
         raise typer.Exit(ImportCode.USAGE) from None

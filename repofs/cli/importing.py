@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from repofs import mounts
 from repofs.cli.exit_codes import ImportCode, sentence
-from repofs.config import Drops
+from repofs.config import ChecksumAlgorithm, Drops
 from repofs.control import client
 from repofs.control.protocol import Call
 from repofs.errors import Busy, DaemonUnreachable, InvalidValue
@@ -22,6 +22,7 @@ from repofs.formats.candidates import Candidate, LeftOut, Rules, find
 from repofs.importer.requests import Import
 from repofs.lifecycle import State
 from repofs.model import KEPT, REMOVED, Exclusion, ObjectRef
+from repofs.repository import transfers
 from repofs.repository.layout import Layout
 from repofs.targets import Target, Template, parse_request
 
@@ -120,6 +121,16 @@ def target(text: str | None) -> Target | Template | None:
 def each(usual: Wanted, paths: Iterable[Path]) -> list[Wanted]:
     """Return what is wanted of each of *paths*. What a symlink that is named leads to is meant."""
     return [replace(usual, path=os.path.realpath(os.fsencode(path))) for path in paths]
+
+
+def check(wanted: Iterable[Wanted]) -> None:
+    """Raise InvalidValue for a transfer or a checksum algorithm that does not exist: once, and not for each file."""
+    algorithms = get_args(ChecksumAlgorithm)
+    for one in wanted:
+        transfers.named(one.transfer)
+        if one.checksum_algorithm is not None and one.checksum_algorithm not in algorithms:
+            known = ", ".join(algorithms)
+            raise InvalidValue(f"{one.checksum_algorithm!r} is no checksum algorithm: there are {known}")
 
 
 def plan(wanted: Iterable[Wanted], drops: Drops) -> Plan:

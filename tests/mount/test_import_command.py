@@ -243,7 +243,7 @@ def test_a_source_that_may_not_be_removed_is_kept_and_said_so(drive: Drive, run:
     "line",
     [
         "", "--bogus", "-T Screen:1 x", "-T Project:3 x", "-T regex:( x", "--depth 0 x", "--exclude size x",
-        "--bulk x.yml x", "--bulk nowhere.yml", "--skip checksums x",
+        "--bulk x.yml x", "--bulk nowhere.yml", "--skip checksums x", "--transfer mv x", "--checksum-algorithm SHA-1 x",
     ],
 )  # fmt: skip
 def test_a_wrong_command_line_is_omeros_code_1(drive: Drive, line: str) -> None:
@@ -254,8 +254,6 @@ def test_a_wrong_command_line_is_omeros_code_1(drive: Drive, line: str) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (("--transfer", "mv"), "'mv' is no transfer: there are upload"),
-        (("--checksum-algorithm", "SHA-1"), "there are Adler-32"),
         (("--as", "nobody-of-the-lab"), "is no experimenter"),
         (("--group", "nowhere"), "is no group"),
         (("--group", "elsewhere"), "not a group that its owner is in"),
