@@ -28,7 +28,7 @@ from repofs.namespace.rights import Rights
 from repofs.namespace.standing import Standing
 from repofs.namespace.tree import Tree
 from repofs.repository import as_user, stand_ins, transfers
-from repofs.repository.durable import OPEN_DIRECTORY, rename_no_replace
+from repofs.repository.durable import rename_no_replace
 from repofs.repository.layout import Layout
 from repofs.repository.outside import open_beneath, require_linkable, require_removable
 from repofs.repository.sources import Sources
@@ -81,7 +81,7 @@ class Linking:
         self._tree = tree
         self._sources = sources
         self._inside = [os.fsencode(layout.root), os.fsencode(mountpoint.absolute())]
-        self._staging = os.open(layout.staging, OPEN_DIRECTORY)
+        self._staging = layout.staging
         self._numbers = itertools.count()
         self._limiter = trio.CapacityLimiter(_AT_A_TIME)
         self._fillings_in, self._fillings = trio.open_memory_channel[_Filling](math.inf)
@@ -157,7 +157,7 @@ class Linking:
         """Return the origin of what lies there, and whether that is a directory. In a thread: the store may be slow."""
         chosen = transfers.named(transfer)
         with self._sources.root(source) as root, open_beneath(root, path, who, directory=None) as opened:
-            chosen.check(opened.fd, self._staging)
+            chosen.check(opened.fd, self._backing.root_fd)
             is_directory = stat.S_ISDIR(os.fstat(opened.fd).st_mode)
             if chosen.linked and not is_directory:
                 require_linkable(opened, root, path, who)
@@ -167,14 +167,15 @@ class Linking:
 
     def _make(self, parent: Node, name: bytes, origin: Origin, uid: int, refusal: str | None = None) -> Node:
         """Make a stand-in as *name* in *parent*: a drop of *uid* whose clock runs, or one that failed by *refusal*."""
-        temporary = b"%s%d" % (_TEMPORARY.encode(), next(self._numbers))
+        root = self._backing.root_fd
+        temporary = b"%s/%s%d" % (os.fsencode(self._staging.name), _TEMPORARY.encode(), next(self._numbers))
         gid = self._group(parent)
         marks = self._standing.marks
-        stand_ins.make(self._staging, temporary, origin, uid=uid, gid=gid, actor_uid=uid, marks=marks)
+        stand_ins.make(root, temporary, origin, uid=uid, gid=gid, actor_uid=uid, marks=marks)
         try:
-            rename_no_replace(temporary, name, old_dir_fd=self._staging, new_dir_fd=self._backing.directory(parent))
+            rename_no_replace(temporary, name, old_dir_fd=root, new_dir_fd=self._backing.directory(parent))
         except OSError:
-            os.unlink(temporary, dir_fd=self._staging)
+            os.unlink(temporary, dir_fd=root)
             raise
         node, _ = self._tree.lookup(parent, name)
         if refusal is None:
@@ -212,7 +213,7 @@ class Linking:
         """Fill linked directories until cancelled, first clearing what an earlier life has left half made."""
         for entry in os.listdir(self._staging):
             if entry.startswith(_TEMPORARY):
-                os.unlink(entry, dir_fd=self._staging)
+                (self._staging / entry).unlink()
         async with trio.open_nursery() as nursery:
             async for filling in self._fillings:
                 nursery.start_soon(self._fill, filling)
