@@ -231,9 +231,8 @@ async def test_one_that_was_changed_is_imported_anew(here: Site, way: str) -> No
             await here.until(lambda: len(here.imported) == 3, "a third import")
 
 
-async def test_one_that_was_renamed_is_the_one_that_was_imported(here: Site, way: str) -> None:
-    if way == "scans":
-        pytest.skip("without inode numbers a renamed file is a new one")
+@pytest.mark.parametrize("way", ["events"], indirect=True)  # without inode numbers a renamed file is a new one
+async def test_one_that_was_renamed_is_the_one_that_was_imported(here: Site) -> None:
     path = here.write("a.tif")
     async with here.watched():
         await here.until_states(a_tif="imported")
@@ -426,11 +425,8 @@ async def test_one_that_vanishes_while_it_waits_leaves_nothing(here: Site) -> No
 # --- events ---------------------------------------------------------------------------------------
 
 
-async def test_when_events_are_lost_everything_is_looked_at(
-    here: Site, way: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if way == "scans":
-        pytest.skip("there are no events")
+@pytest.mark.parametrize("way", ["events"], indirect=True)
+async def test_when_events_are_lost_everything_is_looked_at(here: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     here.keys["scan_seconds"] = 3600.0
     read = watch.Watch.read
     monkeypatch.setattr(watch.Watch, "read", lambda self: (read(self), ({}, True))[1])
