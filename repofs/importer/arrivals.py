@@ -105,8 +105,6 @@ class Arrivals:
         async with self._alone(arrival, root), self._turns.turn(arrival.user_directory):
             place = self._layout.arriving / str(next(self._numbers))
             try:
-                if caller is None:
-                    caller = await in_thread(as_user.by_account, arrival.actor_uid)
                 prepared = await self._stand_ins(arrival, caller, root, place)
                 if isinstance(prepared, Arrived):
                     return prepared
@@ -116,7 +114,9 @@ class Arrivals:
                 with trio.CancelScope(shield=True):
                     await in_thread(shutil.rmtree, place, True)
 
-    async def _stand_ins(self, arrival: Arrival, caller: Caller, root: Root | None, place: Path) -> _Prepared | Arrived:
+    async def _stand_ins(
+        self, arrival: Arrival, caller: Caller | None, root: Root | None, place: Path
+    ) -> _Prepared | Arrived:
         """Return *arrival* ready for the pipeline, or what became of it when it cannot be."""
         try:
             return await in_thread(self._prepare, arrival, caller, root, place)
@@ -166,8 +166,9 @@ class Arrivals:
             del self._in_hand[key]
             ended.set()
 
-    def _prepare(self, arrival: Arrival, caller: Caller, root: Root | None, place: Path) -> _Prepared:
+    def _prepare(self, arrival: Arrival, caller: Caller | None, root: Root | None, place: Path) -> _Prepared:
         """Make the stand-ins of *arrival* in *place*. Raises Excluded, OSError."""
+        caller = caller or as_user.by_account(arrival.actor_uid)
         transfers.named(arrival.transfer)
         home = self._people().homes.get(arrival.user_directory)
         if home is None or home.uid is None:
@@ -206,6 +207,8 @@ class Arrivals:
 
         Content is the pipeline's to find.
         """
+        if not arrival.exclude:
+            return
         with self._catalogue.begin() as conn:
             if Exclusion.FILENAME in arrival.exclude:
                 below = os.path.relpath(path, os.path.dirname(arrival.path) or b".")

@@ -13,7 +13,7 @@ from repofs.model import Closed, Mark, Origin, Original, Policy, Refused
 from repofs.namespace.backing import Backing
 from repofs.namespace.names import Names
 from repofs.namespace.nodes import UNKNOWN, Area, Node, Unknown
-from repofs.repository import transfers
+from repofs.repository import stand_ins
 from repofs.repository.marks import Marks
 from repofs.xattrs import ImportCommand
 
@@ -57,11 +57,7 @@ class Standing:
     def origin(self, node: Node) -> Origin | None:
         """Return where the bytes of *node* are when they are not in its backing file: it is a stand-in then."""
         origin = self._came_from(node)
-        if origin is None:
-            return None
-        mark = self.mark(node)
-        copied = isinstance(mark, Original) and not transfers.named(origin.transfer).in_place
-        return None if copied else origin
+        return origin if origin is not None and stand_ins.is_elsewhere(origin, self.mark(node)) else None
 
     def origin_anew(self, node: Node) -> Origin | None:
         """Return the same, as it stands on the inode now."""

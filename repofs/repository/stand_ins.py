@@ -11,7 +11,7 @@ import os
 from dataclasses import replace
 
 from repofs.errors import InvalidValue
-from repofs.model import Closed, Identity, Origin, Original, Refused
+from repofs.model import Closed, Identity, Mark, Origin, Original, Refused
 from repofs.repository import transfers
 from repofs.repository.marks import Marks, Target
 
@@ -61,11 +61,12 @@ def renew(fd: int, origin: Origin, identity: Identity, marks: Marks) -> None:
 def bytes_elsewhere(fd: Target, marks: Marks) -> Origin | None:
     """Return the origin of *fd* when that is where its bytes are; None for a file that has its own."""
     origin = marks.origin(fd)
-    if origin is None:
-        return None
-    mark = marks.read(fd)
-    copied = isinstance(mark, Original) and not transfers.named(origin.transfer).in_place
-    return None if copied else origin
+    return origin if origin is not None and is_elsewhere(origin, marks.read(fd)) else None
+
+
+def is_elsewhere(origin: Origin, mark: Mark | None) -> bool:
+    """Whether the bytes of a file with this *origin* and *mark* are there: of all but an original that was copied."""
+    return not isinstance(mark, Original) or transfers.named(origin.transfer).in_place
 
 
 def mtime_ns(fd: int, origin: Origin, marks: Marks) -> int:
