@@ -94,17 +94,17 @@ class Administrators(_Section):
 
 
 SourceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-Directory = Annotated[Path, AfterValidator(_absolute)]
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 
 
 class Source(_Section):
     name: SourceName  # as .sources/NAME in the mount
-    path: Directory  # files below it may be imported in place, by who can read them
+    path: AbsolutePath  # files below it may be imported in place, by who can read them
 
 
 class Dropbox(_Section):
     name: SourceName  # it is a declared source of that name too
-    path: Directory  # below it one directory for each user, called by her login name
+    path: AbsolutePath  # below it one directory for each user, called by her login name
     transfer: Annotated[str, Field(min_length=1)] = Transfer.UPLOAD
     include: tuple[str, ...] = ("*",)  # fnmatch patterns of names that are imported
     exclude: tuple[str, ...] = ()  # and of those that are not, nor looked into, besides drops.exclude
@@ -117,6 +117,45 @@ class Dropbox(_Section):
 
 class InPlace(_Section):
     serve_altered: bool = False  # whether an original whose source has changed may be read all the same
+
+
+class PathMap(_Section):
+    client: Annotated[str, Field(min_length=1)]  # as clients write it: J:\\tables, \\\\host\\share, /Volumes/tables
+    server: AbsolutePath  # where that is on this machine
+
+
+class Tables(_Section):
+    serve_changed: bool = True  # whether a table is shown and read when its array is not what was registered
+    allow_without_token: bool = False  # whether an array without a SecretToken may be registered
+    memory_bytes: Annotated[int, Field(ge=512 << 20)] = 2 << 30  # of a process that reads or writes an array
+    timeout_seconds: Annotated[float, Field(ge=1.0, le=86_400.0)] = 60.0  # for a look into an array
+    cache_bytes: Annotated[int, Field(ge=0)] = 4 << 30  # of CSV and Parquet files made of tables that are kept
+    paths: tuple[PathMap, ...] = ()
+
+
+class Store(_Section):
+    name: SourceName
+    uri: Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#%]*)?$")]  # arrays below it
+    endpoint: Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?$")] | None = None  # None: Amazon's
+    region: str = "us-east-1"
+    credentials_file: AbsolutePath | None = None  # TOML: access_key_id, secret_access_key; of root's to read
+
+
+class Web(_Section):
+    listen: Annotated[str, Field(pattern=r"^(\[[0-9a-f:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")] | None = None  # None: off
+    prefix: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9_-]+)*$")] = ""
+    hosts: tuple[str, ...] = ()  # by which clients call this machine; besides its own name and localhost
+    certificate: AbsolutePath | None = None  # PEM; None: one that the daemon makes for itself
+    key: AbsolutePath | None = None
+    session_seconds: Seconds = 28_800.0  # how long a session lasts
+    body_bytes: Annotated[int, Field(ge=1024)] = 1 << 20  # of a request
+    requests: Annotated[int, Field(ge=1, le=10_000)] = 100  # at a time
+
+    @model_validator(mode="after")
+    def _whole_pair(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key of web go together")
+        return self
 
 
 _WEBHOOK = re.compile(r"https?://([!-.0-~]+@)?[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[!-~]*)?")
@@ -140,7 +179,7 @@ class Mail(_Section):
     to: Annotated[str, AfterValidator(_user_pattern)]
     starttls: bool = True  # refuse to send otherwise
     login: str | None = None
-    password_file: Annotated[Path, AfterValidator(_absolute)] | None = None  # its first line, of root's to read
+    password_file: AbsolutePath | None = None  # its first line, of root's to read
     batch_seconds: Seconds = 300.0  # from the first event that a mail tells to the mail
 
     @model_validator(mode="after")
@@ -179,14 +218,21 @@ class Settings(_Section):
     mount: Mount = Mount()
     log: Log = Log()
     in_place: InPlace = InPlace()
+    tables: Tables = Tables()
+    web: Web = Web()
     sources: tuple[Source, ...] = ()
     dropbox: tuple[Dropbox, ...] = ()
     hooks: tuple[Hook, ...] = ()
+    stores: tuple[Store, ...] = ()
     administrators: tuple[Administrators, ...] = ()
 
     @model_validator(mode="after")
     def _are_distinct(self) -> Self:
-        for kind, declared in (("source", self.declared_sources()), ("hook", self.hooks)):
+        for kind, declared in (
+            ("source", self.declared_sources()),
+            ("hook", self.hooks),
+            ("store", self.stores),
+        ):
             names = [one.name for one in declared]
             twice = next((name for name in names if names.count(name) > 1), None)
             if twice is not None:

@@ -85,8 +85,50 @@ class ReaderFailed(RepofsError):
     code = errno.EIO
 
 
+class TokenMissing(RepofsError):
+    """The array of a table has no SecretToken."""
+
+    code = errno.ENOKEY
+
+
+class TokenRejected(RepofsError):
+    """The SecretToken is not that of the array."""
+
+    code = errno.EKEYREJECTED
+
+
+class TooManyGuesses(RepofsError):
+    """Wrong SecretTokens came too fast."""
+
+    code = errno.EAGAIN
+
+
+class OtherGroup(RepofsError):
+    """The targets of a table are not all in one group."""
+
+    code = errno.EXDEV
+
+
+class Unreachable(RepofsError):
+    """The store that an array lies in does not answer, or the array has gone from it."""
+
+    code = errno.EHOSTUNREACH
+
+
 _BY_CODE: dict[int, type[RepofsError]] = {
-    kind.code: kind for kind in (InvalidValue, NotFound, AlreadyExists, NotPermitted, AccessDenied, Busy)
+    kind.code: kind
+    for kind in (
+        InvalidValue,
+        NotFound,
+        AlreadyExists,
+        NotPermitted,
+        AccessDenied,
+        Busy,
+        TokenMissing,
+        TokenRejected,
+        OtherGroup,
+        Unreachable,
+    )
 }
 
 

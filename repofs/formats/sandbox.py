@@ -19,8 +19,9 @@ import sys
 import msgspec
 
 from repofs import privileges
+from repofs.confinement import landlock, seccomp
 from repofs.errors import ReaderFailed
-from repofs.formats import exchange, landlock, registry, seccomp
+from repofs.formats import exchange, registry
 from repofs.formats.exchange import Answer, Limits
 from repofs.model import Recognised
 

@@ -18,8 +18,9 @@ import structlog
 import trio
 
 from repofs import config
+from repofs.confinement import landlock
 from repofs.errors import ReaderFailed
-from repofs.formats import exchange, landlock
+from repofs.formats import exchange
 from repofs.formats.exchange import Limits, Request
 from repofs.model import Recognised
 

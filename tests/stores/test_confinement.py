@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from repofs.formats import landlock, seccomp
+from repofs.confinement import landlock, seccomp
 
 HEADERS = {
     "x86_64": Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h"),

@@ -1,0 +1,101 @@
+"""The tables that are registered, as the daemon knows them: in memory, so that no look-up waits for the catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from repofs.table import Place, Table, TableState
+
+SUFFIX = b".tiledb"
+
+Told = Callable[[Table | None, Table | None], None]
+"""Told what a table was (None: it is new) and what it is (None: it is not registered any more)."""
+
+
+class Registry:
+    """All tables of one repository. Every method is called on the event loop and does not block."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[int, Table] = {}
+        self._by_place: dict[Place, Table] = {}
+        self._shown: dict[bytes, dict[bytes, Table]] = {}  # user directory -> name in Tables/, without suffix
+        self._hearers: list[Told] = []
+
+    def on_change(self, told: Told) -> None:
+        """Have *told* called after each change."""
+        self._hearers.append(told)
+
+    def load(self, tables: Iterable[Table]) -> None:
+        """Take in what the catalogue has."""
+        for table in tables:
+            self.put(table)
+
+    def put(self, table: Table) -> None:
+        """Take in a table that is new, or has another state, place or group now."""
+        before = self._by_id.get(table.id)
+        if before is not None:
+            self._take_out(before)
+        self._by_id[table.id] = table
+        self._by_place[table.place] = table
+        self._shown.pop(table.user_directory, None)
+        self._tell(before, table)
+
+    def remove(self, number: int) -> None:
+        """Forget a table that has been unregistered."""
+        before = self._by_id.get(number)
+        if before is not None:
+            self._take_out(before)
+            self._tell(before, None)
+
+    def _take_out(self, table: Table) -> None:
+        del self._by_id[table.id]
+        del self._by_place[table.place]
+        self._shown.pop(table.user_directory, None)
+
+    def _tell(self, before: Table | None, after: Table | None) -> None:
+        for told in self._hearers:
+            told(before, after)
+
+    def stands(self, number: int, state: TableState) -> None:
+        """Note how the array of a table was found."""
+        table = self._by_id.get(number)
+        if table is not None and table.state is not state:
+            self.put(replace(table, state=state))
+
+    def all(self) -> list[Table]:
+        """Return all tables, by id."""
+        return [self._by_id[number] for number in sorted(self._by_id)]
+
+    def get(self, number: int) -> Table | None:
+        """Return ``FileAnnotation:number``; None when there is no such table."""
+        return self._by_id.get(number)
+
+    def at(self, place: Place) -> Table | None:
+        """Return the table whose array lies at *place*."""
+        return self._by_place.get(place)
+
+    def below(self, path: bytes) -> list[Table]:
+        """Return the tables whose arrays lie at or below *path* in the mount."""
+        return [
+            table
+            for table in self._by_id.values()
+            if table.place.kind == "mount" and (table.place.path == path or table.place.path.startswith(path + b"/"))
+        ]
+
+    def shown_in(self, user_directory: bytes) -> dict[bytes, Table]:
+        """Return the tables in Tables/ of *user_directory* by name, without suffix: of several of one name, those that
+        came later bear their number."""
+        found = self._shown.get(user_directory)
+        if found is None:
+            found = {}
+            for table in self.all():
+                if table.user_directory == user_directory:
+                    name = table.name.encode()
+                    found[name if name not in found else name + b".%d" % table.id] = table
+            self._shown[user_directory] = found
+        return found
+
+    def shown_name(self, table: Table) -> bytes:
+        """Return the name of *table* in Tables/, without suffix."""
+        return next(name for name, one in self.shown_in(table.user_directory).items() if one.id == table.id)

@@ -1,0 +1,1 @@
+"""TileDB arrays: made, read, looked into. The only room that knows the library."""
