@@ -82,6 +82,22 @@ class Examined:
 
 
 @dataclass(frozen=True, slots=True)
+class NewTable:
+    """An array whose token is proved, and what it is to be registered as."""
+
+    name: str
+    user_directory: bytes  # b"alice_2": whose it becomes, and in whose Tables/ it is shown
+    uri: str  # as who registers it has written it
+    place: Place
+    rows: int
+    columns: tuple[Column, ...]
+    targets: tuple[str, ...]  # "Image:101", "Dataset:name:X"
+    manifest: str
+    salt: bytes
+    digest: bytes  # of the token, see `registration.tokens`; b"": it has none
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """A registered table, `FileAnnotation:id`."""
 

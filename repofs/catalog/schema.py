@@ -380,6 +380,32 @@ annotation_links = Table(
     sqlite_with_rowid=False,
 )
 
+tables = Table(
+    "tables",
+    metadata,
+    _link(
+        "annotation_id",
+        "annotations.id",
+        "FileAnnotation:N; its owner is in whose Tables/ it is shown, its group that of its targets",
+        primary_key=True,
+        autoincrement=False,
+    ),
+    _need("name", Text, "as who registered it called it"),
+    _need("user_directory", LargeBinary, "in whose Tables/ it is shown, b'alice_2'"),
+    _need("uri", Text, "path or URI of the array, as who registered it wrote it"),
+    _need("place_kind", Text, "where the array is: mount, source or store"),
+    _need("place_root", Text, "the declared source or store, by its name; of the mount empty"),
+    _need("place_path", LargeBinary, "below the mount, the source or the store's prefix"),
+    _need("row_count", Big, "rows at its registration"),
+    _need("columns", Text, "a JSON list of name, type, dtype and nullable of each column"),
+    _need("manifest", Text, "what the array was at its registration: JSON, fragments with sizes, hashes"),
+    _need("token_salt", LargeBinary, "16 random bytes"),
+    _need("token_digest", LargeBinary, "HMAC-SHA-256 of the SecretToken by the salt; empty: it had none"),
+    _need("state", Text, "registered, or how its array was found last: changed, mismatch, unreachable"),
+    Index("uq_tables_place", "place_kind", "place_root", "place_path", unique=True),
+    comment="Registered tables: what a FileAnnotation is that is a TileDB array. An array is one table at most.",
+)
+
 audit = Table(
     "audit",
     metadata,

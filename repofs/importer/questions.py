@@ -4,15 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 import trio
 
 from repofs.administration.requests import Request
 from repofs.deeds import Deed
 from repofs.errors import Busy, told
 from repofs.importer.requests import Import
-from repofs.importer.wire import Administer, Answer, Arriving, Ask, Channel, Deeds, Hangup, Move, Stands
+from repofs.importer.wire import (
+    Administer,
+    Answer,
+    Arriving,
+    Ask,
+    Channel,
+    Deeds,
+    Hangup,
+    ListTables,
+    Move,
+    RegisterTable,
+    Stands,
+    TableIs,
+    TableMessage,
+    UnregisterTable,
+)
 from repofs.lifecycle import State
 from repofs.repository.as_user import Caller
+from repofs.table import NewTable, Table
 
 
 class _Question:
@@ -94,6 +111,31 @@ class Questions:
         if answer is None or answer.json is None:
             raise Busy((answer and answer.error) or "the catalogue cannot be told now")
 
+    async def tables(self) -> list[Table]:
+        """Return all registered tables. Raises Busy when no importer process is ready."""
+        return msgspec.json.decode(await self._settled(ListTables(self._number())), type=list[Table])
+
+    async def register(self, new: NewTable, actor_uid: int) -> Table:
+        """Have an array registered whose token is proved, as *actor_uid* asks; return its table.
+
+        Raises NotFound, OtherGroup, AccessDenied, AlreadyExists as the catalogue decides; Busy as `administer`.
+        """
+        return msgspec.json.decode(await self._settled(RegisterTable(self._number(), new, actor_uid)), type=Table)
+
+    async def unregister(self, table: Table, actor_uid: int) -> None:
+        """Have a table taken away, as *actor_uid* asks. Raises NotFound, Busy."""
+        await self._settled(UnregisterTable(self._number(), table, actor_uid))
+
+    async def table_is(self, table: Table, rotated_by: int | None = None) -> None:
+        """Have the catalogue say how a table is now. Raises NotFound, Busy."""
+        await self._settled(TableIs(self._number(), table, rotated_by))
+
+    async def _settled(self, message: TableMessage) -> str:
+        answer = await self._answer(message)
+        if answer is None:
+            raise Busy("the importer has just been restarted: look whether it was done before you try again")
+        return _json(answer)
+
     async def keep(self, deeds: Sequence[Deed]) -> None:
         """Return when *deeds* are in the audit trail. Raises Busy when they cannot be written now.
 
@@ -108,7 +150,9 @@ class Questions:
         return self._asked
 
     async def _answer(
-        self, message: Ask | Stands | Administer | Arriving | Deeds | Move, descriptors: Sequence[int] = ()
+        self,
+        message: Ask | Stands | Administer | Arriving | Deeds | Move | TableMessage,
+        descriptors: Sequence[int] = (),
     ) -> Answer | None:
         """Send a question and return its answer; None when the process has died. Raises Busy when none is ready."""
         if self.channel is None:

@@ -25,6 +25,7 @@ from repofs.lifecycle import State
 from repofs.model import Drop, Outcome
 from repofs.people import People
 from repofs.repository.as_user import Caller
+from repofs.table import NewTable, Table
 
 INLINE_BYTES = 32 << 10  # well below the kernel's default send buffer of 208 KiB: a longer packet is EMSGSIZE
 DESCRIPTORS = 2  # at most in one packet: the memory file and the drop
@@ -94,8 +95,38 @@ class Deeds(msgspec.Struct, frozen=True, tag="deeds"):
     deeds: tuple[Deed, ...]
 
 
+class ListTables(msgspec.Struct, frozen=True, tag="tables"):
+    """Mount to importer: which tables are registered? Answered by a list of Table."""
+
+    id: int  # of the same row as those of Ask, as in the next three
+
+
+class RegisterTable(msgspec.Struct, frozen=True, tag="register"):
+    """Mount to importer: register this array, whose token is proved. Answered by its Table."""
+
+    id: int
+    new: NewTable
+    actor_uid: int  # who asks
+
+
+class UnregisterTable(msgspec.Struct, frozen=True, tag="unregister"):
+    """Mount to importer: this is no table any more. Answered by null."""
+
+    id: int
+    table: Table
+    actor_uid: int
+
+
+class TableIs(msgspec.Struct, frozen=True, tag="table is"):
+    """Mount to importer: so the table is now: its place, its array, its token, its state. Answered by null."""
+
+    id: int
+    table: Table
+    rotated_by: int | None = None  # who has given it another token
+
+
 class Answer(msgspec.Struct, frozen=True, tag="answer"):
-    """Importer to mount: the one answer to the Ask, Stands, Administer, Arriving, Deeds or Move of that id."""
+    """Importer to mount: the one answer to the message of that id."""
 
     id: int
     json: str | None  # None: refused, as *error* and *errno* say
@@ -131,6 +162,8 @@ class Stop(msgspec.Struct, frozen=True, tag="stop"):
     """Mount to importer: finish what is in hand, give the rest back, and end."""
 
 
+TableMessage = ListTables | RegisterTable | UnregisterTable | TableIs
+
 Message = (
     Handed
     | Done
@@ -140,6 +173,10 @@ Message = (
     | Arriving
     | Deeds
     | Move
+    | ListTables
+    | RegisterTable
+    | UnregisterTable
+    | TableIs
     | Answer
     | Ready
     | PeopleAre

@@ -33,6 +33,7 @@ from repofs.importer.pipeline import Pipeline
 from repofs.importer.readers import Readers
 from repofs.importer.reception import Reception
 from repofs.importer.recovery import recover
+from repofs.importer.table_desk import TableDesk
 from repofs.importer.waiting_room import WaitingRoom
 from repofs.importer.wire import (
     Administer,
@@ -44,11 +45,16 @@ from repofs.importer.wire import (
     Done,
     Handed,
     Hangup,
+    ListTables,
     Message,
     Move,
     NotReady,
+    RegisterTable,
     Stands,
     Stop,
+    TableIs,
+    TableMessage,
+    UnregisterTable,
 )
 from repofs.lifecycle import State
 from repofs.model import Drop, ObjectRef, Outcome
@@ -100,7 +106,8 @@ async def serve(directory: Path, channel: Channel) -> None:
             services.start_soon(Herald(channel, catalogue, commits.committed).run)
             for hook in settings.hooks:
                 services.start_soon(HookQueue(hook, delivery(hook), catalogue, commits).run)
-            await _Desk(channel, layout, pipeline, commits, catalogue, people, reception, watching).run()
+            tables = TableDesk(settings, commits, catalogue, who)
+            await _Desk(channel, layout, pipeline, commits, catalogue, people, reception, watching, tables).run()
             services.cancel_scope.cancel()
 
 
@@ -117,6 +124,7 @@ class _Desk:
         people: Administration,
         reception: Reception,
         watching: Dropboxes,
+        tables: TableDesk,
     ) -> None:
         self._channel = channel
         self._layout = layout
@@ -126,6 +134,7 @@ class _Desk:
         self._people = people
         self._reception = reception
         self._watching = watching
+        self._tables = tables
 
     async def run(self) -> None:
         """Return when all that is in hand is done after a Stop, or at once when the mount has gone."""
@@ -164,6 +173,8 @@ class _Desk:
             case Arriving(), []:
                 busy = Answer(message.id, None, "the importer has too many files open: try again", errno.EBUSY)
                 nursery.start_soon(self._answer, busy)
+            case ((ListTables() | RegisterTable() | UnregisterTable() | TableIs()), []):
+                nursery.start_soon(self._see_to_table, message)
             case Deeds(), []:
                 nursery.start_soon(self._keep, message)
             case _:
@@ -174,6 +185,9 @@ class _Desk:
 
     async def _arrive(self, asked: Arriving, directory: int) -> None:
         await self._answer(await self._reception.see_to(asked, directory))
+
+    async def _see_to_table(self, message: TableMessage) -> None:
+        await self._answer(await self._tables.see_to(message))
 
     async def _describe(self, ask: Ask) -> None:
         try:
