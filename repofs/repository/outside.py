@@ -22,35 +22,21 @@ from types import TracebackType
 from repofs.errors import AccessDenied, Busy, ChangedWhileReading, InvalidValue, NotFound, NotPermitted
 from repofs.model import Identity
 from repofs.repository.as_user import Caller, acting_as
+from repofs.repository.openat2 import beneath
 from repofs.repository.trees import remove_empty
 
-_OPENAT2 = 437  # on every machine
-_RESOLVE_NO_XDEV, _RESOLVE_NO_MAGICLINKS, _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 1, 2, 4, 8
 _AT_EMPTY_PATH, _AT_EACCESS, _AT_FDCWD = 0x1000, 0x200, -100
 _MAX_HANDLE_BYTES = 128
 _OPEN_ROOT = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-
-
-class _OpenHow(ctypes.Structure):
-    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
 
 
 class _FileHandle(ctypes.Structure):
     _fields_ = (("size", ctypes.c_uint), ("type", ctypes.c_int), ("handle", ctypes.c_ubyte * _MAX_HANDLE_BYTES))
 
 
-# Other mounts are refused (NO_XDEV): in the daemon's own one it would wait for itself, in a user's FUSE for the user.
-_HOW = _OpenHow(
-    os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC,
-    0,
-    _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_MAGICLINKS | _RESOLVE_NO_XDEV,
-)
-# The same of the thing itself, be it a symlink, without opening it.
-_HOW_LOOKED_AT = _OpenHow(os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, 0, _HOW.resolve)
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
+_LOOK = os.O_PATH  # the thing itself, be it a symlink, without opening it
 _libc = ctypes.CDLL(None, use_errno=True)
-_openat2 = _libc.syscall
-_openat2.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.POINTER(_OpenHow), ctypes.c_size_t)
-_openat2.restype = ctypes.c_long
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +124,7 @@ def open_beneath(root: Root, path: bytes, caller: Caller | None, *, directory: b
     reverse; OSError.
     """
     where = _where(root, path)
-    fd = _opened(root, path, caller, _HOW)
+    fd = _opened(root, path, caller, _READ)
     try:
         status = os.fstat(fd)
         _check_kind(status.st_mode, where, directory=directory)
@@ -155,17 +141,17 @@ def look_beneath(root: Root, path: bytes, caller: Caller | None) -> int:
 
     Raises as `open_beneath` does, but says nothing of the right to read it.
     """
-    return _opened(root, path, caller, _HOW_LOOKED_AT)
+    return _opened(root, path, caller, _LOOK)
 
 
-def _opened(root: Root, path: bytes, caller: Caller | None, how: _OpenHow) -> int:
+def _opened(root: Root, path: bytes, caller: Caller | None, flags: int) -> int:
     where = _where(root, path)
     if not path or path.startswith(b"/") or b"\0" in path or b".." in path.split(b"/"):
         raise InvalidValue(f"{where}: write a path below {root.path}, without ..")
     with _acting_as(caller):
         if caller is not None:
             _reach(root, caller)
-        return _open(root, path, caller, where, how)
+        return _open(root, path, caller, where, flags)
 
 
 def remove_beneath(root: Root, path: bytes, identity: Identity, caller: Caller) -> None:
@@ -276,14 +262,11 @@ def _reach(root: Root, caller: Caller) -> None:
         os.close(fd)
 
 
-def _open(root: Root, path: bytes, caller: Caller | None, where: str, how: _OpenHow) -> int:
-    while True:
-        fd: int = _openat2(_OPENAT2, root.fd, path, how, ctypes.sizeof(how))
-        if fd >= 0:
-            return fd
-        code = ctypes.get_errno()
-        if code != errno.EINTR:
-            raise _refusal(code, caller, where)
+def _open(root: Root, path: bytes, caller: Caller | None, where: str, flags: int) -> int:
+    try:
+        return beneath(root.fd, path, flags)
+    except OSError as error:
+        raise _refusal(error.errno or errno.EIO, caller, where) from None
 
 
 def _refusal(code: int, caller: Caller | None, where: str) -> OSError:
