@@ -34,39 +34,40 @@ _CHUNK = 500  # ids in one statement: SQLite bounds its parameters
 
 
 @dataclass(frozen=True, slots=True)
-class _Target:
+class Target:
+    """An object that a table is to be linked to."""
+
     ref: ObjectRef
     of: Whose
     group_id: int
 
 
-def register(conn: Connection, new: NewTable, owner: Experimenter, actor: Actor) -> Table:
-    """Make *new* a table of *owner* as *actor* asks, linked to all its targets, and return it.
+def check(conn: Connection, new: NewTable, owner: Experimenter, actor: Actor) -> list[Target]:
+    """Return what *new* is to be linked to, if *actor* may register it as a table of *owner*.
 
     Raises NotFound for a target that is not there, OtherGroup when they are not all in one group, AccessDenied for one
-    that *actor* may not annotate, AlreadyExists when the array is a table already; then nothing is changed.
+    that *actor* may not annotate, AlreadyExists when the array is a table already.
     """
     targets = _targets(conn, new.targets, owner)
-    group_ids = {target.group_id for target in targets}
-    if len(group_ids) > 1:
+    if len({target.group_id for target in targets}) > 1:
         raise OtherGroup("the targets are of several groups: register the table on those of one")
     for target in targets:
         require(Act.REGISTER, actor, target.of)
     known = conn.execute(select(tables.c.annotation_id).where(_lies_at(new.place))).scalar()
     if known is not None:
         raise AlreadyExists(f"the array is registered already, as FileAnnotation:{known}")
+    return targets
+
+
+def register(conn: Connection, new: NewTable, owner: Experimenter, actor: Actor) -> Table:
+    """Make *new* a table of *owner*, linked to all its targets, and return it. Raises as `check`."""
+    targets = check(conn, new, owner, actor)
     number = reserve(conn, "Annotation", 1)[0]
-    created = now()
-    conn.execute(
-        insert(_annotations).values(
-            id=number, kind="FileAnnotation", owner_id=owner.id, group_id=group_ids.pop(), created=created
-        )
-    )
-    link = {"annotation_id": number, "owner_id": owner.id, "created": created}
-    conn.execute(
-        insert(annotation_links),
-        [{**link, "object_kind": target.ref.kind, "object_id": target.ref.id} for target in targets],
-    )
+    whose = {"owner_id": owner.id, "created": now()}
+    group_id = targets[0].group_id
+    conn.execute(insert(_annotations).values(id=number, kind="FileAnnotation", group_id=group_id, **whose))
+    links = [{"object_kind": target.ref.kind, "object_id": target.ref.id} for target in targets]
+    conn.execute(insert(annotation_links), [{"annotation_id": number, **whose, **link} for link in links])
     conn.execute(insert(tables).values(annotation_id=number, state=TableState.REGISTERED, **_values(new)))
     return get(conn, number)
 
@@ -167,10 +168,10 @@ _KINDS: dict[str, tuple[Relation, Any]] = {  # the relation, and what bears owne
 }
 
 
-def _targets(conn: Connection, asked: Sequence[str], owner: Experimenter) -> list[_Target]:
+def _targets(conn: Connection, asked: Sequence[str], owner: Experimenter) -> list[Target]:
     """Return the targets, each once, in the order in which they are asked for. Raises NotFound."""
     refs = dict.fromkeys(_ref(conn, text, owner) for text in asked)
-    found: dict[ObjectRef, _Target] = {}
+    found: dict[ObjectRef, Target] = {}
     for kind in {ref.kind for ref in refs}:
         if kind in _KINDS:
             found |= _found(conn, kind, [ref.id for ref in refs if ref.kind == kind])
@@ -195,7 +196,7 @@ def _ref(conn: Connection, text: str, owner: Experimenter) -> ObjectRef:
     return ObjectRef(kind, newest.id)
 
 
-def _found(conn: Connection, kind: str, ids: Sequence[int]) -> dict[ObjectRef, _Target]:
+def _found(conn: Connection, kind: str, ids: Sequence[int]) -> dict[ObjectRef, Target]:
     relation, bearer = _KINDS[kind]
     found = {}
     for start in range(0, len(ids), _CHUNK):
@@ -203,7 +204,7 @@ def _found(conn: Connection, kind: str, ids: Sequence[int]) -> dict[ObjectRef, _
         for row in conn.execute(query):
             ref = ObjectRef(kind, row.id)
             uid = row.uid if row.removed is None else None
-            found[ref] = _Target(ref, Whose(uid, row.gid, PermissionLevel(row.level)), row.group_id)
+            found[ref] = Target(ref, Whose(uid, row.gid, PermissionLevel(row.level)), row.group_id)
     return found
 
 

@@ -122,6 +122,10 @@ class Questions:
         """
         return msgspec.json.decode(await self._settled(RegisterTable(self._number(), new, actor_uid)), type=Table)
 
+    async def check_table(self, new: NewTable, actor_uid: int) -> None:
+        """Refuse what `register` would refuse."""
+        await self._settled(RegisterTable(self._number(), new, actor_uid, only_check=True))
+
     async def unregister(self, table: Table, actor_uid: int) -> None:
         """Have a table taken away, as *actor_uid* asks. Raises NotFound, Busy."""
         await self._settled(UnregisterTable(self._number(), table, actor_uid))

@@ -57,15 +57,19 @@ class TableDesk:
         with self._catalogue.begin() as conn:
             return tables.every(conn)
 
-    def _register(self, conn: Connection, items: Sequence[RegisterTable]) -> Sequence[Table]:
+    def _register(self, conn: Connection, items: Sequence[RegisterTable]) -> Sequence[Table | None]:
         return [self._register_one(conn, one) for one in items]
 
-    def _register_one(self, conn: Connection, asked: RegisterTable) -> Table:
+    def _register_one(self, conn: Connection, asked: RegisterTable) -> Table | None:
         owner, _ = self._owners.read(conn).get(asked.new.user_directory, (None, None))
         if owner is None:
             name = asked.new.user_directory.decode(errors="backslashreplace")
             raise NotFound(f"{name} is the directory of no experimenter: add one with repofs user add")
-        table = tables.register(conn, asked.new, owner, self._who().actor(asked.actor_uid))
+        actor = self._who().actor(asked.actor_uid)
+        if asked.only_check:
+            tables.check(conn, asked.new, owner, actor)
+            return None
+        table = tables.register(conn, asked.new, owner, actor)
         detail = {"name": table.name, "uri": table.uri, "targets": [str(target) for target in table.targets]}
         audit.record(conn, asked.actor_uid, "register", table.ref, detail)
         return table

@@ -102,11 +102,12 @@ class ListTables(msgspec.Struct, frozen=True, tag="tables"):
 
 
 class RegisterTable(msgspec.Struct, frozen=True, tag="register"):
-    """Mount to importer: register this array, whose token is proved. Answered by its Table."""
+    """Mount to importer: register this array, whose token is proved. Answered by its Table; by null, if only checked."""
 
     id: int
     new: NewTable
     actor_uid: int  # who asks
+    only_check: bool = False  # whether it could be registered
 
 
 class UnregisterTable(msgspec.Struct, frozen=True, tag="unregister"):

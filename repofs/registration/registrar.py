@@ -1,0 +1,283 @@
+"""Registering: the one way from what somebody asks for, through whichever door, to a table.
+
+    attribute ─┐
+    HTTPS ─────┼▶ place ▶ array opened ▶ its token proved ▶ catalogue: targets, group, rights ▶ Registry
+    table.create
+
+All or nothing: until the catalogue has committed nothing is written anywhere, and each check has its own error.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Protocol
+
+import structlog
+import trio
+
+from repofs import access
+from repofs.access import Act, Whose
+from repofs.config import Tables as TableSettings
+from repofs.errors import (
+    AccessDenied,
+    InvalidValue,
+    NotFound,
+    RepofsError,
+    TokenMissing,
+    TokenRejected,
+    Unreachable,
+)
+from repofs.model import PermissionLevel
+from repofs.people import People
+from repofs.registration import tokens
+from repofs.registration.places import At, Places
+from repofs.registration.registry import SUFFIX, Registry
+from repofs.registration.tokens import Guesses
+from repofs.repository.as_user import Caller
+from repofs.table import Examined, NewTable, Place, Registration, Secret, Table, TableState, checked_name
+from repofs.threads import in_thread
+
+_AT_A_TIME = 16  # a store that hangs holds these threads up, and no others
+FRESH_SECONDS = 10.0  # for which what was found of an array is believed
+
+log = structlog.get_logger(__name__)
+
+
+class Catalogue(Protocol):
+    """What the importer process does for tables."""
+
+    async def register(self, new: NewTable, actor_uid: int) -> Table: ...
+
+    async def check_table(self, new: NewTable, actor_uid: int) -> None: ...
+
+    async def unregister(self, table: Table, actor_uid: int) -> None: ...
+
+    async def table_is(self, table: Table, rotated_by: int | None = None) -> None: ...
+
+
+class Arrays(Protocol):
+    """What the processes do that look into arrays."""
+
+    async def examine(self, at: At) -> Examined: ...
+
+    async def rotate(self, at: At, token: Secret) -> None: ...
+
+
+Refused = Callable[[int, str, str, bytes | None], None]
+"""Told which act was refused to whom, why, and of what path in the mount."""
+
+
+class Registrar:
+    """Registers, looks after and takes away the tables of one repository."""
+
+    def __init__(
+        self,
+        settings: TableSettings,
+        places: Places,
+        arrays: Arrays,
+        registry: Registry,
+        catalogue: Catalogue,
+        people: Callable[[], People],
+        refused: Refused,
+    ) -> None:
+        self._settings = settings
+        self._places = places
+        self._arrays = arrays
+        self._registry = registry
+        self._catalogue = catalogue
+        self._people = people
+        self._refused = refused
+        self._guesses = Guesses()
+        self._limiter = trio.CapacityLimiter(_AT_A_TIME)
+        self._looked: dict[int, float] = {}  # tables, by when their array was looked into
+
+    # --- registering ------------------------------------------------------------------------------
+
+    async def register(self, who: Caller, home: bytes | None, asked: Registration, base: bytes | None = None) -> Table:
+        """Register what *who* asks for as a table of the user of *home* (None: her own), and return it.
+
+        *base* is the directory in the mount that a relative uri counts from; without a uri it is the array.
+
+        Raises NotFound (no array; no such target), InvalidValue (no TileDB array, no place for one), TokenMissing,
+        TokenRejected, TooManyGuesses, OtherGroup, AccessDenied, AlreadyExists, Unreachable; then nothing is done.
+        """
+        try:
+            return await self._register(who, home, asked, base)
+        except (AccessDenied, TokenRejected) as refusal:
+            self._refused(who.uid, Act.REGISTER.name.lower(), refusal.message, base)
+            raise
+
+    async def _register(self, who: Caller, home: bytes | None, asked: Registration, base: bytes | None) -> Table:
+        if not asked.targets:
+            raise InvalidValue('no target is named: write "targets": ["Image:101"], or set user.repofs.target')
+        place = self._places.locate(asked.uri or ".", base) if asked.uri or base is None else _here(base)
+        examined = await self._examine(place, who)
+        self._prove(examined, asked.token, who, place)
+        salt = tokens.new_salt()
+        new = NewTable(
+            name=checked_name(asked.name or _name_of(place), "table.register"),
+            user_directory=home or self._home_of(who),
+            uri=asked.uri or os.fsdecode(place.path),
+            place=place,
+            rows=examined.rows,
+            columns=examined.columns,
+            targets=asked.targets,
+            manifest=examined.manifest,
+            salt=salt,
+            digest=b"" if examined.token is None else tokens.digest(salt, examined.token),
+        )
+        table = await self._catalogue.register(new, who.uid)
+        self._registry.put(table)
+        log.info("table registered", table=str(table.ref), name=table.name, uri=table.uri, uid=who.uid)
+        return table
+
+    async def check(self, who: Caller, home: bytes, name: str, targets: tuple[str, ...], place: Place) -> None:
+        """Refuse what `register` would refuse of an array that is not there yet: its name, targets and rights."""
+        new = NewTable(checked_name(name, "table.create"), home, "", place, 0, (), targets, "", b"", b"")
+        await self._catalogue.check_table(new, who.uid)
+
+    def _prove(self, examined: Examined, given: Secret | None, who: Caller, place: Place) -> None:
+        """Refuse whose token is not the array's. Each wrong one counts against the user, and for the array."""
+        if examined.token is None:
+            if not self._settings.allow_without_token:
+                raise TokenMissing("the array has no SecretToken: write one into its metadata, or make it with repofs")
+            return
+        if given is None:
+            raise InvalidValue("the SecretToken of the array is missing: give it as token")
+        self._guesses.require(who.uid, place)
+        if not tokens.same(examined.token, given):
+            self._guesses.wrong(who.uid, place)
+            raise TokenRejected("that is not the SecretToken of the array")
+
+    def _home_of(self, who: Caller) -> bytes:
+        homes = sorted(name for name, home in self._people().homes.items() if home.uid == who.uid)
+        if not homes:
+            raise AccessDenied(f"uid {who.uid} has no directory here: an administrator adds one with repofs user add")
+        return homes[0]
+
+    # --- looking ----------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _opened(self, opening: Callable[..., At], *arguments: object) -> AsyncIterator[At]:
+        at = await in_thread(opening, *arguments, limiter=self._limiter)
+        try:
+            yield at
+        finally:
+            if at.directory is not None:
+                os.close(at.directory)
+
+    async def _examine(self, place: Place, who: Caller) -> Examined:
+        async with self._opened(self._places.open, place, who) as at:
+            if place.kind == "mount":
+                self._require_view(place, at, who)
+            return await self._arrays.examine(at)
+
+    def _require_view(self, place: Place, at: At, who: Caller) -> None:
+        """Refuse who may not see an array in the mount, as the kernel would at its directory."""
+        people = self._people()
+        home = people.homes.get(place.path.split(b"/")[0])
+        if home is None:
+            raise NotFound(f"{os.fsdecode(place.path)!r} is in no user directory")
+        assert at.directory is not None
+        gid = os.fstat(at.directory).st_gid
+        gid = gid if gid in people.levels else home.gid
+        level = people.levels.get(gid, PermissionLevel.PRIVATE)
+        access.require(Act.VIEW, people.actor(who.uid), Whose(home.uid, gid, level))
+
+    async def look(self, table: Table) -> Table:
+        """Look into the array of *table*, unless that was done a moment ago, and return how it is now."""
+        if trio.current_time() < self._looked.get(table.id, -FRESH_SECONDS) + FRESH_SECONDS:
+            return self._registry.get(table.id) or table
+        state = await self._state(table)
+        now = self._registry.get(table.id)
+        if now is None:
+            return table
+        self._looked[table.id] = trio.current_time()
+        if now.state is not state and now.place == table.place and now.digest == table.digest:
+            now = replace(now, state=state)
+            self._registry.put(now)
+            log.warning("the array of a table stands otherwise", table=str(table.ref), state=str(state))
+            await self._catalogue.table_is(now)
+        return now
+
+    async def _state(self, table: Table) -> TableState:
+        try:
+            async with self._opened(self._places.open_table, table) as at:
+                examined = await self._arrays.examine(at)
+        except InvalidValue as error:  # it is there, and no array any more
+            log.info("an array is not what was registered", table=str(table.ref), reason=error.message)
+            return TableState.CHANGED
+        except OSError as error:
+            log.info("an array cannot be reached", table=str(table.ref), reason=str(error))
+            return TableState.UNREACHABLE
+        token = b"" if examined.token is None else tokens.digest(table.salt, examined.token)
+        if token != table.digest:
+            return TableState.MISMATCH
+        return TableState.REGISTERED if examined.manifest == table.manifest else TableState.CHANGED
+
+    # --- changing ---------------------------------------------------------------------------------
+
+    async def unregister(self, table: Table, uid: int) -> None:
+        """Take *table* away as *uid* asks; the array stays. Raises AccessDenied, Busy."""
+        self._require(Act.DELETE, table, uid)
+        await self._catalogue.unregister(table, uid)
+        self._registry.remove(table.id)
+
+    async def rotate(self, table: Table, uid: int, token: Secret) -> Table:
+        """Give the array of *table* another token, and take the old one out of its history.
+
+        Raises AccessDenied, InvalidValue for an array in a store, RepofsError when it cannot be written.
+        """
+        self._require(Act.SET, table, uid)
+        if table.place.kind == "store":
+            raise InvalidValue("an array in a store is not written from here: write its token there, then register it")
+        async with self._opened(self._places.open_table, table) as at:
+            await self._arrays.rotate(at, token)
+            examined = await self._arrays.examine(at)
+        salt = tokens.new_salt()
+        rotated = replace(
+            table,
+            salt=salt,
+            digest=tokens.digest(salt, token),
+            manifest=examined.manifest,
+            state=TableState.REGISTERED,
+        )
+        await self._catalogue.table_is(rotated, rotated_by=uid)
+        self._registry.put(rotated)
+        return rotated
+
+    async def moved(self, table: Table, path: bytes) -> None:
+        """Note that the array of *table* lies at *path* in the mount now."""
+        await self._catalogue.table_is(replace(table, place=Place("mount", "", path)))
+
+    def _require(self, act: Act, table: Table, uid: int) -> None:
+        people = self._people()
+        level = people.levels.get(table.gid, PermissionLevel.PRIVATE)
+        try:
+            access.require(act, people.actor(uid), Whose(table.owner_uid, table.gid, level))
+        except RepofsError as refusal:
+            self._refused(uid, act.name.lower(), refusal.message, None)
+            raise
+
+    def may_view(self, table: Table, uid: int) -> bool:
+        """Whether *uid* may see *table*."""
+        people = self._people()
+        level = people.levels.get(table.gid, PermissionLevel.PRIVATE)
+        return access.may(Act.VIEW, people.actor(uid), Whose(table.owner_uid, table.gid, level))
+
+    def require_served(self, table: Table) -> None:
+        """Refuse (Unreachable) to read a table whose array is not what was registered, unless the settings allow it."""
+        if table.state in (TableState.CHANGED, TableState.MISMATCH) and not self._settings.serve_changed:
+            raise Unreachable(f"{table.ref} is not what was registered ({table.state}): have it registered again")
+
+
+def _here(base: bytes) -> Place:
+    return Place("mount", "", base)
+
+
+def _name_of(place: Place) -> str:
+    name = os.path.basename(place.path)
+    return os.fsencode(name).removesuffix(SUFFIX).decode("utf-8", "backslashreplace")
