@@ -132,7 +132,7 @@ class Registration:
     token: Secret | None
 
 
-def read_json(text: bytes, what: str) -> dict[str, object]:
+def read_json(text: bytes, what: str, example: str) -> dict[str, object]:
     """Read a JSON object, each key once. Raises InvalidValue, in a sentence that begins with *what*."""
 
     def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -148,15 +148,15 @@ def read_json(text: bytes, what: str) -> dict[str, object]:
     except (ValueError, RecursionError) as error:  # not JSON, a number of 5,000 digits, nested without end
         raise InvalidValue(f"{what}: not JSON: {error}") from None
     if not isinstance(raw, dict):
-        raise InvalidValue(f"{what}: write a JSON object")
+        raise InvalidValue(f"{what}: write a JSON object, for example {example}")
     return raw
 
 
 def read_registration(text: bytes, what: str, keys: tuple[str, ...] = _KEYS) -> Registration:
     """Read a JSON object of the *keys* uri, name, targets and token. Raises InvalidValue; never with the token."""
-    raw = read_json(text, what)
-    if unknown := set(raw) - set(keys):
-        raise InvalidValue(f"{what}: {len(unknown)} unknown keys: allowed are {', '.join(keys)}")
+    raw = read_json(text, what, '{"name": "cells", "targets": ["Image:101"]}')
+    if set(raw) - set(keys):  # not which: somebody may have mistaken the token for a key
+        raise InvalidValue(f"{what}: an unknown key: allowed are {', '.join(keys)}")
     return Registration(
         uri=_text(raw, "uri", what, MOST_URI),
         name=None if raw.get("name") is None else checked_name(_text(raw, "name", what, MOST_NAME) or "", what),

@@ -5,12 +5,20 @@
 
 from __future__ import annotations
 
-import json
 import re
 from enum import Enum
 
 from repofs.errors import InvalidValue
 from repofs.model import Duplicates, Policy
+from repofs.table import (
+    MOST_TARGETS,
+    Registration,
+    Secret,
+    checked_target,
+    checked_token,
+    read_json,
+    read_registration,
+)
 from repofs.targets import parse
 
 PREFIX = b"user.repofs."
@@ -41,9 +49,20 @@ KINDS: dict[str, Kind] = {
     "status": Kind.UNLISTED,
     "origin": Kind.UNLISTED,
     "tables": Kind.UNLISTED,
+    "table.id": Kind.FACT,
+    "table.name": Kind.FACT,
+    "table.targets": Kind.FACT,
+    "table.rows": Kind.FACT,
+    "table.columns": Kind.FACT,
+    "table.state": Kind.FACT,
     "import": Kind.COMMAND,
     "import.link": Kind.COMMAND,
     "group": Kind.COMMAND,
+    "table.register": Kind.COMMAND,
+    "table.token": Kind.COMMAND,
+    "table.create": Kind.COMMAND,
+    "table.unregister": Kind.COMMAND,
+    "table.rotate": Kind.COMMAND,
     "target": Kind.SETTING,
     "policy": Kind.SETTING,
 }
@@ -112,21 +131,39 @@ def decode_policy(value: bytes, default: Policy) -> Policy:
     )
 
 
+def decode_registration(value: bytes) -> Registration:
+    """Read the value of ``user.repofs.table.register``, a JSON object."""
+    return read_registration(_stripped(value), "table.register")
+
+
+def decode_creation(value: bytes) -> Registration:
+    """Read the value of ``user.repofs.table.create``, a JSON object of name and targets."""
+    return read_registration(_stripped(value), "table.create", ("name", "targets"))
+
+
+def decode_token(value: bytes) -> Secret:
+    """Read the value of ``user.repofs.table.token`` and ``user.repofs.table.rotate``."""
+    return checked_token(_stripped(value))
+
+
+def decode_table_targets(value: bytes) -> tuple[str, ...]:
+    """Read the value of ``user.repofs.target`` of an array: ``Image:101,Image:102``, ``Dataset:name:X``."""
+    found = tuple(checked_target(target) for target in _BETWEEN_TARGETS.split(_text(value)))
+    if len(found) > MOST_TARGETS:
+        raise InvalidValue(f"target: {len(found)} are given, {MOST_TARGETS} are allowed")
+    return found
+
+
+_BETWEEN_TARGETS = re.compile(r",\s*(?=[A-Z][a-z]+:)")  # a name may have a comma
+
+
+def _stripped(value: bytes) -> bytes:
+    return value.rstrip(b"\n\0")  # as editors and C programs end it
+
+
 def _json_object(attribute: str, value: bytes, known: tuple[str, ...], example: str) -> dict[str, object]:
     """Read *value* as a JSON object that has no keys but those *known*, each once."""
-
-    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        keys = [key for key, _ in pairs]
-        if len(set(keys)) != len(keys):
-            raise InvalidValue(f"{attribute}: a key stands twice")
-        return dict(pairs)
-
-    try:
-        raw = json.loads(_text(value), object_pairs_hook=unique)
-    except (ValueError, RecursionError) as error:  # not JSON, a number of 5,000 digits, nested without end
-        raise InvalidValue(f"{attribute}: not JSON: {error}") from error
-    if not isinstance(raw, dict):
-        raise InvalidValue(f"{attribute}: write a JSON object, for example {example}")
+    raw = read_json(_stripped(value), attribute, example)
     unknown = set(raw) - set(known)
     if unknown:
         raise InvalidValue(f"{attribute}: unknown {', '.join(sorted(unknown))}: allowed are {', '.join(known)}")

@@ -102,7 +102,7 @@ class ListTables(msgspec.Struct, frozen=True, tag="tables"):
 
 
 class RegisterTable(msgspec.Struct, frozen=True, tag="register"):
-    """Mount to importer: register this array, whose token is proved. Answered by its Table; by null, if only checked."""
+    """Mount to importer: register this array, whose token is proved. Answered by its Table, or null."""
 
     id: int
     new: NewTable

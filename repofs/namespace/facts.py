@@ -14,14 +14,16 @@ from repofs.model import ObjectRef, Original, Refused
 from repofs.namespace.drops import Drops
 from repofs.namespace.elsewhere import Elsewhere
 from repofs.namespace.linking import Linking
-from repofs.namespace.nodes import Node
+from repofs.namespace.nodes import Area, Node
 from repofs.namespace.regrouping import Regrouping
 from repofs.namespace.request import Caller
 from repofs.namespace.rights import Rights
 from repofs.namespace.standing import Standing
 from repofs.namespace.survey import Survey
+from repofs.namespace.table_facts import TABLE_FACTS, TABLE_KIND, TableFacts
 from repofs.xattrs import KINDS, Kind
 
+_TABLE = "table."
 _REASON_CHARACTERS = 1000  # a refused value may be 64 KiB long
 
 
@@ -37,6 +39,7 @@ class Facts:
         regrouping: Regrouping,
         elsewhere: Elsewhere,
         linking: Linking,
+        tables: TableFacts,
         ask: Callable[[str], Awaitable[str]],
     ) -> None:
         self._standing = standing
@@ -47,6 +50,7 @@ class Facts:
         self._regrouping = regrouping
         self._elsewhere = elsewhere
         self._linking = linking
+        self._tables = tables
         self._ask = ask
         self._of_original: dict[str, Callable[[Original], str | None]] = {
             "fileset": lambda original: f"Fileset:{original.fileset}",
@@ -79,6 +83,11 @@ class Facts:
             return (await self._survey.report(node, caller.uid)).summary().encode()
         if name == "metadata":
             return await self._metadata(node)
+        if name == "tables":
+            return await self._linked(node, caller)
+        if name.startswith(_TABLE):
+            value = await self._tables.get(node, name)
+            return None if value is None else os.fsencode(value)
         if name == "origin":
             return self._origin(node)
         if name == "state":
@@ -101,7 +110,8 @@ class Facts:
             settings = [
                 name for name in ("target", "policy") if self._standing.setting(node, name.encode()) is not None
             ]
-            names = ["state", *settings]
+            table = TABLE_FACTS if self._tables.table(node) is not None else ()
+            names = ["state", *settings, *table]
         else:
             names = [name for name in KINDS if KINDS[name] is Kind.FACT and self._fact(node, name) is not None]
         if self._error(node) is not None:
@@ -145,16 +155,29 @@ class Facts:
         mark = self._standing.mark(node)
         return (await self._ask(f"Fileset:{mark.fileset}")).encode() if isinstance(mark, Original) else None
 
+    async def _linked(self, node: Node, caller: Caller) -> bytes | None:
+        """Return as JSON the tables on what *node* holds, or in a user directory those of its user; None elsewhere."""
+        if node.area is Area.USER and node.is_directory:
+            return json.dumps(self._tables.in_home(node, caller.uid)).encode()
+        mark = self._standing.mark(node) if node.is_file else None
+        if not isinstance(mark, Original):
+            return None
+        return json.dumps(await self._tables.linked(mark.fileset, mark.images, caller.uid)).encode()
+
     async def _object(self, name: str, caller: Caller) -> bytes | None:
-        """Return the catalogue's JSON of an object that *caller* may view, or None."""
+        """Return as JSON what is known of an object that *caller* may view, or None."""
         try:
-            answer = await self._ask(str(ObjectRef.parse(name)))
+            ref = ObjectRef.parse(name)
+            if ref.kind == TABLE_KIND:
+                table = self._tables.seen(ref.id, caller.uid)
+                return None if table is None else json.dumps(table).encode()
+            facts = json.loads(await self._ask(str(ref)))
         except (InvalidValue, NotFound):
             return None
-        whose = json.loads(answer)
-        owner = whose["owner_uid"] if whose["owner_removed"] is None else None  # somebody else may have the uid by now
-        seen = self._rights.may_view_data(owner, whose["group_gid"], caller.uid)
-        return answer.encode() if seen else None
+        owner = facts["owner_uid"] if facts["owner_removed"] is None else None  # somebody else may have the uid by now
+        if not self._rights.may_view_data(owner, facts["group_gid"], caller.uid):
+            return None
+        return json.dumps({**facts, "tables": self._tables.on(facts, caller.uid)}).encode()
 
     # --- setting --------------------------------------------------------------------------------
 
@@ -174,7 +197,9 @@ class Facts:
             return  # a copying tool puts on its copy what it found on an original
         try:
             await self._carry_out(node, name, value, caller)
-        except AccessDenied:
+        except AccessDenied as error:
+            if name.startswith(_TABLE):  # what is refused to her is elsewhere: a target, the array
+                raise self._refusal(node, error) from None
             raise  # who may not set it leaves no word on it either
         except RepofsError as error:
             raise self._refusal(node, error) from error
@@ -188,6 +213,9 @@ class Facts:
     async def _carry_out(self, node: Node, name: str, value: bytes, caller: Caller) -> None:
         if name == "import":
             await self._survey.command(node, xattrs.decode_import(value), caller.uid)
+            return
+        if name.startswith(_TABLE):
+            await self._tables.set(node, name, value, caller)
             return
         if not node.is_directory:
             raise InvalidValue(f"user.repofs.{name} is set on directories")
@@ -203,6 +231,8 @@ class Facts:
             raise NotPermitted(f"user.repofs.{name} is set on user directories and what users make in them")
         if name == "policy":
             xattrs.decode_policy(value, self._standing.policy(node))
+        elif self._standing.names.is_table(node):
+            xattrs.decode_table_targets(value)
         else:
             xattrs.decode_target(value)
         self._standing.set_setting(node, name.encode(), value)

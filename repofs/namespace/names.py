@@ -78,6 +78,10 @@ class Names:
         text = os.fsdecode(name)
         return self._excluded.fullmatch(text) is not None or any_of(patterns).fullmatch(text) is not None
 
+    def is_table(self, directory: Node) -> bool:
+        """Whether *directory* is one that an array may be in, by its name."""
+        return bool(directory.names) and directory.names[0][1].lower().endswith(self._table_formats)
+
     def unit(self, node: Node) -> Node | None:
         """Return what *node* is imported as: itself, the outermost directory format around it, or None.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from repofs.model import ObjectRef
 from repofs.table import Place, Table, TableState
 
 SUFFIX = b".tiledb"
@@ -20,6 +21,7 @@ class Registry:
         self._by_id: dict[int, Table] = {}
         self._by_place: dict[Place, Table] = {}
         self._shown: dict[bytes, dict[bytes, Table]] = {}  # user directory -> name in Tables/, without suffix
+        self._on: dict[ObjectRef, set[int]] = {}  # tables by target
         self._hearers: list[Told] = []
 
     def on_change(self, told: Told) -> None:
@@ -38,6 +40,8 @@ class Registry:
             self._take_out(before)
         self._by_id[table.id] = table
         self._by_place[table.place] = table
+        for target in table.targets:
+            self._on.setdefault(target, set()).add(table.id)
         self._shown.pop(table.user_directory, None)
         self._tell(before, table)
 
@@ -51,6 +55,10 @@ class Registry:
     def _take_out(self, table: Table) -> None:
         del self._by_id[table.id]
         del self._by_place[table.place]
+        for target in table.targets:
+            self._on[target].discard(table.id)
+            if not self._on[target]:
+                del self._on[target]
         self._shown.pop(table.user_directory, None)
 
     def _tell(self, before: Table | None, after: Table | None) -> None:
@@ -74,6 +82,11 @@ class Registry:
     def at(self, place: Place) -> Table | None:
         """Return the table whose array lies at *place*."""
         return self._by_place.get(place)
+
+    def linked(self, targets: Iterable[ObjectRef]) -> list[Table]:
+        """Return the tables that are linked to any of *targets*, by id."""
+        numbers = set[int]().union(*(self._on.get(target, ()) for target in targets))
+        return [self._by_id[number] for number in sorted(numbers)]
 
     def below(self, path: bytes) -> list[Table]:
         """Return the tables whose arrays lie at or below *path* in the mount."""
