@@ -87,6 +87,25 @@ def change(conn: Connection, table: Table) -> None:
         raise NotFound(f"there is no table FileAnnotation:{table.id}")
 
 
+def follow(conn: Connection) -> None:
+    """Let each table be of the group of its targets, after some have moved to another one.
+
+    One whose targets have all moved moves along; else it parts from those that are in another group than it.
+    """
+    for table in every(conn):
+        groups_of = {target.ref: (target.group_id, target.of.gid) for target in _located(conn, table.targets)}
+        here = [ref for ref, (_, gid) in groups_of.items() if gid == table.gid]
+        if len(here) == len(groups_of):
+            continue
+        if not here:  # all have moved: to where the first is now
+            group_id, gid = next(iter(groups_of.values()))
+            conn.execute(update(_annotations).where(_annotations.c.id == table.id).values(group_id=group_id))
+            here = [ref for ref, (_, other) in groups_of.items() if other == gid]
+        for ref in groups_of.keys() - set(here):
+            link = and_(annotation_links.c.object_kind == ref.kind, annotation_links.c.object_id == ref.id)
+            conn.execute(delete(annotation_links).where(annotation_links.c.annotation_id == table.id, link))
+
+
 def get(conn: Connection, number: int) -> Table:
     """Return ``FileAnnotation:number``. Raises NotFound when that is no table."""
     row = conn.execute(_query().where(tables.c.annotation_id == number)).one_or_none()
@@ -170,15 +189,20 @@ _KINDS: dict[str, tuple[Relation, Any]] = {  # the relation, and what bears owne
 
 def _targets(conn: Connection, asked: Sequence[str], owner: Experimenter) -> list[Target]:
     """Return the targets, each once, in the order in which they are asked for. Raises NotFound."""
-    refs = dict.fromkeys(_ref(conn, text, owner) for text in asked)
+    refs = list(dict.fromkeys(_ref(conn, text, owner) for text in asked))
+    found = _located(conn, refs)
+    missing = next((ref for ref in refs if ref not in {target.ref for target in found}), None)
+    if missing is not None:
+        raise NotFound(f"there is no {missing}")
+    return found
+
+
+def _located(conn: Connection, refs: Sequence[ObjectRef]) -> list[Target]:
+    """Return those of *refs* that are there, in their order."""
     found: dict[ObjectRef, Target] = {}
-    for kind in {ref.kind for ref in refs}:
-        if kind in _KINDS:
-            found |= _found(conn, kind, [ref.id for ref in refs if ref.kind == kind])
-    for ref in refs:
-        if ref not in found:
-            raise NotFound(f"there is no {ref}")
-    return [found[ref] for ref in refs]
+    for kind in {ref.kind for ref in refs} & _KINDS.keys():
+        found |= _found(conn, kind, [ref.id for ref in refs if ref.kind == kind])
+    return [found[ref] for ref in refs if ref in found]
 
 
 def _ref(conn: Connection, text: str, owner: Experimenter) -> ObjectRef:

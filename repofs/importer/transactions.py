@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from repofs.administration.user_directories import UserDirectories
-from repofs.catalog import audit, containers, filesets, ids, imports, moves, users
+from repofs.catalog import audit, containers, filesets, ids, imports, moves, tables, users
 from repofs.catalog.containers import Target
 from repofs.catalog.engine import Connection
 from repofs.catalog.filesets import FinishedImport
@@ -166,6 +166,7 @@ def move(conn: Connection, items: Sequence[Move]) -> Sequence[list[moves.Place] 
         answers.append(moves.move(conn, [FilesetId(number) for number in one.filesets], group.id))
         detail = {"group": group.name, "filesets": len(one.filesets)}
         audit.record(conn, one.actor_uid, "chgrp", None, detail, path=one.path)
+    tables.follow(conn)
     return answers
 
 

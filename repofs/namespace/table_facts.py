@@ -85,7 +85,7 @@ class TableFacts:
 
     def in_home(self, node: Node, uid: int) -> list[dict[str, object]]:
         """Return the tables that are shown in Tables/ of the user directory *node*, as far as *uid* may see them."""
-        tables = self._registry.shown_in(self._path(node)).values()
+        tables = reversed(self._registry.shown_in(self._path(node)).values())  # the newest first
         return self._shown([table for table in tables if self._registrar.may_view(table, uid)])
 
     def seen(self, number: int, uid: int) -> dict[str, object] | None:

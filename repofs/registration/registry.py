@@ -29,9 +29,13 @@ class Registry:
         self._hearers.append(told)
 
     def load(self, tables: Iterable[Table]) -> None:
-        """Take in what the catalogue has."""
-        for table in tables:
-            self.put(table)
+        """Take in what the catalogue has: these tables and no others."""
+        there = {table.id: table for table in tables}
+        for number in self._by_id.keys() - there.keys():
+            self.remove(number)
+        for table in there.values():
+            if self._by_id.get(table.id) != table:
+                self.put(table)
 
     def put(self, table: Table) -> None:
         """Take in a table that is new, or has another state, place or group now."""

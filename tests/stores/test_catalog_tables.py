@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import func, select
 
-from repofs.catalog import filesets, schema, tables, users
+from repofs.catalog import filesets, moves, schema, tables, users
 from repofs.catalog.engine import Connection
 from repofs.catalog.users import Experimenter
 from repofs.errors import AccessDenied, AlreadyExists, InvalidValue, NotFound, OtherGroup
-from repofs.model import ObjectRef, PermissionLevel
+from repofs.model import FilesetId, GroupId, ObjectRef, PermissionLevel
 from repofs.people import Actor
 from repofs.table import Column, NewTable, Place, TableState
 from tests.helpers.catalogue import Import, finished, lab
@@ -135,6 +135,26 @@ def test_a_change_is_kept(conn: Connection) -> None:
     moved = replace(made, place=Place("mount", "", b"alice_2/moved.tiledb"), state=TableState.CHANGED, digest=b"other")
     tables.change(conn, moved)
     assert tables.get(conn, made.id) == moved
+
+
+def into_group(conn: Connection, image: str, group: int) -> None:
+    fileset = select(schema.images.c.fileset_id).where(schema.images.c.id == int(image.removeprefix("Image:")))
+    moves.move(conn, [FilesetId(conn.execute(fileset).scalar_one())], GroupId(group))
+    tables.follow(conn)
+
+
+def test_a_table_moves_with_the_last_of_its_targets(conn: Connection) -> None:
+    people = lab(conn)
+    other = users.add_group(conn, "other", 6000, PermissionLevel.READ_ONLY)
+    image, second = images_of(conn, people.alice, b"1", b"2")
+    whole = tables.register(conn, new(image), people.alice, actor(people.alice))
+    both = tables.register(conn, new(image, second, path=b"alice_2/b.tiledb"), people.alice, actor(people.alice))
+    into_group(conn, image, other.id)
+    assert (tables.get(conn, whole.id).gid, tables.get(conn, whole.id).targets) == (6000, whole.targets)
+    parted = tables.get(conn, both.id)
+    assert (parted.gid, [str(ref) for ref in parted.targets]) == (5000, [second])
+    into_group(conn, second, other.id)
+    assert (tables.get(conn, both.id).gid, tables.get(conn, both.id).targets) == (6000, parted.targets)
 
 
 def test_many_targets_at_once(conn: Connection) -> None:
