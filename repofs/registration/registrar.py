@@ -113,13 +113,14 @@ class Registrar:
     async def _register(self, who: Caller, home: bytes | None, asked: Registration, base: bytes | None) -> Table:
         if not asked.targets:
             raise InvalidValue('no target is named: write "targets": ["Image:101"], or set user.repofs.target')
-        place = self._places.locate(asked.uri or ".", base) if asked.uri or base is None else _here(base)
+        home = home or self._home_of(who)
+        place = self._place(asked.uri, base)
         examined = await self._examine(place, who)
         self._prove(examined, asked.token, who, place)
         salt = tokens.new_salt()
         new = NewTable(
             name=checked_name(asked.name or _name_of(place), "table.register"),
-            user_directory=home or self._home_of(who),
+            user_directory=home,
             uri=asked.uri or os.fsdecode(place.path),
             place=place,
             rows=examined.rows,
@@ -133,6 +134,13 @@ class Registrar:
         self._registry.put(table)
         log.info("table registered", table=str(table.ref), name=table.name, uri=table.uri, uid=who.uid)
         return table
+
+    def _place(self, uri: str | None, base: bytes | None) -> Place:
+        if uri is not None:
+            return self._places.locate(uri, base)
+        if base is None:
+            raise InvalidValue("uri: name the array")
+        return Place("mount", "", base)
 
     async def check(self, who: Caller, home: bytes, name: str, targets: tuple[str, ...], place: Place) -> None:
         """Refuse what `register` would refuse of an array that is not there yet: its name, targets and rights."""
@@ -272,10 +280,6 @@ class Registrar:
         """Refuse (Unreachable) to read a table whose array is not what was registered, unless the settings allow it."""
         if table.state in (TableState.CHANGED, TableState.MISMATCH) and not self._settings.serve_changed:
             raise Unreachable(f"{table.ref} is not what was registered ({table.state}): have it registered again")
-
-
-def _here(base: bytes) -> Place:
-    return Place("mount", "", base)
 
 
 def _name_of(place: Place) -> str:
