@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
@@ -79,6 +79,25 @@ class Examined:
     rows: int
     columns: tuple[Column, ...]
     manifest: str  # JSON: by which a later look tells whether the array has changed
+
+
+Form = Literal["csv", "parquet", "arrow"]
+"""How rows are written: CSV as pandas writes it, Parquet, or a stream of Arrow's IPC format."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which part of a table is read; all of it, if nothing is said."""
+
+    column_names: tuple[str, ...] = ()  # in this order; (): all
+    rows: tuple[int, ...] | None = None  # numbers of rows; None: all
+    start: int | None = None  # the first row of a range, and the one after its last; instead of `rows`
+    stop: int | None = None
+    query: str | None = None  # "(area > 50) & (name == who)", see `tables.query`
+    variables: Mapping[str, str | int | float | bool] = field(default_factory=dict)  # that the query names
+
+
+WHOLE = Selection()
 
 
 @dataclass(frozen=True, slots=True)

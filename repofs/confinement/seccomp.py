@@ -1,9 +1,12 @@
-"""The system calls that a reader process has left: memory, threads, time, and the descriptors that it was given.
+"""The system calls that a confined process has left: memory, threads, time, and the descriptors that it was given.
 
 A filter of the kernel, seccomp(2), written as a list of what is allowed: no call that takes a path, makes a socket,
 a file, a process or a mapping shared with others, or changes what a descriptor leads to. All else answers EPERM,
 so that a library which tries for it in passing goes on without. One thing remains that names a path: newfstatat,
 which is also how glibc does fstat. It tells what nobody may know of any file, and opens none.
+
+A process that has files of its own to open gets `READING` or `WRITING` besides, one that talks to a store `NETWORK`:
+which files, and which store, is for `landlock` and the kernel's ordinary rights to decide.
 """
 
 from __future__ import annotations
@@ -18,7 +21,9 @@ from dataclasses import dataclass
 _MACHINES = ("x86_64", "aarch64")
 _AUDIT_ARCH = (0xC000_003E, 0xC000_00B7)  # linux/audit.h
 
-ALLOWED: dict[str, tuple[int | None, int | None]] = {
+Calls = dict[str, tuple[int | None, int | None]]
+
+ALLOWED: Calls = {
     # memory
     "brk": (12, 214), "mmap": (9, 222), "munmap": (11, 215), "mremap": (25, 216), "mprotect": (10, 226),
     "madvise": (28, 233), "membarrier": (324, 283),
@@ -39,6 +44,31 @@ ALLOWED: dict[str, tuple[int | None, int | None]] = {
     "getegid": (108, 177),
 }  # fmt: skip
 """System call -> its number on each of _MACHINES; None where the machine has none."""
+
+READING: Calls = {
+    "openat": (257, 56), "getdents64": (217, 61), "stat": (4, None), "lstat": (6, None), "statx": (332, 291),
+    "access": (21, None), "faccessat": (269, 48), "faccessat2": (439, 439), "readlink": (89, None),
+    "readlinkat": (267, 78), "getcwd": (79, 17), "fstatfs": (138, 44), "eventfd2": (290, 19),
+    "epoll_create": (213, None), "epoll_create1": (291, 20), "epoll_ctl": (233, 21), "epoll_wait": (232, None),
+    "epoll_pwait": (281, 22),
+}  # fmt: skip
+"""What opening files takes besides."""
+
+WRITING: Calls = {
+    **READING,
+    "pwrite64": (18, 68), "pwritev": (296, 70), "ftruncate": (77, 46), "fsync": (74, 82), "fdatasync": (75, 83),
+    "mkdir": (83, None), "mkdirat": (258, 34), "rmdir": (84, None), "unlink": (87, None), "unlinkat": (263, 35),
+    "rename": (82, None), "renameat": (264, 38), "renameat2": (316, 276), "fchmod": (91, 52), "utimensat": (280, 88),
+}  # fmt: skip
+"""What making, writing and removing files takes besides."""
+
+NETWORK: Calls = {
+    **READING,
+    "socket": (41, 198), "connect": (42, 203), "getsockopt": (55, 209), "setsockopt": (54, 208),
+    "getsockname": (51, 204), "getpeername": (52, 205), "bind": (49, 200), "shutdown": (48, 210),
+    "sendmsg": (46, 211), "sendmmsg": (307, 269), "recvmmsg": (299, 243), "socketpair": (53, 199), "pipe2": (293, 59),
+}  # fmt: skip
+"""What asking a store over the network takes besides. `bind` is for netlink, by which glibc asks for addresses."""
 
 _FCNTL, _IOCTL, _CLONE, _CLONE3 = (72, 25), (16, 29), (56, 220), (435, 435)
 _PRLIMIT, _KILL, _TGKILL, _SECCOMP = (302, 261), (62, 129), (234, 131), (317, 277)
@@ -74,7 +104,7 @@ def rules(machine: int, own_pid: int) -> list[Rule]:
     ]
 
 
-def program(machine: int, own_pid: int) -> bytes:
+def program(machine: int, own_pid: int, allowed: Calls = ALLOWED) -> bytes:
     """Return the filter as classic BPF, an array of struct sock_filter."""
     made = [
         _step(_LOAD, _ARCH),
@@ -82,7 +112,7 @@ def program(machine: int, own_pid: int) -> bytes:
         _step(_RETURN, _KILL_PROCESS),  # the calls of another architecture have other numbers
         _step(_LOAD, _NUMBER),
     ]
-    for numbers in ALLOWED.values():
+    for numbers in allowed.values():
         if (number := numbers[machine]) is not None:
             made += [_step(_EQUAL, number, 0, 1), _step(_RETURN, _ALLOW)]
     made += [_step(_EQUAL, _CLONE3[machine], 0, 1), _step(_RETURN, _ERRNO | errno.ENOSYS)]  # glibc then calls clone
@@ -104,10 +134,13 @@ def _step(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
     return struct.pack("<HBBI", code, if_true, if_false, value)
 
 
-def confine() -> None:
-    """Put the filter on every thread of this process, for good. It must have no_new_privs. Raises OSError."""
+def confine(more: Calls | None = None) -> None:
+    """Put the filter, with *more* calls, on every thread of this process, for good. It must have no_new_privs.
+
+    Raises OSError.
+    """
     machine = _MACHINES.index(os.uname().machine)
-    steps = program(machine, os.getpid())
+    steps = program(machine, os.getpid(), {**ALLOWED, **(more or {})})
     buffer = ctypes.create_string_buffer(steps, len(steps))
     header = struct.pack("@HxxxxxxP", len(steps) // 8, ctypes.addressof(buffer))  # struct sock_fprog
     libc = ctypes.CDLL(None, use_errno=True)
