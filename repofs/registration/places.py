@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from repofs.config import Settings, Store
 from repofs.errors import AccessDenied, InvalidValue, NotFound
 from repofs.registration.path_maps import PathMaps
+from repofs.registration.processes import At
 from repofs.repository import as_user
 from repofs.repository.arrays import open_array
 from repofs.repository.as_user import Caller
@@ -26,16 +26,6 @@ from repofs.table import Place, Table
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # of two letters or more: J: is a drive
 _S3 = re.compile(r"s3:/+", re.IGNORECASE)  # omero2pandas makes s3:/bucket of s3://bucket
 _KEY = re.compile(r"[^\0?#%\\]+")
-
-
-@dataclass(frozen=True, slots=True)
-class At:
-    """An array, opened: what a process needs to look into it. `directory` is to be closed."""
-
-    directory: int | None  # of the array; None: it is in a store
-    store: Store | None
-    path: bytes  # below the store's prefix
-    who: Caller | None  # with whose rights its files are read; None: nobody's
 
 
 class Places:

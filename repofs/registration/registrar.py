@@ -33,11 +33,23 @@ from repofs.errors import (
 from repofs.model import PermissionLevel
 from repofs.people import People
 from repofs.registration import tokens
-from repofs.registration.places import At, Places
+from repofs.registration.places import Places
+from repofs.registration.processes import At
 from repofs.registration.registry import SUFFIX, Registry
 from repofs.registration.tokens import Guesses
 from repofs.repository.as_user import Caller
-from repofs.table import Examined, NewTable, Place, Registration, Secret, Table, TableState, checked_name
+from repofs.table import (
+    Examined,
+    Form,
+    NewTable,
+    Place,
+    Registration,
+    Secret,
+    Selection,
+    Table,
+    TableState,
+    checked_name,
+)
 from repofs.threads import in_thread
 
 _AT_A_TIME = 16  # a store that hangs holds these threads up, and no others
@@ -64,6 +76,8 @@ class Arrays(Protocol):
     async def examine(self, at: At) -> Examined: ...
 
     async def rotate(self, at: At, token: Secret) -> None: ...
+
+    async def export(self, at: At, form: Form, selection: Selection, into: int) -> None: ...
 
 
 Refused = Callable[[int, str, str, bytes | None], None]
@@ -225,6 +239,12 @@ class Registrar:
         if token != table.digest:
             return TableState.MISMATCH
         return TableState.REGISTERED if examined.manifest == table.manifest else TableState.CHANGED
+
+    async def export(self, table: Table, form: Form, selection: Selection, into: int) -> None:
+        """Write what is selected of *table* into the descriptor *into*. Raises Unreachable, InvalidValue."""
+        self.require_served(await self.look(table))
+        async with self._opened(self._places.open_table, table) as at:
+            await self._arrays.export(at, form, selection, into)
 
     # --- changing ---------------------------------------------------------------------------------
 

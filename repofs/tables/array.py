@@ -1,21 +1,22 @@
 """The array of a table as omero2pandas and OMERO Plus have it, looked into and given another token.
 
 Format: a sparse TileDB array of one dimension, `__tiledb_rows` (int64, from 0), with an attribute for each column, as
-`tiledb.from_pandas(sparse=True, full_domain=True)` makes it; its metadata are `__version` = '3', `__initialized` (seconds
-since the epoch) and `SecretToken` (omero2pandas 0.4.2, remote.py).
+`tiledb.from_pandas(sparse=True, full_domain=True)` makes it; its metadata are `__version` = '3', `__initialized`
+(seconds since the epoch) and `SecretToken` (omero2pandas 0.4.2, remote.py).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import tiledb
 
-from repofs.errors import InvalidValue
+from repofs.errors import AccessDenied, InvalidValue
 from repofs.table import MOST_TOKEN_BYTES, Column, Examined, Secret
 
 ROWS = "__tiledb_rows"
@@ -48,8 +49,13 @@ def context(memory_bytes: int, s3: Mapping[str, str] | None = None) -> tiledb.Ct
 
 @contextmanager
 def opened(uri: str, ctx: tiledb.Ctx) -> Iterator[tiledb.SparseArray]:
-    """Open the table at *uri* for reading. Raises InvalidValue when there is no array, or one that is no table."""
+    """Open the table at *uri* for reading.
+
+    Raises InvalidValue when there is no array, or one that is no table; AccessDenied when its files are closed.
+    """
     with _told(uri):
+        if "://" not in uri:
+            os.listdir(uri)  # to TileDB what is closed is no array
         if tiledb.object_type(uri, ctx=ctx) != "array":
             raise InvalidValue("this is no TileDB array")
         with tiledb.open(uri, ctx=ctx) as array:
@@ -64,9 +70,12 @@ def _told(uri: str) -> Iterator[None]:
     """Let TileDB's errors be InvalidValue, without the path by which the array was opened."""
     try:
         yield
+    except PermissionError:
+        raise AccessDenied("the array cannot be read: its files are closed to you") from None
     except (tiledb.TileDBError, UnicodeDecodeError, ValueError, OverflowError) as error:
         reason = " ".join(str(error).replace(f"file://{uri}", "").replace(uri, "").split())
-        raise InvalidValue(f"the array cannot be read: {reason[:300]}") from None
+        kind = AccessDenied if "Permission denied" in reason else InvalidValue
+        raise kind(f"the array cannot be read: {reason[:300]}") from None
 
 
 def examine(uri: str, ctx: tiledb.Ctx) -> Examined:
@@ -109,8 +118,11 @@ def _column(attribute: tiledb.Attr) -> Column:
 
 
 def _manifest(uri: str, ctx: tiledb.Ctx) -> str:
-    """Return as JSON by what a later look tells whether the array is the same: each fragment with its bytes, the hash of
-    the schema's files, and of the names of the commits. The metadata are not in it: the token has a state of its own."""
+    """Return as JSON by what a later look tells whether the array is the same: each fragment with its bytes, the hash
+    of the schema's files, and of the names of the commits.
+
+    The metadata are not in it: the token has a state of its own.
+    """
     vfs = tiledb.VFS(ctx=ctx)
     fragments = sorted(vfs.ls(f"{uri}/__fragments")) if vfs.is_dir(f"{uri}/__fragments") else []
     if len(fragments) > MOST_FRAGMENTS:

@@ -4,8 +4,8 @@
     parent ──fork──▶ child ──Begun + its pidfd, then one Answer──▶ daemon     over the task's own socket
     parent ──Ended──▶ daemon                     when the child has
 
-Descriptors of a Task, in this order: the task's socket; the array's directory, unless it is in a store; the file or pipe
-that an Export fills.
+Descriptors of a Task, in this order: the task's socket; the array's directory, unless it is in a store; the file or
+pipe that an Export fills.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from repofs import privileges
 from repofs.confinement import landlock, seccomp
 from repofs.confinement.landlock import Beneath
-from repofs.errors import InvalidValue, NotFound, RepofsError
+from repofs.errors import RepofsError
 from repofs.table import Secret
 from repofs.tables import exchange
 from repofs.tables.exchange import (
@@ -34,10 +34,9 @@ from repofs.tables.exchange import (
     Ended,
     Examine,
     Export,
-    File,
     Found,
-    ListFiles,
     Listed,
+    ListFiles,
     Made,
     ReadFile,
     Refused,
@@ -47,6 +46,7 @@ from repofs.tables.exchange import (
 
 NOBODY = 65534
 _OPEN_FILES = 4096
+_ALWAYS = ("/dev/urandom",)  # TileDB makes its TLS library ready, whatever it is going to read
 _ASKED_BY_NETWORK = ("/etc/ssl", "/usr/share/ca-certificates", "/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf",
                      "/etc/gai.conf", "/etc/host.conf", "/etc/services", "/run/systemd/resolve")  # fmt: skip
 
@@ -61,11 +61,11 @@ def serve(connection: socket.socket) -> None:
     signal.signal(signal.SIGCHLD, lambda number, frame: None)
     children: dict[int, int] = {}  # tasks by pid
     while True:
-        ready, _, _ = select.select([connection, wakeup_reader], [], [])
+        ready, _, _ = select.select([connection.fileno(), wakeup_reader], [], [])
         if wakeup_reader in ready:
             os.read(wakeup_reader, 4096)
         _bury(connection, children)
-        if connection in ready:
+        if connection.fileno() in ready:
             packet, descriptors, _, _ = socket.recv_fds(connection, exchange.TASK_BYTES, exchange.DESCRIPTORS)
             if not packet:
                 return
@@ -160,12 +160,13 @@ _CALLS = {
 
 def _open_to(task: Task, descriptors: Sequence[int]) -> tuple[list[Beneath], int | None]:
     """Return what of the file system and of the network stays open to the child."""
-    if task.uri is not None:
-        found = [path for path in _ASKED_BY_NETWORK if os.path.exists(path)]
-        return [Beneath(os.open(path, os.O_PATH | os.O_CLOEXEC)) for path in found], task.port
+    paths = _ALWAYS if task.uri is None else _ALWAYS + _ASKED_BY_NETWORK
+    beneath = [Beneath(os.open(path, os.O_PATH | os.O_CLOEXEC)) for path in paths if os.path.exists(path)]
     if isinstance(task.job, Create):
-        return [_directory_of(task.job.source, False), _directory_of(task.job.target, True)], None
-    return [Beneath(descriptors[0], isinstance(task.job, Rotate))], None
+        beneath += [_directory_of(task.job.source, False), _directory_of(task.job.target, True)]
+    elif task.uri is None:
+        beneath.append(Beneath(descriptors[0], isinstance(task.job, Rotate)))
+    return beneath, task.port
 
 
 def _directory_of(path: bytes, writable: bool) -> Beneath:
@@ -255,9 +256,7 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     privileges.end_with_parent(signal.SIGKILL, os.getppid())
     logging.disable()
-    import repofs.tables.creating
-    import repofs.tables.exporting
-    import repofs.tables.store  # noqa: F401 - loaded for the children
+    import repofs.tables.array  # noqa: F401 - loaded for the children
 
     serve(connection)
 

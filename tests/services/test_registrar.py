@@ -28,7 +28,8 @@ from repofs.model import ObjectRef, PermissionLevel
 from repofs.people import Actor, Home, People
 from repofs.registration import registrar as registrar_module
 from repofs.registration import tokens
-from repofs.registration.places import At, Places
+from repofs.registration.places import Places
+from repofs.registration.processes import At
 from repofs.registration.registrar import Registrar
 from repofs.registration.registry import Registry
 from repofs.repository.as_user import Caller
