@@ -42,8 +42,13 @@ from repofs.namespace.source_tree import SourceTree
 from repofs.namespace.standing import Standing
 from repofs.namespace.stream import Stream
 from repofs.namespace.survey import Survey
+from repofs.namespace.table_facts import TableFacts
 from repofs.namespace.trail import Trail
 from repofs.namespace.tree import Tree
+from repofs.registration.places import Places
+from repofs.registration.processes import TableProcesses
+from repofs.registration.registrar import Registrar
+from repofs.registration.registry import Registry
 from repofs.repository.failed_links import FailedLinks
 from repofs.repository.failure_logs import FailureLogs
 from repofs.repository.layout import Layout, load_key
@@ -100,6 +105,8 @@ class _Rooms:
     trail: Trail
     elsewhere: Elsewhere
     linking: Linking
+    registry: Registry
+    processes: TableProcesses
     serving: trio.CancelScope
 
 
@@ -129,8 +136,24 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
     )
     linking = Linking(standing, rights, drops, tree, sources, layout, mountpoint)
     survey = Survey(standing, rights, drops, linking.resume)
-    regrouping = Regrouping(standing, rights, failed, inbox.questions.move)
-    facts = Facts(standing, rights, drops, survey, regrouping, elsewhere, linking, inbox.questions.ask)
+    registry, processes = Registry(), TableProcesses(settings.tables)
+
+    async def move(filesets: Sequence[int], gid: int, actor_uid: int, path: bytes) -> None:
+        await inbox.questions.move(filesets, gid, actor_uid, path)
+        registry.load(await inbox.questions.tables())  # tables follow their targets
+
+    regrouping = Regrouping(standing, rights, failed, move)
+    registrar = Registrar(
+        settings.tables,
+        Places(layout, settings, sources, mountpoint),
+        processes,
+        registry,
+        inbox.questions,
+        rights.people,
+        lambda uid, act, reason, path: trail.refused(uid, act, reason, path=path),
+    )
+    tables = TableFacts(standing, registry, registrar, processes.create, mountpoint, inbox.questions.ask)
+    facts = Facts(standing, rights, drops, survey, regrouping, elsewhere, linking, tables, inbox.questions.ask)
     handles = Handles(standing, rights, drops, tree, elsewhere, stream)
     directories = Directories(standing, rights, drops)
     cache_seconds = settings.mount.cache_seconds
@@ -142,7 +165,18 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
         with listening(layout) as sock:
             questions = inbox.questions
             control = Control(sock, questions.administer, trail.refused, questions.arrive)
-            yield _Rooms(operations, inbox, survey, control, trail, elsewhere, linking, trio.CancelScope())
+            yield _Rooms(
+                operations,
+                inbox,
+                survey,
+                control,
+                trail,
+                elsewhere,
+                linking,
+                registry,
+                processes,
+                trio.CancelScope(),
+            )
     finally:
         backing.close()
 
@@ -151,8 +185,9 @@ async def _serve(rooms: _Rooms, ready: Callable[[], None]) -> None:
     imports_ended = trio.Event()
     # Heeded once the mount answers: a signal that ended the daemon before would leave a dead mount.
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with trio.open_nursery() as nursery:
+        async with rooms.processes.running(), trio.open_nursery() as nursery:
             await nursery.start(_import, rooms.inbox, imports_ended)  # what a crash has left is mended first
+            rooms.registry.load(await rooms.inbox.questions.tables())
             nursery.start_soon(rooms.trail.run, rooms.inbox.questions.keep)
             nursery.start_soon(_stop_at_signal, signals, rooms, imports_ended)
             nursery.start_soon(rooms.linking.run)

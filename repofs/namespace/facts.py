@@ -6,6 +6,7 @@ import errno
 import json
 import os
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from repofs import xattrs
 from repofs.access import Act
@@ -82,7 +83,7 @@ class Facts:
         if name == "state" and node.is_directory:
             return (await self._survey.report(node, caller.uid)).summary().encode()
         if name == "metadata":
-            return await self._metadata(node)
+            return await self._metadata(node, caller)
         if name == "tables":
             return await self._linked(node, caller)
         if name.startswith(_TABLE):
@@ -151,9 +152,16 @@ class Facts:
         stands = None if node.refusal else self._standing.state(node)
         return node.refusal or (stands[1] if stands else None)
 
-    async def _metadata(self, node: Node) -> bytes | None:
+    async def _metadata(self, node: Node, caller: Caller) -> bytes | None:
         mark = self._standing.mark(node)
-        return (await self._ask(f"Fileset:{mark.fileset}")).encode() if isinstance(mark, Original) else None
+        if not isinstance(mark, Original):
+            return None
+        return json.dumps(await self._described(ObjectRef("Fileset", mark.fileset), caller)).encode()
+
+    async def _described(self, ref: ObjectRef, caller: Caller) -> dict[str, Any]:
+        """Return what the catalogue says of an object, and the tables on it that *caller* may see. Raises NotFound."""
+        facts = json.loads(await self._ask(str(ref)))
+        return {**facts, "tables": self._tables.on(facts, caller.uid)}
 
     async def _linked(self, node: Node, caller: Caller) -> bytes | None:
         """Return as JSON the tables on what *node* holds, or in a user directory those of its user; None elsewhere."""
@@ -171,13 +179,12 @@ class Facts:
             if ref.kind == TABLE_KIND:
                 table = self._tables.seen(ref.id, caller.uid)
                 return None if table is None else json.dumps(table).encode()
-            facts = json.loads(await self._ask(str(ref)))
+            facts = await self._described(ref, caller)
         except (InvalidValue, NotFound):
             return None
         owner = facts["owner_uid"] if facts["owner_removed"] is None else None  # somebody else may have the uid by now
-        if not self._rights.may_view_data(owner, facts["group_gid"], caller.uid):
-            return None
-        return json.dumps({**facts, "tables": self._tables.on(facts, caller.uid)}).encode()
+        seen = self._rights.may_view_data(owner, facts["group_gid"], caller.uid)
+        return json.dumps(facts).encode() if seen else None
 
     # --- setting --------------------------------------------------------------------------------
 

@@ -64,6 +64,10 @@ class Rights:
         self._compiled: dict[tuple[Kind, int, int, int, int], Ownership] = {}
         self._views: dict[tuple[int, Kind, int, int], bool] = {}
 
+    def people(self) -> People:
+        """Return who there is now."""
+        return self._people
+
     async def adopt(self, people: People) -> None:
         """Let *people* count from now on, at the next system call of anybody: the kernel forgets what it had cached."""
         if people == self._people:
