@@ -97,10 +97,8 @@ class TokenRejected(RepofsError):
     code = errno.EKEYREJECTED
 
 
-class TooManyGuesses(RepofsError):
-    """Wrong SecretTokens came too fast."""
-
-    code = errno.EAGAIN
+class TooManyGuesses(Busy):
+    """Wrong SecretTokens came too fast. Not EAGAIN, of which the kernel makes EOPNOTSUPP in setxattr(2)."""
 
 
 class OtherGroup(RepofsError):
