@@ -107,6 +107,7 @@ class _Rooms:
     linking: Linking
     registry: Registry
     processes: TableProcesses
+    registrar: Registrar
     serving: trio.CancelScope
 
 
@@ -175,6 +176,7 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
                 linking,
                 registry,
                 processes,
+                registrar,
                 trio.CancelScope(),
             )
     finally:
@@ -193,6 +195,7 @@ async def _serve(rooms: _Rooms, ready: Callable[[], None]) -> None:
             nursery.start_soon(rooms.linking.run)
             nursery.start_soon(rooms.elsewhere.run)
             nursery.start_soon(rooms.survey.run)
+            nursery.start_soon(rooms.registrar.run)
             nursery.start_soon(rooms.control.run)
             ready()
             log.info("mounted")

@@ -14,7 +14,7 @@ from repofs.errors import InvalidValue
 from repofs.model import ObjectRef
 
 MOST_TARGETS = 1000
-MOST_NAME = 255  # characters, as of a file: it becomes one in Tables/
+MOST_NAME_BYTES = 228  # it becomes a file's in Tables/, with a number and a suffix
 MOST_URI = 4096
 MOST_TOKEN_BYTES = 1024
 
@@ -178,7 +178,7 @@ def read_registration(text: bytes, what: str, keys: tuple[str, ...] = _KEYS) -> 
         raise InvalidValue(f"{what}: an unknown key: allowed are {', '.join(keys)}")
     return Registration(
         uri=_text(raw, "uri", what, MOST_URI),
-        name=None if raw.get("name") is None else checked_name(_text(raw, "name", what, MOST_NAME) or "", what),
+        name=None if raw.get("name") is None else checked_name(_text(raw, "name", what, MOST_NAME_BYTES) or "", what),
         targets=_targets(raw, what),
         token=_token(raw, what),
     )
@@ -195,8 +195,8 @@ def _text(raw: Mapping[str, object], key: str, what: str, most: int) -> str | No
 
 def checked_name(name: str, what: str) -> str:
     """Return *name* of a table, which becomes one of a directory in Tables/. Raises InvalidValue."""
-    if len(name.encode()) > MOST_NAME - len(".tiledb") - 20 or not name.isprintable() or "/" in name:
-        raise InvalidValue(f"{what}: name: up to 228 bytes of printable text without /")
+    if not name.isprintable() or "/" in name or len(name.encode()) > MOST_NAME_BYTES:
+        raise InvalidValue(f"{what}: name: up to {MOST_NAME_BYTES} bytes of printable text without /")
     if not name.strip() or name.startswith("."):
         raise InvalidValue(f"{what}: name: write a name that starts with no dot")
     return name

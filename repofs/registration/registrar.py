@@ -53,6 +53,7 @@ from repofs.table import (
 from repofs.threads import in_thread
 
 _AT_A_TIME = 16  # a store that hangs holds these threads up, and no others
+LOOK_SECONDS = 600.0  # from one look into all arrays to the next
 FRESH_SECONDS = 10.0  # for which what was found of an array is believed
 
 log = structlog.get_logger(__name__)
@@ -135,7 +136,7 @@ class Registrar:
         new = NewTable(
             name=checked_name(asked.name or _name_of(place), "table.register"),
             user_directory=home,
-            uri=asked.uri or os.fsdecode(place.path),
+            uri=asked.uri or place.path.decode("utf-8", "backslashreplace"),
             place=place,
             rows=examined.rows,
             columns=examined.columns,
@@ -211,19 +212,31 @@ class Registrar:
 
     async def look(self, table: Table) -> Table:
         """Look into the array of *table*, unless that was done a moment ago, and return how it is now."""
-        if trio.current_time() < self._looked.get(table.id, -FRESH_SECONDS) + FRESH_SECONDS:
+        known = self._registry.get(table.id)
+        if known is None or trio.current_time() < self._looked.get(table.id, -FRESH_SECONDS) + FRESH_SECONDS:
+            return known or table
+        state = await self._state(known)
+        if self._registry.get(table.id) != known:  # it was unregistered, moved or rotated meanwhile
             return self._registry.get(table.id) or table
-        state = await self._state(table)
-        now = self._registry.get(table.id)
-        if now is None:
-            return table
         self._looked[table.id] = trio.current_time()
-        if now.state is not state and now.place == table.place and now.digest == table.digest:
-            now = replace(now, state=state)
-            self._registry.put(now)
-            log.warning("the array of a table stands otherwise", table=str(table.ref), state=str(state))
-            await self._catalogue.table_is(now)
-        return now
+        return known if known.state is state else await self._stands(replace(known, state=state))
+
+    async def _stands(self, table: Table) -> Table:
+        log.warning("the array of a table stands otherwise", table=str(table.ref), state=str(table.state))
+        try:
+            await self._catalogue.table_is(table)
+        except RepofsError as error:  # it is told at the next look
+            log.info("how a table stands could not be written", table=str(table.ref), reason=error.message)
+        else:
+            self._registry.put(table)
+        return table
+
+    async def run(self) -> None:
+        """Look into all arrays again and again, until cancelled."""
+        while True:
+            await trio.sleep(LOOK_SECONDS)
+            for table in self._registry.all():
+                await self.look(table)
 
     async def _state(self, table: Table) -> TableState:
         try:
@@ -253,6 +266,7 @@ class Registrar:
         self._require(Act.DELETE, table, uid)
         await self._catalogue.unregister(table, uid)
         self._registry.remove(table.id)
+        self._looked.pop(table.id, None)
 
     async def rotate(self, table: Table, uid: int, token: Secret) -> Table:
         """Give the array of *table* another token, and take the old one out of its history.
