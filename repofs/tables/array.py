@@ -81,7 +81,7 @@ def _told(uri: str) -> Iterator[None]:
 def examine(uri: str, ctx: tiledb.Ctx) -> Examined:
     """Return what the array at *uri* is, at its latest state. Raises InvalidValue."""
     with opened(uri, ctx) as array:
-        return Examined(_token(array), _row_count(array), columns(array.schema), _manifest(uri, ctx))
+        return Examined(_token(array), row_count(array), columns(array.schema), _manifest(uri, ctx))
 
 
 def _token(array: tiledb.SparseArray) -> Secret | None:
@@ -95,7 +95,8 @@ def _token(array: tiledb.SparseArray) -> Secret | None:
     return Secret(raw)
 
 
-def _row_count(array: tiledb.SparseArray) -> int:
+def row_count(array: tiledb.SparseArray) -> int:
+    """Return how many rows the opened table has: they are numbered without gaps."""
     domain = array.nonempty_domain()
     return 0 if domain is None else int(domain[0][1]) - int(domain[0][0]) + 1
 

@@ -1,0 +1,220 @@
+"""Tables for Python programs: uploaded, read and downloaded, with the arguments of omero2pandas.
+
+A table is named by its path (an array, be it in the mount or not), by the id of its annotation or by an image that it
+is the only table of. The last two are asked of the mount, which knows the caller by her uid: there is no password.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from repofs import client_mount
+from repofs.errors import InvalidValue
+from repofs.table import Form, Selection, checked_name
+
+if TYPE_CHECKING:
+    import pandas
+
+MEMORY_BYTES = 4 << 30
+
+Link = tuple[str, int]
+Scalar = str | int | float | bool
+Progress = Callable[[int, int | None], None]
+"""Told how many rows are written, and of how many; None: nobody knows yet."""
+
+_FORMS: Mapping[str, Form] = {
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".arrows": "arrow",
+}
+
+
+def upload_table(
+    source: str | os.PathLike[str] | pandas.DataFrame,
+    table_name: str,
+    parent_id: int | None = None,
+    parent_type: str = "Image",
+    links: Sequence[Link] | Link | None = None,
+    chunk_size: int | None = None,
+    local_path: str | os.PathLike[str] | None = None,
+    remote_path: str | os.PathLike[str] | None = None,
+    *,
+    mount: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> int:
+    """Make *source* (a DataFrame; a CSV, TSV, Parquet or Arrow file) an array, register it, return its annotation's id.
+
+    *links* are (kind, id) of the objects that it is about, beside the parent. The array is made at *local_path* (a
+    directory, or the array itself; left out: the caller's directory in the mount), which the repository sees as
+    *remote_path*. *chunk_size* is in rows.
+
+    Raises InvalidValue for what cannot be a table, AlreadyExists, and what registering raises: NotFound, OtherGroup,
+    AccessDenied. The array is whole or not there; refused, it stays, unregistered.
+    """
+    from repofs.tables import creating
+
+    targets = [f"{kind}:{number}" for kind, number in _links(parent_id, parent_type, links)]
+    there = client_mount.find(mount)
+    path = array_path(local_path if local_path is not None else client_mount.own_directory(there), table_name)
+    token = creating.create(source, str(path), chunk_size=chunk_size, progress=progress)
+    uri = str(path) if remote_path is None else _remote(os.fspath(remote_path), path.name)
+    return client_mount.register(there, uri, table_name, targets, token)
+
+
+def array_path(place: str | os.PathLike[str], table_name: str) -> Path:
+    """Return where the array of a table is made: *place*, or in it if that is a directory. Dotted names stay whole."""
+    path = Path(place).absolute()
+    if path.suffix == ".tiledb":
+        return path
+    return path / f"{checked_name(table_name, 'table_name')}.tiledb"
+
+
+def _remote(place: str, name: str) -> str:
+    """Return *place*, as the repository sees it, of the array *name*; with the separator that it is written with."""
+    if place.endswith(".tiledb"):
+        return place
+    separator = "\\" if "\\" in place and "/" not in place else "/"
+    return place.rstrip("/\\") + separator + name
+
+
+def _links(parent_id: int | None, parent_type: str, links: Any) -> list[Link]:
+    """Return all links, each once; one pair alone is a link too."""
+    pairs = [links] if links and isinstance(links[0], str) else list(links or ())
+    if parent_id is not None:
+        pairs.append((parent_type, parent_id))
+    if not pairs:
+        raise InvalidValue("no object is named that the table is about: give parent_id or links")
+    return list(dict.fromkeys((kind[:1].upper() + kind[1:], int(number)) for kind, number in pairs))
+
+
+def read_table(
+    path: str | os.PathLike[str] | None = None,
+    annotation_id: int | None = None,
+    column_names: Iterable[str] = (),
+    rows: Iterable[int] | None = None,
+    chunk_size: int | None = None,
+    query: str | None = None,
+    variables: Mapping[str, Scalar] | None = None,
+    *,
+    image_id: int | None = None,
+    mount: str | os.PathLike[str] | None = None,
+) -> pandas.DataFrame:
+    """Return a table, or what is selected of it, as a DataFrame whose index are the numbers of the rows.
+
+    *query* is as PyTables and OMERO have it, ``"(area > 50) & (name == who)"``, its *variables* by name; what it
+    leaves out is not read. *rows* and *query* exclude each other. *chunk_size* is taken for omero2pandas' sake: what
+    is read at a time is bounded in bytes.
+
+    Raises NotFound, InvalidValue (no table; unknown columns; a query that is none), AccessDenied.
+    """
+    from repofs.tables import array, reading
+
+    uri = locate(path, annotation_id, image_id, mount)
+    return reading.frame(uri, selection(column_names, rows, query, variables), array.context(MEMORY_BYTES))
+
+
+def get_table_columns(
+    path: str | os.PathLike[str] | None = None,
+    annotation_id: int | None = None,
+    *,
+    image_id: int | None = None,
+    mount: str | os.PathLike[str] | None = None,
+) -> tuple[str, ...]:
+    """Return the names of the columns of a table. Raises as `read_table`."""
+    from repofs.tables import array
+
+    with array.opened(locate(path, annotation_id, image_id, mount), array.context(MEMORY_BYTES)) as opened:
+        return tuple(column.name for column in array.columns(opened.schema))
+
+
+def get_table_size(
+    path: str | os.PathLike[str] | None = None,
+    annotation_id: int | None = None,
+    *,
+    image_id: int | None = None,
+    mount: str | os.PathLike[str] | None = None,
+) -> tuple[int, int]:
+    """Return how many rows and columns a table has. Raises as `read_table`."""
+    from repofs.tables import array
+
+    with array.opened(locate(path, annotation_id, image_id, mount), array.context(MEMORY_BYTES)) as opened:
+        return array.row_count(opened), opened.schema.nattr
+
+
+def download_table(
+    target_path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | None = None,
+    annotation_id: int | None = None,
+    column_names: Iterable[str] = (),
+    rows: Iterable[int] | None = None,
+    chunk_size: int | None = None,
+    query: str | None = None,
+    variables: Mapping[str, Scalar] | None = None,
+    *,
+    image_id: int | None = None,
+    mount: str | os.PathLike[str] | None = None,
+) -> None:
+    """Write a table, or what is selected of it, to *target_path*: CSV, by its suffix Parquet or a stream of Arrow.
+
+    The file appears when it is whole, and replaces none. Raises as `read_table`, FileExistsError.
+    """
+    from repofs.tables import array, exporting
+
+    target = Path(target_path).absolute()
+    chosen = selection(column_names, rows, query, variables)
+    uri = locate(path, annotation_id, image_id, mount)
+    descriptor, hidden = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with open(descriptor, "wb") as file:
+            form = _FORMS.get(target.suffix.lower(), "csv")
+            exporting.write(uri, form, file, chosen, array.context(MEMORY_BYTES))
+            os.fchmod(file.fileno(), 0o666 & ~_umask())
+        os.link(hidden, target)  # refuses to replace
+    finally:
+        os.unlink(hidden)
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
+
+
+def locate(
+    path: str | os.PathLike[str] | None,
+    annotation_id: int | None,
+    image_id: int | None,
+    mount: str | os.PathLike[str] | None,
+) -> str:
+    """Return the path or URI of the array that one of the three names. Raises InvalidValue for none or several."""
+    given = [one for one in (path, annotation_id, image_id) if one is not None]
+    if len(given) != 1:
+        raise InvalidValue("name the table by exactly one of path, annotation_id and image_id")
+    if path is not None:
+        return os.fspath(path)
+    there = client_mount.find(mount)
+    if annotation_id is not None:
+        return str(client_mount.table_path(there, int(annotation_id)))
+    assert image_id is not None
+    return str(client_mount.table_path_of_image(there, int(image_id)))
+
+
+def selection(
+    column_names: Iterable[str],
+    rows: Iterable[int] | None,
+    query: str | None,
+    variables: Mapping[str, Scalar] | None,
+) -> Selection:
+    """Return what is to be read. Raises InvalidValue for rows and a query together."""
+    if rows is not None and query is not None:
+        raise InvalidValue("a query chooses rows itself: give rows or query")
+    names = tuple(column_names)
+    if isinstance(rows, range) and rows.step == 1:
+        return Selection(names, start=rows.start, stop=max(rows.start, rows.stop))
+    numbers = None if rows is None else tuple(int(row) for row in rows)
+    return Selection(names, rows=numbers, query=query, variables=dict(variables or {}))
