@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repofs import client_mount
-from repofs.errors import InvalidValue
-from repofs.table import Form, Selection, checked_name
+from repofs.errors import InvalidValue, TokenMissing
+from repofs.table import Form, Secret, Selection, checked_name
 
 if TYPE_CHECKING:
     import pandas
@@ -56,14 +56,35 @@ def upload_table(
     Raises InvalidValue for what cannot be a table, AlreadyExists, and what registering raises: NotFound, OtherGroup,
     AccessDenied. The array is whole or not there; refused, it stays, unregistered.
     """
-    from repofs.tables import creating
-
     targets = [f"{kind}:{number}" for kind, number in _links(parent_id, parent_type, links)]
     there = client_mount.find(mount)
     path = array_path(local_path if local_path is not None else client_mount.own_directory(there), table_name)
-    token = creating.create(source, str(path), chunk_size=chunk_size, progress=progress)
-    uri = str(path) if remote_path is None else _remote(os.fspath(remote_path), path.name)
-    return client_mount.register(there, uri, table_name, targets, token)
+    token = make_array(source, path, chunk_size=chunk_size, progress=progress)
+    return client_mount.register(there, remote_uri(remote_path, path), table_name, targets, token)
+
+
+def make_array(
+    source: str | os.PathLike[str] | pandas.DataFrame,
+    path: Path,
+    *,
+    chunk_size: int | None = None,
+    progress: Progress | None = None,
+) -> Secret:
+    """Make *source* an array at *path*, without registering it; return its token. Raises as `upload_table`."""
+    from repofs.tables import creating
+
+    token: Secret = creating.create(source, str(path), chunk_size=chunk_size, progress=progress)
+    return token
+
+
+def token_of(uri: str) -> Secret:
+    """Return the SecretToken of an array that the caller can read. Raises InvalidValue, AccessDenied, TokenMissing."""
+    from repofs.tables import array
+
+    token = array.examine(uri, array.context(MEMORY_BYTES)).token
+    if token is None:
+        raise TokenMissing(f"{uri} has no SecretToken")
+    return token
 
 
 def array_path(place: str | os.PathLike[str], table_name: str) -> Path:
@@ -74,12 +95,15 @@ def array_path(place: str | os.PathLike[str], table_name: str) -> Path:
     return path / f"{checked_name(table_name, 'table_name')}.tiledb"
 
 
-def _remote(place: str, name: str) -> str:
-    """Return *place*, as the repository sees it, of the array *name*; with the separator that it is written with."""
+def remote_uri(remote_path: str | os.PathLike[str] | None, path: Path) -> str:
+    """Return how the repository calls the array at *path*: itself, or *remote_path*, of it or of its directory."""
+    if remote_path is None:
+        return str(path)
+    place = os.fspath(remote_path)
     if place.endswith(".tiledb"):
         return place
     separator = "\\" if "\\" in place and "/" not in place else "/"
-    return place.rstrip("/\\") + separator + name
+    return place.rstrip("/\\") + separator + path.name
 
 
 def _links(parent_id: int | None, parent_type: str, links: Any) -> list[Link]:

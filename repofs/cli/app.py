@@ -25,6 +25,7 @@ from repofs.cli import (
     retry,
     show,
     status,
+    table,
     umount,
     user,
     verify,
@@ -84,6 +85,7 @@ app.command("show")(show.show)
 app.command("log")(log.log)
 app.command("retry")(retry.retry)
 app.command("config")(config.config)
+app.add_typer(table.app, name="table")
 app.command("originals")(originals.originals)
 app.command("verify")(verify.verify)
 app.command("rehome")(rehome.rehome)

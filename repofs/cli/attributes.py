@@ -42,7 +42,8 @@ def command(path: Path, name: str, value: str) -> None:
     try:
         os.setxattr(path, PREFIX + name.encode(), value.encode())
     except OSError as error:
-        words = read(path, "error") if error.errno in (errno.EINVAL, errno.EBUSY) else None
-        if error.errno == errno.EACCES:
+        told = error.errno in (errno.EINVAL, errno.EBUSY) or name.startswith("table.")
+        words = read(path, "error") if told else None
+        if error.errno == errno.EACCES and words is None:
             words = "only who may write a file may set its attributes: chmod u+w first, or name its directory"
         raise OSError(error.errno, words or error.strerror, str(path)) from error
