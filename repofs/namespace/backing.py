@@ -75,6 +75,14 @@ class Backing:
             self._descriptors[node] = fd
         return fd
 
+    def has(self, node: Node, name: bytes) -> bool:
+        """Whether there is a *name* in directory *node*."""
+        try:
+            os.stat(name, dir_fd=self.directory(node), follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return True
+
     def trim(self) -> None:
         """Close the descriptors not used for longest. Called where an operation begins, so none is in use."""
         while len(self._descriptors) > _MOST_DESCRIPTORS:

@@ -14,11 +14,13 @@ from repofs.namespace.elsewhere import Elsewhere
 from repofs.namespace.names import Names
 from repofs.namespace.nodes import Node
 from repofs.namespace.openers import Opener, command, killed_by
+from repofs.namespace.registered import REFUSAL
 from repofs.namespace.request import Caller, Change
 from repofs.namespace.rights import Rights
 from repofs.namespace.standing import Standing
 from repofs.namespace.stream import Stream
 from repofs.namespace.tree import Found, Opened, Tree
+from repofs.table import Table
 from repofs.threads import in_thread
 
 _MOST_READ = 1 << 20  # bytes: the largest request the kernel makes
@@ -34,6 +36,7 @@ class Handle:
     opener: Opener | None  # of a handle that may write
     ended_badly: str | None = None
     stand_in: int | None = None  # a descriptor of the backing file, when *fd* is one of bytes elsewhere
+    frozen: bool = False  # its file is of an array that has been registered since it was opened
 
 
 class Handles:
@@ -177,6 +180,8 @@ class Handles:
     def write(self, fh: int, offset: int, data: bytes) -> int:
         """Write all of *data* at *offset* and return its length."""
         handle = self._handles[fh]
+        if handle.frozen:
+            raise NotPermitted(REFUSAL)
         activity = self._drops.activity(handle.node)
         if not activity.dirty:
             self._drops.writing(handle.node, command(handle.opener) if handle.opener else "without an opener")
@@ -189,6 +194,12 @@ class Handles:
             handle.ended_badly = f"a write failed: {os.strerror(error.errno or errno.EIO).lower()}"
             raise
         return len(data)
+
+    def tables_changed(self, before: Table | None, after: Table | None) -> None:
+        """Heed which arrays are registered from now on: who has a file of one open to write writes no more."""
+        if before is None or after is None:
+            for handle in self._handles.values():
+                handle.frozen = handle.opener is not None and self._standing.registered.has(handle.node)
 
     async def fsync(self, fh: int, data_only: bool) -> None:
         """Wait until the bytes are on the disk."""

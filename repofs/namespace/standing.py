@@ -7,12 +7,13 @@ import os
 
 from repofs import xattrs
 from repofs.config import Drops as DropSettings
-from repofs.errors import Busy, NotPermitted
+from repofs.errors import Busy, InvalidName, NotPermitted
 from repofs.lifecycle import State
 from repofs.model import Closed, Mark, Origin, Original, Policy, Refused
 from repofs.namespace.backing import Backing
-from repofs.namespace.names import Names
+from repofs.namespace.names import TABLES, Names
 from repofs.namespace.nodes import UNKNOWN, Area, Node, Unknown
+from repofs.namespace.registered import Registered
 from repofs.repository import stand_ins
 from repofs.repository.marks import Marks
 from repofs.xattrs import ImportCommand
@@ -32,8 +33,11 @@ _TOLD = "or told by user.repofs.import=now"
 class Standing:
     """Answers about nodes; changes nothing but the marks it remembers."""
 
-    def __init__(self, backing: Backing, names: Names, marks: Marks, settings: DropSettings) -> None:
+    def __init__(
+        self, backing: Backing, names: Names, marks: Marks, settings: DropSettings, registered: Registered
+    ) -> None:
         self.backing = backing
+        self.registered = registered
         self.names = names
         self.marks = marks
         self._settings = settings
@@ -127,13 +131,15 @@ class Standing:
         return True
 
     def require_unsealed(self, node: Node) -> None:
-        """Refuse to change the bytes of a log, or of a drop that is being imported, for anybody (NotPermitted)."""
+        """Refuse to change the bytes of a log, of a drop that is being imported, or of a registered array, for anybody
+        (NotPermitted)."""
         if self.is_log(node):
             raise NotPermitted("a log is written by the repository alone")
         if self.seal(node) is not None:
             raise NotPermitted("it is being imported, and its bytes are an original's by now")
         if self.origin(node) is not None:
             raise NotPermitted("its bytes are outside the repository: remove it, or write a new file")
+        self.registered.require_free(node)
 
     def is_original(self, node: Node) -> bool:
         """Whether *node* is a file that has been imported."""
@@ -159,6 +165,9 @@ class Standing:
     def require_changeable(self, directory: Node, name: bytes) -> None:
         """The one gate of every operation that makes, removes or renames *name* in *directory*."""
         self.names.require_changeable(directory, name)
+        if directory.area is Area.USER and name in TABLES and not self.backing.has(directory, name):
+            raise InvalidName(f"{name.decode()} is where registered tables are shown: choose another name")
+        self.registered.require_changeable(directory, name)
         if self.seal(directory) is not None:
             raise Busy("the directory is being imported: try again when it is done")
 

@@ -120,6 +120,7 @@ class Tree:
             raise FileNotFoundError(errno.ENOENT, "the file has been removed")
         if self._standing.is_log(node):
             raise NotPermitted("a log is kept where it is")  # by another name it could be written
+        self._standing.registered.require_free(node)
         self._require_one_user(node, parent)
         self._rights.require(Act.RENAME, node, caller.uid)
         source, old = self._backing.where(node)
@@ -204,7 +205,9 @@ class Tree:
             moves.append((exchanged, new_parent, new_name))
         elif replaced is not None:
             self._replaced(replaced)
-        self._drops.failed.moved([move for move in moves if move[0].is_directory])
+        moves = [move for move in moves if move[0].is_directory]
+        self._standing.registered.directories_renamed(moves)
+        self._drops.failed.moved(moves)
         if node.is_directory:
             self._drops.directory_renamed(node, rule, was_temporary=self._standing.names.temporary(name))
         self._table.release(parent)

@@ -58,7 +58,8 @@ class Registry:
 
     def _take_out(self, table: Table) -> None:
         del self._by_id[table.id]
-        del self._by_place[table.place]
+        if self._by_place.get(table.place) is table:  # else it changes places with another, which was told first
+            del self._by_place[table.place]
         for target in table.targets:
             self._on[target].discard(table.id)
             if not self._on[target]:

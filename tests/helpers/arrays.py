@@ -18,7 +18,8 @@ def make(path: Path, token: str | None, rows: int = ROWS) -> None:
     subprocess.run([sys.executable, "-m", "tests.helpers.arrays", *arguments], check=True)
 
 
-def _make(path: str, rows: int, token: str | None) -> None:
+def make_here(path: str, rows: int, token: str | None) -> None:
+    """Make the same in this process, which is to end soon."""
     import numpy as np
     import pandas as pd
     import tiledb
@@ -35,4 +36,4 @@ def _make(path: str, rows: int, token: str | None) -> None:
 
 
 if __name__ == "__main__":
-    _make(sys.argv[1], int(sys.argv[2]), sys.argv[3] if len(sys.argv) > 3 else None)
+    make_here(sys.argv[1], int(sys.argv[2]), sys.argv[3] if len(sys.argv) > 3 else None)

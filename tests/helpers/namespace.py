@@ -22,21 +22,27 @@ from repofs.namespace.handles import Directories, Handles
 from repofs.namespace.linking import Linking
 from repofs.namespace.names import Names
 from repofs.namespace.nodes import Node
+from repofs.namespace.registered import Registered
 from repofs.namespace.regrouping import Regrouping
 from repofs.namespace.request import Caller, Change
 from repofs.namespace.rights import Rights
 from repofs.namespace.standing import Standing
 from repofs.namespace.stream import Stream
 from repofs.namespace.survey import Survey
+from repofs.namespace.table_facts import TableFacts
 from repofs.namespace.trail import Trail
 from repofs.namespace.tree import Tree
 from repofs.people import Actor, Home, People
+from repofs.registration.places import Places
+from repofs.registration.registrar import Registrar
+from repofs.registration.registry import Registry
 from repofs.repository.failed_links import FailedLinks
 from repofs.repository.failure_logs import FailureLogs
 from repofs.repository.layout import Layout, load_key
 from repofs.repository.marks import Marks
 from repofs.repository.sources import Sources
 from repofs.repository.template import Template
+from tests.helpers.tables import NoArrays
 
 ALICE = "alice_2"
 
@@ -87,10 +93,13 @@ class World:
         self.backing = Backing(self.layout.managed)
         self.table = self.backing.table
         names = Names(Template(self.settings.repository.template).reserved, self.settings.drops)
-        self.standing = Standing(self.backing, names, self.marks, self.settings.drops)
+        self.registry = Registry()
+        self.registered = Registered(self.registry, self.backing)
+        self.standing = Standing(self.backing, names, self.marks, self.settings.drops, self.registered)
         self.kernel = FakeKernel()
         self.trail = Trail()
-        self.rights = Rights(self.standing, self.kernel, self.trail, people_of(self.caller.uid, os.getegid()))
+        self.people = people_of(self.caller.uid, os.getegid())
+        self.rights = Rights(self.standing, self.kernel, self.trail, self.people)
         self.layout.make_own()
         self.failed = Failed(self.backing, FailedLinks(self.layout))
         self.drops = Drops(self.standing, FailureLogs(self.layout), self.failed)
@@ -108,9 +117,21 @@ class World:
         self.linking = Linking(self.standing, self.rights, self.drops, self.tree, sources, self.layout, mountpoint)
         self.survey = Survey(self.standing, self.rights, self.drops, self.linking.resume)
         self.handles = Handles(self.standing, self.rights, self.drops, self.tree, self.elsewhere, self.stream)
+        self.registry.on_change(self.handles.tables_changed)
         self.directories = Directories(self.standing, self.rights, self.drops)
         self.moved: list[tuple[list[int], int, int, bytes]] = []  # what the importer was asked to move to another group
         self.regrouping = Regrouping(self.standing, self.rights, self.failed, self._move)
+        self.places = Places(self.layout, self.settings, sources, mountpoint)
+        nowhere = NoArrays()
+        self.registrar = Registrar(
+            self.settings.tables,
+            self.places,
+            nowhere,
+            self.registry,
+            nowhere,
+            lambda: self.people,
+            lambda uid, act, reason, path: self.trail.refused(uid, act, reason, path=path),
+        )
         self.facts = Facts(
             self.standing,
             self.rights,
@@ -119,6 +140,7 @@ class World:
             self.regrouping,
             self.elsewhere,
             self.linking,
+            TableFacts(self.standing, self.registry, self.registrar, nowhere.create, mountpoint, self._ask),
             self._ask,
         )
         self.answers: dict[str, str] = {}  # what the catalogue says
