@@ -25,6 +25,8 @@ class Kind(Enum):
     DROP = "drop"
     ORIGINAL = "original"
     LOG = "log"
+    TABLE = "file of a registered table"
+    TABLE_DIRECTORY = "directory of a registered table"
 
 
 _READ, _WRITE, _ENTER = 4, 2, 1
@@ -35,8 +37,10 @@ _WRITABLE = {  # any of these rights is a w bit; which of the acts behind it is 
     Kind.DROP: Right.EDIT | Right.IMPORT,
     Kind.ORIGINAL: Right.ANNOTATE,
     Kind.LOG: NOTHING,
+    Kind.TABLE: NOTHING,
+    Kind.TABLE_DIRECTORY: NOTHING,
 }
-_DIRECTORIES = (Kind.HOME, Kind.DIRECTORY, Kind.IMPORT_DIRECTORY)
+_DIRECTORIES = (Kind.HOME, Kind.DIRECTORY, Kind.IMPORT_DIRECTORY, Kind.TABLE_DIRECTORY)
 
 
 def _bits(kind: Kind, held: Right) -> int:

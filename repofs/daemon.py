@@ -27,15 +27,18 @@ from repofs.fuse import mount
 from repofs.fuse.operations import Operations
 from repofs.importer.inbox import Inbox
 from repofs.importer.link import importer_process
+from repofs.namespace.array_files import ArrayFiles
 from repofs.namespace.backing import Backing
 from repofs.namespace.claims import Claims
 from repofs.namespace.drops import Drops
 from repofs.namespace.elsewhere import Elsewhere
+from repofs.namespace.exports import Exports
 from repofs.namespace.facts import Facts
 from repofs.namespace.failed import Failed
 from repofs.namespace.handles import Directories, Handles
 from repofs.namespace.linking import Linking
 from repofs.namespace.names import Names
+from repofs.namespace.registered import Registered
 from repofs.namespace.regrouping import Regrouping
 from repofs.namespace.rights import Rights
 from repofs.namespace.source_tree import SourceTree
@@ -43,6 +46,7 @@ from repofs.namespace.standing import Standing
 from repofs.namespace.stream import Stream
 from repofs.namespace.survey import Survey
 from repofs.namespace.table_facts import TableFacts
+from repofs.namespace.table_tree import TableTree
 from repofs.namespace.trail import Trail
 from repofs.namespace.tree import Tree
 from repofs.registration.places import Places
@@ -55,6 +59,7 @@ from repofs.repository.layout import Layout, load_key
 from repofs.repository.marks import Marks
 from repofs.repository.sources import Sources
 from repofs.repository.template import Template
+from repofs.table import WHOLE, Form, Table
 
 HANGING_SECONDS = 3.0  # at a stop, for requests that are under way
 TRAIL_SECONDS = 2.0  # at a stop, for an importer that is slow to write the last deeds
@@ -106,6 +111,8 @@ class _Rooms:
     elsewhere: Elsewhere
     linking: Linking
     registry: Registry
+    registered: Registered
+    exports: Exports
     processes: TableProcesses
     registrar: Registrar
     serving: trio.CancelScope
@@ -116,7 +123,9 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
     layout.make_own()
     backing = Backing(layout.managed)
     names = Names(Template(settings.repository.template).reserved, settings.drops)
-    standing = Standing(backing, names, Marks(load_key(layout)), settings.drops)
+    registry, processes = Registry(), TableProcesses(settings.tables)
+    registered = Registered(registry, backing)
+    standing = Standing(backing, names, Marks(load_key(layout)), settings.drops, registered)
     kernel, trail = mount.KernelCache(), Trail()
     rights = Rights(standing, kernel, trail)
     failed = Failed(backing, FailedLinks(layout))
@@ -137,30 +146,39 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
     )
     linking = Linking(standing, rights, drops, tree, sources, layout, mountpoint)
     survey = Survey(standing, rights, drops, linking.resume)
-    registry, processes = Registry(), TableProcesses(settings.tables)
 
     async def move(filesets: Sequence[int], gid: int, actor_uid: int, path: bytes) -> None:
         await inbox.questions.move(filesets, gid, actor_uid, path)
         registry.load(await inbox.questions.tables())  # tables follow their targets
 
     regrouping = Regrouping(standing, rights, failed, move)
+    places = Places(layout, settings, sources, mountpoint)
     registrar = Registrar(
         settings.tables,
-        Places(layout, settings, sources, mountpoint),
+        places,
         processes,
         registry,
         inbox.questions,
         rights.people,
         lambda uid, act, reason, path: trail.refused(uid, act, reason, path=path),
     )
-    tables = TableFacts(standing, registry, registrar, processes.create, mountpoint, inbox.questions.ask)
-    facts = Facts(standing, rights, drops, survey, regrouping, elsewhere, linking, tables, inbox.questions.ask)
+    table_facts = TableFacts(standing, registry, registrar, processes.create, mountpoint, inbox.questions.ask)
+    facts = Facts(standing, rights, drops, survey, regrouping, elsewhere, linking, table_facts, inbox.questions.ask)
     handles = Handles(standing, rights, drops, tree, elsewhere, stream)
+    registry.on_change(handles.tables_changed)
+
+    async def export(table: Table, form: Form, into: int) -> None:
+        await registrar.export(table, form, WHOLE, into)
+
+    exports = Exports(layout.cache, settings.tables.cache_bytes, export, handles.read)
+    registry.on_change(exports.forget)
+    files = ArrayFiles(places.open_table, processes, handles.read)
+    tables = TableTree(registry, rights, backing, files, exports, registrar.require_served)
     directories = Directories(standing, rights, drops)
     cache_seconds = settings.mount.cache_seconds
     outside = SourceTree(sources, rights, linking, tree)
     operations = Operations(
-        standing, rights, tree, handles, directories, facts, regrouping, linking, outside, stream, cache_seconds
+        standing, rights, tree, handles, directories, facts, regrouping, linking, outside, tables, stream, cache_seconds
     )
     try:
         with listening(layout) as sock:
@@ -175,11 +193,14 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
                 elsewhere,
                 linking,
                 registry,
+                registered,
+                exports,
                 processes,
                 registrar,
                 trio.CancelScope(),
             )
     finally:
+        exports.close()
         backing.close()
 
 
@@ -190,6 +211,8 @@ async def _serve(rooms: _Rooms, ready: Callable[[], None]) -> None:
         async with rooms.processes.running(), trio.open_nursery() as nursery:
             await nursery.start(_import, rooms.inbox, imports_ended)  # what a crash has left is mended first
             rooms.registry.load(await rooms.inbox.questions.tables())
+            nursery.start_soon(rooms.registered.run, rooms.inbox.questions.table_is)
+            nursery.start_soon(rooms.exports.run)
             nursery.start_soon(rooms.trail.run, rooms.inbox.questions.keep)
             nursery.start_soon(_stop_at_signal, signals, rooms, imports_ended)
             nursery.start_soon(rooms.linking.run)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+from typing import Any
 
 import pyfuse3
 
 from repofs.namespace.nodes import Node
 from repofs.namespace.rights import Ownership
+from repofs.namespace.virtual import VirtualNode
 
 
 def entry_attributes(
@@ -23,9 +25,9 @@ def entry_attributes(
     return entry
 
 
-def source_attributes(ino: int, status: os.stat_result) -> pyfuse3.EntryAttributes:
-    """Return the attributes of what lies in a source, as they are there; the kernel asks again each time."""
-    return _attributes(ino, status, 0)
+def virtual_attributes(node: VirtualNode[Any], status: os.stat_result, cache_seconds: float) -> pyfuse3.EntryAttributes:
+    """Return the attributes of what lies in a virtual tree; what does not last the kernel asks for again each time."""
+    return _attributes(node.ino, status, cache_seconds if node.lasting else 0)
 
 
 def _attributes(ino: int, status: os.stat_result, cache_seconds: float) -> pyfuse3.EntryAttributes:

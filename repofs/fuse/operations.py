@@ -14,8 +14,10 @@ import pyfuse3
 
 from repofs.fuse.entry import entry_attributes, passing_link
 from repofs.fuse.guard import guarded
-from repofs.fuse.source_operations import SourceOperations, routed
-from repofs.fuse.source_operations import caller_of as _caller
+from repofs.fuse.source_operations import SourceOperations
+from repofs.fuse.table_operations import TableOperations
+from repofs.fuse.virtual_operations import READ_ONLY, VirtualOperations, routed
+from repofs.fuse.virtual_operations import caller_of as _caller
 from repofs.fuse.xattr_table import XattrTable
 from repofs.namespace.facts import Facts
 from repofs.namespace.handles import Directories, Handles
@@ -24,13 +26,14 @@ from repofs.namespace.nodes import Area, Node
 from repofs.namespace.regrouping import Regrouping
 from repofs.namespace.request import Change
 from repofs.namespace.rights import Rights
-from repofs.namespace.source_tree import FIRST, SourceTree
-from repofs.namespace.source_tree import NAME as SOURCES
+from repofs.namespace.source_tree import SourceTree
 from repofs.namespace.standing import Standing
 from repofs.namespace.stream import Stream
+from repofs.namespace.table_tree import TableTree
 from repofs.namespace.tree import Tree
+from repofs.namespace.virtual import FIRST, PASSING
 
-_PASSING = 0xFFFE << 48  # the numbers of inodes that nobody will ask for: far above those of any file
+_WITH_TREES = (Area.ROOT, Area.USER)  # in such directories virtual trees are shown
 _STATVFS = ("f_bsize", "f_frsize", "f_blocks", "f_bfree", "f_bavail", "f_files", "f_ffree", "f_favail", "f_namemax")
 
 
@@ -54,6 +57,7 @@ class Operations(pyfuse3.Operations):
         regrouping: Regrouping,
         linking: Linking,
         sources: SourceTree,
+        tables: TableTree,
         stream: Stream,
         cache_seconds: float,
     ) -> None:
@@ -67,16 +71,22 @@ class Operations(pyfuse3.Operations):
         self._xattrs = XattrTable(facts, standing, rights)
         self._regrouping = regrouping
         self._linking = linking
-        self.outside = SourceOperations(sources, handles, standing.backing.table, self._entry)
-        self._passing = itertools.count(_PASSING)
+        outside = SourceOperations(sources, handles, standing.backing.table, self._entry)
+        # The highest numbers first.
+        self._rooms: tuple[VirtualOperations, ...] = (outside, TableOperations(tables, cache_seconds))
+        self._passing = itertools.count(PASSING)
         self._stream = stream
         self._cache_seconds = cache_seconds
+
+    def room_of(self, number: int) -> VirtualOperations:
+        """Return who answers for an inode or a handle of a virtual tree."""
+        return next(room for room in self._rooms if number >= room.first)
 
     def _node(self, ino: pyfuse3.InodeT) -> Node:
         self._backing.trim()
         node = self._table.get(ino)
         if ino >= FIRST:
-            raise OSError(errno.EROFS, "sources are read only here")
+            raise OSError(errno.EROFS, READ_ONLY)
         if node is None or node.removed:
             raise OSError(errno.ESTALE, "the file has been removed")
         return node
@@ -105,14 +115,18 @@ class Operations(pyfuse3.Operations):
     # --- names ----------------------------------------------------------------------------------
 
     async def lookup(self, parent: pyfuse3.InodeT, name: bytes, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
-        if parent == pyfuse3.ROOT_INODE and name == SOURCES and self.outside.tree.is_there:
-            return self.outside.top(ctx.uid)
-        node, status = self._tree.look_up(self._node(parent), name, _caller(ctx))
+        directory = self._node(parent)
+        if directory.area in _WITH_TREES:
+            for room in self._rooms:
+                top = room.top(directory, name, ctx.uid)
+                if top is not None:
+                    return top
+        node, status = self._tree.look_up(directory, name, _caller(ctx))
         return self._as_read(node, self._entry(node, status), ctx)
 
     async def forget(self, inode_list: Sequence[tuple[pyfuse3.InodeT, int]]) -> None:
         for ino, lookups in inode_list:
-            (self._table if ino < FIRST else self.outside.tree).forget(ino, lookups)
+            (self._table if ino < FIRST else self.room_of(ino).tree.nodes).forget(ino, lookups)
 
     async def mkdir(
         self, parent: pyfuse3.InodeT, name: bytes, mode: int, ctx: pyfuse3.RequestContext
@@ -246,12 +260,12 @@ class Operations(pyfuse3.Operations):
         self._backing.trim()
         directory, names = await self._directories.entries(fh, start_id)
         reader = self._directories.reader(fh)
-        if directory is self._table.root and self.outside.tree.is_listed_for(reader):
-            names = [*names, SOURCES]
+        rooms = self._rooms_in(directory, reader)
+        names = [*names, *rooms]
         for number in range(start_id, len(names)):  # no slice: the kernel asks for a few dozen names at a time
             name, next_id = names[number], number + 1
-            if directory is self._table.root and name == SOURCES:
-                if pyfuse3.readdir_reply(token, name, self.outside.top(reader), next_id):
+            if name in rooms:
+                if rooms[name].list_top(directory, name, reader, token, next_id):
                     continue
                 return
             try:
@@ -267,6 +281,12 @@ class Operations(pyfuse3.Operations):
                 return
             if name not in (b".", b".."):
                 node.lookups += 1
+
+    def _rooms_in(self, directory: Node, reader: int) -> dict[bytes, VirtualOperations]:
+        if directory.area not in _WITH_TREES:
+            return {}
+        named = ((room.tree.name_in(directory, reader), room) for room in self._rooms)
+        return {name: room for name, room in named if name is not None}
 
     async def fsyncdir(self, fh: pyfuse3.FileHandleT, datasync: bool) -> None:
         await self._directories.fsync(fh)

@@ -78,6 +78,15 @@ def _name(number: int) -> str:
         return f"signal {number}"
 
 
+def is_being_killed(task: int) -> bool:
+    """Whether *task*, which waits for an answer, is being ended: the kernel makes SIGKILL of any fatal signal."""
+    for line in _read(task, "status").splitlines():
+        field, _, value = line.partition(b":")
+        if field in (b"SigPnd", b"ShdPnd") and int(value, 16) & 1 << signal.SIGKILL - 1:
+            return True
+    return False
+
+
 def command(opener: Opener) -> str:
     """Return the command's name of *opener* for the log: "cp (pid 1234)", or "pid 1234" when it has gone."""
     name = _read(opener.task, "comm").rstrip(b"\n").decode(errors="replace")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import trio
 
@@ -21,6 +21,7 @@ from repofs.model import Mark, ObjectRef, Original, PermissionLevel
 from repofs.namespace.nodes import UNKNOWN, Area, Node
 from repofs.namespace.standing import Standing
 from repofs.namespace.trail import Trail
+from repofs.namespace.virtual import VirtualNode, VirtualNodes
 from repofs.people import Actor, Home, People
 from repofs.repository.marks import ORIGINAL_BIT
 
@@ -32,6 +33,7 @@ _ANSWER_SECONDS = 0.05  # in which a process has taken in the answer to a look-u
 # said that it has ACLs, it keeps none (fs/fuse/inode.c: ACL_DONT_CACHE). It would ask at each step of each path.
 _ROOT_MODE, _NOBODYS_GID = 0o705, 0xFFFF_FFFE
 _COMMON_MODE, _COMMON_FILE = 0o755, 0o444
+_READ_BITS = 0o444
 _STRANGER = "only people of this repository enter here"
 
 
@@ -60,13 +62,10 @@ class Rights:
         self._backing = standing.backing
         self._kernel = kernel
         self._people = people or People()
+        self.virtual: list[VirtualNodes[Any]] = []  # of trees whose nodes the kernel keeps too
         # By what decides, with homes by id(): that of an object of `people`, with which they are cleared.
         self._compiled: dict[tuple[Kind, int, int, int, int], Ownership] = {}
         self._views: dict[tuple[int, Kind, int, int], bool] = {}
-
-    def people(self) -> People:
-        """Return who there is now."""
-        return self._people
 
     async def adopt(self, people: People) -> None:
         """Let *people* count from now on, at the next system call of anybody: the kernel forgets what it had cached."""
@@ -77,7 +76,11 @@ class Rights:
         self._views.clear()
         await self.let_count()
 
-    def changed(self, node: Node) -> None:
+    def people(self) -> People:
+        """Return who there is now."""
+        return self._people
+
+    def changed(self, node: Node | VirtualNode[Any]) -> None:
         """Have the kernel ask again for the attributes and the ACL of *node*."""
         self._kernel.changed(node.ino)
 
@@ -89,7 +92,8 @@ class Rights:
         await self._forget_all()
 
     async def _forget_all(self) -> None:
-        for number, ino in enumerate(self._backing.table.inodes(), 1):
+        virtual = [node.ino for nodes in self.virtual for node in nodes.all() if node.lasting]
+        for number, ino in enumerate([*self._backing.table.inodes(), *virtual], 1):
             self._kernel.changed(ino)
             if number % _NODES_A_TURN == 0:
                 await trio.lowlevel.checkpoint()
@@ -171,6 +175,17 @@ class Rights:
         stored = Stored(uid, stat.S_IMODE(status.st_mode))
         shown = acl.shown(self._people, kind, of, stored, home if kind is Kind.HOME else None)
         return Ownership(uid, status.st_gid if of.gid is None else of.gid, shown.mode, shown.acl)
+
+    def shown_of_table(self, owner_uid: int | None, gid: int, *, directory: bool) -> Ownership:
+        """Return the same of a file or *directory* of a registered table, which nobody writes; a former experimenter's
+        is shown as root's."""
+        kind, uid = Kind.TABLE_DIRECTORY if directory else Kind.TABLE, owner_uid or 0
+        key = (kind, 0, uid, gid, 0)
+        if key not in self._compiled:
+            of = Whose(owner_uid, gid, self._people.levels.get(gid, PermissionLevel.PRIVATE))
+            shown = acl.shown(self._people, kind, of, Stored(uid, _READ_BITS))
+            self._compiled[key] = Ownership(uid, gid, shown.mode, shown.acl)
+        return self._compiled[key]
 
     def _is_common(self, node: Node) -> bool:
         """Whether *node* is .repofs or lies directly in it: there for everybody that is one of us."""

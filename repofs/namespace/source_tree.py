@@ -7,32 +7,31 @@ the machine once more, as the caller. A node is a name, not an inode: a source i
 from __future__ import annotations
 
 import errno
-import itertools
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import structlog
 import trio
 
 from repofs.errors import NotFound
 from repofs.namespace.linking import Linking
-from repofs.namespace.nodes import Node
+from repofs.namespace.nodes import Area, Node
 from repofs.namespace.request import Caller
 from repofs.namespace.rights import Rights
 from repofs.namespace.tree import Found, Tree
+from repofs.namespace.virtual import SOURCES, VirtualNode, VirtualNodes, made_status
 from repofs.repository import as_user
 from repofs.repository.outside import look_beneath, open_beneath
 from repofs.repository.sources import Sources
 from repofs.threads import in_thread
 
-FIRST = 0xFFFF << 48  # inode and handle numbers from here on are of sources: no file system gives such
 NAME = b".sources"
 _TOP = ""
 _AT_A_TIME = 16  # a store that hangs holds these threads up, and no others
 _ACL = b"system.posix_acl_access"
+_TOP_STATUS = made_status(stat.S_IFDIR | 0o555)
 _SHOWN = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
 
 Answer = TypeVar("Answer")
@@ -40,16 +39,14 @@ Answer = TypeVar("Answer")
 log = structlog.get_logger()
 
 
-@dataclass(slots=True)
-class SourceNode:
-    """A name in a source that the kernel refers to."""
+class SourcePlace(NamedTuple):
+    """A name in a source."""
 
-    ino: int
     source: str  # _TOP: .sources itself
     path: bytes  # below the source
-    lookups: int = 0
 
 
+SourceNode = VirtualNode[SourcePlace]
 Listed = tuple[bytes, SourceNode, os.stat_result]
 
 
@@ -61,50 +58,22 @@ class SourceTree:
         self._rights = rights
         self._linking = linking
         self._tree = tree
-        self._numbers = itertools.count(FIRST)
-        self._by_number: dict[int, SourceNode] = {}
-        self._by_place: dict[tuple[str, bytes], SourceNode] = {}
+        self.nodes: VirtualNodes[SourcePlace] = VirtualNodes(SOURCES)
         self._limiter = trio.CapacityLimiter(_AT_A_TIME)
-        self._top = self._node(_TOP, b"")
+        self._top = self.nodes.at(SourcePlace(_TOP, b""))
         self._top.lookups = 1  # it stays
 
-    @property
-    def is_there(self) -> bool:
-        """Whether there are sources."""
-        return bool(self._sources)
+    def name_in(self, directory: Node, uid: int) -> bytes | None:
+        """Return the name by which *uid* finds this tree listed in *directory*; None: not there."""
+        shown = directory.area is Area.ROOT and self._sources and self._rights.is_person(uid)
+        return NAME if shown else None
 
-    def is_listed_for(self, uid: int) -> bool:
-        """Whether `.sources` stands in the listing of the root that *uid* gets."""
-        return self.is_there and self._rights.is_person(uid)
-
-    def top(self, uid: int) -> tuple[SourceNode, os.stat_result]:
-        """Return `.sources` itself. Raises AccessDenied for a stranger to the repository."""
+    def top(self, directory: Node, name: bytes, uid: int) -> tuple[SourceNode, os.stat_result] | None:
+        """Return `.sources` itself when that is what *name* in *directory* is; AccessDenied for a stranger."""
+        if name != NAME or directory.area is not Area.ROOT or not self._sources:
+            return None
         self._rights.require_person(uid)
-        return self._top, _status_of_top()
-
-    def get(self, ino: int) -> SourceNode:
-        """Return the node of *ino*; ESTALE when nothing refers to it."""
-        node = self._by_number.get(ino)
-        if node is None:
-            raise OSError(errno.ESTALE, "it was not looked up")
-        return node
-
-    def forget(self, ino: int, lookups: int) -> None:
-        """Take back *lookups* references of the kernel."""
-        node = self._by_number.get(ino)
-        if node is None or node is self._top:
-            return
-        node.lookups -= lookups
-        if node.lookups <= 0:
-            del self._by_number[ino]
-            del self._by_place[node.source, node.path]
-
-    def _node(self, source: str, path: bytes) -> SourceNode:
-        node = self._by_place.get((source, path))
-        if node is None:
-            node = SourceNode(next(self._numbers), source, path)
-            self._by_number[node.ino] = self._by_place[source, path] = node
-        return node
+        return self._top, _TOP_STATUS
 
     async def _ask(self, question: Callable[..., Answer], *arguments: object) -> Answer:
         return await in_thread(question, *arguments, limiter=self._limiter, abandon_on_cancel=True)
@@ -123,28 +92,29 @@ class SourceTree:
         if name == b"..":
             above = self._above(parent)
             return above, await self.status(above, caller)
-        source, path = self._place(parent, name)
-        status = await self._ask(self._status, source, path, self._who(caller))
-        return self._node(source, path), status
+        place = self._place(parent, name)
+        status = await self._ask(self._status, *place, self._who(caller))
+        return self.nodes.at(place), status
 
     def _above(self, node: SourceNode) -> SourceNode:
-        if node.path == b".":
+        if node.place.path == b".":
             return self._top
-        return self._node(node.source, os.path.dirname(node.path) or b".")
+        return self.nodes.at(SourcePlace(node.place.source, os.path.dirname(node.place.path) or b"."))
 
-    def _place(self, parent: SourceNode, name: bytes) -> tuple[str, bytes]:
+    def _place(self, parent: SourceNode, name: bytes) -> SourcePlace:
         if parent is self._top:
             source = os.fsdecode(name)
             if source not in self._sources.names():
                 raise NotFound(f"{source} is no declared source")
-            return source, b"."
-        return parent.source, name if parent.path == b"." else parent.path + b"/" + name
+            return SourcePlace(source, b".")
+        below = name if parent.place.path == b"." else parent.place.path + b"/" + name
+        return SourcePlace(parent.place.source, below)
 
     async def status(self, node: SourceNode, caller: Caller) -> os.stat_result:
         """lstat *node* as *caller*: what its name leads to by now may be another's."""
         if node is self._top:
-            return _status_of_top()
-        return await self._ask(self._status, node.source, node.path, self._who(caller))
+            return _TOP_STATUS
+        return await self._ask(self._status, *node.place, self._who(caller))
 
     def _status(self, source: str, path: bytes, who: as_user.Caller) -> os.stat_result:
         with self._sources.root(source) as root:
@@ -162,8 +132,8 @@ class SourceTree:
         return await self._ask(self._readlink, node, self._who(caller))
 
     def _readlink(self, node: SourceNode, who: as_user.Caller) -> bytes:
-        with self._sources.root(node.source) as root:
-            fd = look_beneath(root, node.path, who)
+        with self._sources.root(node.place.source) as root:
+            fd = look_beneath(root, node.place.path, who)
         try:
             return os.readlink(b"", dir_fd=fd)
         finally:
@@ -176,8 +146,8 @@ class SourceTree:
         return await self._ask(self._acl, node, self._who(caller))
 
     def _acl(self, node: SourceNode, who: as_user.Caller) -> bytes:
-        with self._sources.root(node.source) as root:
-            fd = look_beneath(root, node.path, who)
+        with self._sources.root(node.place.source) as root:
+            fd = look_beneath(root, node.place.path, who)
         try:
             return os.getxattr(f"/proc/self/fd/{fd}", _ACL)
         except OSError as error:
@@ -195,21 +165,22 @@ class SourceTree:
         who = self._who(caller)
         found = await self._ask(self._list, node, names, who)
         above = self._above(node) if node is not self._top else node
-        here = [(b".", node, _status_of_top()), (b"..", above, _status_of_top())]  # of which ls takes the names only
-        return here + [(name, self._node(*self._place(node, name)), status) for name, status in found]
+        here = [(b".", node, _TOP_STATUS), (b"..", above, _TOP_STATUS)]  # of which ls takes the names only
+        return here + [(name, self.nodes.at(self._place(node, name)), status) for name, status in found]
 
     def _list(
         self, node: SourceNode, names: list[bytes] | None, who: as_user.Caller
     ) -> list[tuple[bytes, os.stat_result]]:
         if names is None:
-            with self._sources.root(node.source) as root, open_beneath(root, node.path, who, directory=True) as opened:
-                names = [os.fsencode(name) for name in os.listdir(opened.fd)]
+            with self._sources.root(node.place.source) as root:
+                with open_beneath(root, node.place.path, who, directory=True) as opened:
+                    names = [os.fsencode(name) for name in os.listdir(opened.fd)]
         found = []
         for name in sorted(names):
             try:
                 found.append((name, self._status(*self._place(node, name), who)))
             except OSError as error:  # gone since it was listed, a device, another mount, a source that is away
-                log.debug("left out of a listing", source=node.source, name=name, reason=str(error))
+                log.debug("left out of a listing", source=node.place.source, name=name, reason=str(error))
         return found
 
     async def open(self, node: SourceNode, flags: int, caller: Caller) -> int:
@@ -219,14 +190,14 @@ class SourceTree:
         return await self._ask(self._open, node, self._who(caller))
 
     def _open(self, node: SourceNode, who: as_user.Caller) -> int:
-        with self._sources.root(node.source) as root:
-            return open_beneath(root, node.path, who).fd
+        with self._sources.root(node.place.source) as root:
+            return open_beneath(root, node.place.path, who).fd
 
     # --- importing ------------------------------------------------------------------------------------
 
     async def link(self, node: SourceNode, parent: Node, name: bytes, caller: Caller) -> Found:
         """``ln``: import *node* by a hard link as *name* in *parent*. Raises as `Linking.bring_from` does."""
-        await self._linking.bring_from((node.source, node.path), parent, name, "ln", caller)
+        await self._linking.bring_from(node.place, parent, name, "ln", caller)
         return self._tree.lookup(parent, name)
 
     async def rename(self, parent: SourceNode, name: bytes, new_parent: Node, new_name: bytes, caller: Caller) -> None:
@@ -234,8 +205,3 @@ class SourceTree:
         if parent is self._top:
             raise OSError(errno.EROFS, "a source is moved by nobody")
         await self._linking.bring_from(self._place(parent, name), new_parent, new_name, "ln_rm", caller)
-
-
-def _status_of_top() -> os.stat_result:
-    others = dict.fromkeys(("st_rdev", "st_blksize", "st_blocks", "st_atime_ns", "st_mtime_ns", "st_ctime_ns"), 0)
-    return os.stat_result((stat.S_IFDIR | 0o555, FIRST, 0, 2, 0, 0, 0, 0, 0, 0), others)

@@ -7,6 +7,7 @@ DIR/                      0711
   lock                    held by the one daemon
   control                 0666, the daemon's socket for requests; who may what is decided by the caller's uid
   daemon.log
+  cache/                  0700: files without a name, which tables are shown as; empty to everybody else
   ManagedRepository/      0700; presented as the mount, name for name
     .staging/N/           import N in the making; never shown, as the next two
     .arriving/N/          what a command or a watched folder has brought, until its import has ended
@@ -64,6 +65,10 @@ class Layout:
     @property
     def log(self) -> Path:
         return self.root / "daemon.log"
+
+    @property
+    def cache(self) -> Path:
+        return self.root / "cache"
 
     @property
     def managed(self) -> Path:

@@ -223,10 +223,10 @@ async def test_attributes_of_an_open_file_without_a_name(w: World) -> None:
 
 
 async def test_objects_are_shown_to_who_may_view_them(w: World) -> None:
-    w.answers["Fileset:17"] = json.dumps({"owner_uid": w.caller.uid, "owner_removed": None, "group_gid": os.getegid()})
-    root = w.table.root
-    former = json.dumps({"owner_uid": 4712, "owner_removed": "2026-11-22T12:00:00Z", "group_gid": os.getegid()})
-    w.answers["Fileset:16"] = former
+    root, mine = w.table.root, {"owner_uid": w.caller.uid, "owner_removed": None, "group_gid": os.getegid()}
+    former = {**mine, "owner_uid": 4712, "owner_removed": "2026-11-22T12:00:00Z"}
+    w.answers["Fileset:17"] = json.dumps({"object": "Fileset:17", **mine})
+    w.answers["Fileset:16"] = json.dumps({"object": "Fileset:16", **former})
     people = people_of(w.caller.uid, os.getegid())
     heir = Actor(4712, "heir", frozenset({os.getegid()}))  # whom Unix has given the uid of a former experimenter
     await w.rights.adopt(replace(people, actors={**people.actors, 4712: heir}))

@@ -1,0 +1,33 @@
+"""The requests that are about registered tables, below `Tables` of a user directory: all of it is read only."""
+
+from __future__ import annotations
+
+import pyfuse3
+
+from repofs.fuse.virtual_operations import VirtualOperations, caller_of
+from repofs.namespace.array_files import OpenFile
+from repofs.namespace.table_tree import TableTree
+from repofs.namespace.virtual import TABLES
+
+
+class TableOperations(VirtualOperations):
+    """Reading the files of tables."""
+
+    def __init__(self, tables: TableTree, cache_seconds: float) -> None:
+        super().__init__(tables, TABLES, cache_seconds)
+        self._tables = tables
+        self._files: dict[int, OpenFile] = {}
+
+    async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
+        node = self._nodes.get(inode)
+        file = await self._tables.open(node, flags, caller_of(ctx))
+        fh = next(self._numbers)
+        self._files[fh] = file
+        # direct_io: read to the end of this very file, whatever size is known of it by now
+        return pyfuse3.FileInfo(fh=pyfuse3.FileHandleT(fh), keep_cache=node.lasting, direct_io=not node.lasting)
+
+    async def read(self, fh: int, off: int, size: int) -> bytes | memoryview:
+        return await self._files[fh].read(off, size)
+
+    async def release(self, fh: int) -> None:
+        self._files.pop(fh).close()
