@@ -27,6 +27,7 @@ class Kind(Enum):
     LOG = "log"
     TABLE = "file of a registered table"
     TABLE_DIRECTORY = "directory of a registered table"
+    ARRAY = "array of a registered table"
 
 
 _READ, _WRITE, _ENTER = 4, 2, 1
@@ -39,8 +40,9 @@ _WRITABLE = {  # any of these rights is a w bit; which of the acts behind it is 
     Kind.LOG: NOTHING,
     Kind.TABLE: NOTHING,
     Kind.TABLE_DIRECTORY: NOTHING,
+    Kind.ARRAY: Right.EDIT | Right.DELETE,  # by the attribute: to take the table away, to give it another token
 }
-_DIRECTORIES = (Kind.HOME, Kind.DIRECTORY, Kind.IMPORT_DIRECTORY, Kind.TABLE_DIRECTORY)
+_DIRECTORIES = (Kind.HOME, Kind.DIRECTORY, Kind.IMPORT_DIRECTORY, Kind.TABLE_DIRECTORY, Kind.ARRAY)
 
 
 def _bits(kind: Kind, held: Right) -> int:

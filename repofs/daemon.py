@@ -173,7 +173,7 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
     exports = Exports(layout.cache, settings.tables.cache_bytes, export, handles.read)
     registry.on_change(exports.forget)
     files = ArrayFiles(places.open_table, processes, handles.read)
-    tables = TableTree(registry, rights, backing, files, exports, registrar.require_served)
+    tables = TableTree(registry, rights, backing, files, exports, table_facts, registrar.require_served)
     directories = Directories(standing, rights, drops)
     cache_seconds = settings.mount.cache_seconds
     outside = SourceTree(sources, rights, linking, tree)

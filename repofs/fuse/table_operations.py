@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Sequence
+
 import pyfuse3
 
-from repofs.fuse.virtual_operations import VirtualOperations, caller_of
+from repofs.fuse.virtual_operations import READ_ONLY, VirtualOperations, caller_of
+from repofs.fuse.xattr_table import short
 from repofs.namespace.array_files import OpenFile
 from repofs.namespace.table_tree import TableTree
 from repofs.namespace.virtual import TABLES
+from repofs.xattrs import PREFIX
 
 
 class TableOperations(VirtualOperations):
@@ -17,6 +22,22 @@ class TableOperations(VirtualOperations):
         super().__init__(tables, TABLES, cache_seconds)
         self._tables = tables
         self._files: dict[int, OpenFile] = {}
+
+    async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
+        if not name.startswith(PREFIX):
+            return await super().getxattr(inode, name, ctx)
+        value = await self._tables.attribute(self._nodes.get(inode), short(name), caller_of(ctx))
+        if value is None:
+            raise OSError(errno.ENODATA, "no such attribute")
+        return value
+
+    async def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> Sequence[bytes]:
+        return [PREFIX + name.encode() for name in self._tables.attributes(self._nodes.get(inode), caller_of(ctx))]
+
+    async def setxattr(self, inode: int, name: bytes, value: bytes, ctx: pyfuse3.RequestContext) -> None:
+        if not name.startswith(PREFIX):
+            raise OSError(errno.EROFS, READ_ONLY)
+        await self._tables.command(self._nodes.get(inode), short(name), value, caller_of(ctx))
 
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         node = self._nodes.get(inode)

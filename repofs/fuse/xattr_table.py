@@ -78,16 +78,16 @@ class Ours:
         self._facts = facts
 
     async def get(self, node: Node, name: bytes, caller: Caller) -> bytes:
-        value = await self._facts.get(node, _short(name), caller)
+        value = await self._facts.get(node, short(name), caller)
         if value is None:
             raise OSError(errno.ENODATA, "no such attribute")
         return value
 
     async def set(self, node: Node, name: bytes, value: bytes, caller: Caller) -> None:
-        await self._facts.set(node, _short(name), value, caller)
+        await self._facts.set(node, short(name), value, caller)
 
     def remove(self, node: Node, name: bytes, caller: Caller) -> None:
-        self._facts.remove(node, _short(name), caller)
+        self._facts.remove(node, short(name), caller)
 
 
 class Kept:
@@ -152,5 +152,6 @@ class XattrTable:
         return shown + self._facts.listed(node)
 
 
-def _short(name: bytes) -> str:
+def short(name: bytes) -> str:
+    """Return *name*, one of ours, without ``user.repofs.``."""
     return os.fsdecode(name.removeprefix(xattrs.PREFIX))

@@ -176,10 +176,9 @@ class Rights:
         shown = acl.shown(self._people, kind, of, stored, home if kind is Kind.HOME else None)
         return Ownership(uid, status.st_gid if of.gid is None else of.gid, shown.mode, shown.acl)
 
-    def shown_of_table(self, owner_uid: int | None, gid: int, *, directory: bool) -> Ownership:
-        """Return the same of a file or *directory* of a registered table, which nobody writes; a former experimenter's
-        is shown as root's."""
-        kind, uid = Kind.TABLE_DIRECTORY if directory else Kind.TABLE, owner_uid or 0
+    def shown_of_table(self, owner_uid: int | None, gid: int, kind: Kind) -> Ownership:
+        """Return the same of what is of a registered table; a former experimenter's is shown as root's."""
+        uid = owner_uid or 0
         key = (kind, 0, uid, gid, 0)
         if key not in self._compiled:
             of = Whose(owner_uid, gid, self._people.levels.get(gid, PermissionLevel.PRIVATE))

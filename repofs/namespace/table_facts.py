@@ -12,6 +12,7 @@ from typing import Protocol
 from repofs import targets, xattrs
 from repofs.errors import InvalidValue, NotFound, NotPermitted
 from repofs.model import ObjectRef
+from repofs.namespace.names import TABLES
 from repofs.namespace.nodes import Area, Node
 from repofs.namespace.request import Caller
 from repofs.namespace.standing import Standing
@@ -101,7 +102,7 @@ class TableFacts:
         return {
             "object": str(table.ref),
             "name": table.name,
-            "path": os.fsdecode(table.user_directory + b"/Tables/" + self._registry.shown_name(table) + SUFFIX),
+            "path": os.fsdecode(self.shown_path(table)),
             "uri": table.uri,
             "rows": table.rows,
             "columns": len(table.columns),
@@ -110,6 +111,12 @@ class TableFacts:
             "state": str(table.state),
             "registered": table.registered,
         }
+
+    def shown_path(self, table: Table) -> bytes:
+        """Return the path below the mount by which the array of *table* is shown, wherever it lies."""
+        tops = (table.user_directory + b"/" + name for name in TABLES)
+        top = next(top for top in tops if not self._backing.has(self._backing.table.root, top))
+        return top + b"/" + self._registry.shown_name(table) + SUFFIX
 
     # --- setting ----------------------------------------------------------------------------------
 
@@ -126,10 +133,17 @@ class TableFacts:
         elif name == "table.token":
             asked = Registration(None, None, (), xattrs.decode_token(value))
             await self._registrar.register(who, self._home(node), self._whole(node, asked), self._path(node))
-        elif name == "table.rotate":
-            await self._registrar.rotate(self._require_table(node), caller.uid, xattrs.decode_token(value))
         else:
-            await self._registrar.unregister(self._require_table(node), caller.uid)
+            await self.command(self._require_table(node), name, value, caller)
+
+    async def command(self, table: Table, name: str, value: bytes, caller: Caller) -> None:
+        """Carry out ``user.repofs.`` *name* on *table*, wherever its array lies. Raises as `set`, AccessDenied."""
+        if name == "table.rotate":
+            await self._registrar.rotate(table, caller.uid, xattrs.decode_token(value))
+        elif name == "table.unregister":
+            await self._registrar.unregister(table, caller.uid)
+        else:
+            raise InvalidValue(f"user.repofs.{name} is not set on a registered table")
 
     def _whole(self, node: Node, asked: Registration) -> Registration:
         """Return *asked* with the targets of the directory *node* when it names none."""

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple
 
+from repofs.acl import Kind
 from repofs.errors import AccessDenied, NotFound
 from repofs.namespace.array_files import ArrayFiles, OpenFile
 from repofs.namespace.backing import Backing
@@ -24,6 +25,7 @@ from repofs.namespace.names import TABLES as NAMES
 from repofs.namespace.nodes import Area, Node
 from repofs.namespace.request import Caller
 from repofs.namespace.rights import Rights
+from repofs.namespace.table_facts import TABLE_FACTS, TableFacts
 from repofs.namespace.virtual import TABLES, VirtualNode, VirtualNodes, made_status
 from repofs.registration.registry import SUFFIX as ARRAY
 from repofs.registration.registry import Registry
@@ -60,6 +62,7 @@ class TableTree:
         backing: Backing,
         files: ArrayFiles,
         exports: Exports,
+        facts: TableFacts,
         require_served: Callable[[Table], None],
     ) -> None:
         self._registry = registry
@@ -67,6 +70,7 @@ class TableTree:
         self._backing = backing
         self._files = files
         self._exports = exports
+        self._facts = facts
         self._require_served = require_served
         self.nodes: VirtualNodes[TablePlace] = VirtualNodes(TABLES)
         rights.virtual.append(self.nodes)
@@ -143,20 +147,20 @@ class TableTree:
             return _TOP_STATUS
         table = self._table(place, caller)
         if not place.below:
-            return self._shown(table, place.suffix)
-        return self._as_shown(table, await self._files.status(table, place.below))
+            return self._shown(table, place)
+        return self._as_shown(table, place, await self._files.status(table, place.below))
 
-    def _shown(self, table: Table, suffix: bytes) -> os.stat_result:
+    def _shown(self, table: Table, place: TablePlace) -> os.stat_result:
         """Return the status of what stands in `Tables`, without a look at the array."""
         mtime_ns = int(datetime.fromisoformat(table.registered).timestamp()) * 10**9
-        if suffix == ARRAY:
-            return self._as_shown(table, made_status(stat.S_IFDIR, mtime_ns=mtime_ns))
-        size = self._exports.size(table, _FORMS[suffix])
-        return self._as_shown(table, made_status(stat.S_IFREG, size=size, mtime_ns=mtime_ns))
+        if _is_array(place):
+            return self._as_shown(table, place, made_status(stat.S_IFDIR, mtime_ns=mtime_ns))
+        size = self._exports.size(table, _FORMS[place.suffix])
+        return self._as_shown(table, place, made_status(stat.S_IFREG, size=size, mtime_ns=mtime_ns))
 
-    def _as_shown(self, table: Table, status: os.stat_result) -> os.stat_result:
-        """Return *status* with the owner, group and mode that *table* is shown with."""
-        own = self._rights.shown_of_table(table.owner_uid, table.gid, directory=stat.S_ISDIR(status.st_mode))
+    def _as_shown(self, table: Table, place: TablePlace, status: os.stat_result) -> os.stat_result:
+        """Return *status* with the owner, group and mode that *place* of *table* is shown with."""
+        own = self._rights.shown_of_table(table.owner_uid, table.gid, _kind(place, status.st_mode))
         return made_status(
             stat.S_IFMT(status.st_mode) | own.mode,
             uid=own.uid,
@@ -169,11 +173,32 @@ class TableTree:
         """Return the ACL of *node*, to everybody: the kernel asks, and decides. ENODATA when its mode says it all."""
         table = self._registry.get(node.place.table)
         if table is not None:
-            directory = node.format == stat.S_IFDIR
-            own = self._rights.shown_of_table(table.owner_uid, table.gid, directory=directory)
+            own = self._rights.shown_of_table(table.owner_uid, table.gid, _kind(node.place, node.format))
             if own.acl is not None:
                 return own.acl
         raise OSError(errno.ENODATA, "no ACL")
+
+    # --- attributes -----------------------------------------------------------------------------------
+
+    async def attribute(self, node: TableNode, name: str, caller: Caller) -> bytes | None:
+        """Return the value of ``user.repofs.`` *name* on *node*, or None when it has none. Raises as `lookup`."""
+        if not _is_array(node.place):
+            return None
+        value = await self._facts.of(self._table(node.place, caller), name)
+        return None if value is None else os.fsencode(value)
+
+    def attributes(self, node: TableNode, caller: Caller) -> tuple[str, ...]:
+        """Return the names of the attributes that *node* has, without ``user.repofs.``. Raises as `lookup`."""
+        if not _is_array(node.place):
+            return ()
+        self._table(node.place, caller)
+        return TABLE_FACTS
+
+    async def command(self, node: TableNode, name: str, value: bytes, caller: Caller) -> None:
+        """Carry out the command ``user.repofs.`` *name* on the array *node*, as on the array itself. Raises as that."""
+        if not _is_array(node.place):
+            raise OSError(errno.EROFS, "tables are read only here")
+        await self._facts.command(self._table(node.place, caller), name, value, caller)
 
     # --- reading --------------------------------------------------------------------------------------
 
@@ -184,14 +209,16 @@ class TableTree:
         here = [(b".", node, _TOP_STATUS), (b"..", self._node(above, _TOP_STATUS), _TOP_STATUS)]  # for their names only
         if place.is_top:
             return here + [
-                (name + suffix, self._node(TablePlace(place.user_directory, table.id, suffix), status), status)
+                (name + suffix, self._node(one, status), status)
                 for name, table in sorted(self._seen(place.user_directory, caller.uid).items())
                 for suffix in (ARRAY, *_FORMS)
-                for status in (self._shown(table, suffix),)
+                for one in (TablePlace(place.user_directory, table.id, suffix),)
+                for status in (self._shown(table, one),)
             ]
         table = self._table(place, caller)
-        found = [(name, self._as_shown(table, one)) for name, one in await self._files.entries(table, place.below)]
-        return here + [(name, self._node(_below(place, name), status), status) for name, status in found]
+        found = [(name, _below(place, name), status) for name, status in await self._files.entries(table, place.below)]
+        shown = [(name, one, self._as_shown(table, one, status)) for name, one, status in found]
+        return here + [(name, self._node(one, status), status) for name, one, status in shown]
 
     async def open(self, node: TableNode, flags: int, caller: Caller) -> OpenFile:
         """Open the file *node* for reading. EROFS for any other way; raises as `lookup`, and what making it raises."""
@@ -210,6 +237,16 @@ class TableTree:
         # In the mount nobody changes it; and that its reader may view it is asked anew at the array's directory.
         node.lasting = bool(place.below) and table is not None and table.place.kind == "mount"
         return node
+
+
+def _kind(place: TablePlace, mode: int) -> Kind:
+    if _is_array(place):
+        return Kind.ARRAY
+    return Kind.TABLE_DIRECTORY if stat.S_ISDIR(mode) else Kind.TABLE
+
+
+def _is_array(place: TablePlace) -> bool:
+    return place.suffix == ARRAY and not place.below
 
 
 def _below(place: TablePlace, name: bytes) -> TablePlace:

@@ -291,10 +291,6 @@ class Registrar:
         self._registry.put(rotated)
         return rotated
 
-    async def moved(self, table: Table, path: bytes) -> None:
-        """Note that the array of *table* lies at *path* in the mount now."""
-        await self._catalogue.table_is(replace(table, place=Place("mount", "", path)))
-
     def _require(self, act: Act, table: Table, uid: int) -> None:
         people = self._people()
         level = people.levels.get(table.gid, PermissionLevel.PRIVATE)

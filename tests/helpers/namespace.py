@@ -132,6 +132,9 @@ class World:
             lambda: self.people,
             lambda uid, act, reason, path: self.trail.refused(uid, act, reason, path=path),
         )
+        self.table_facts = TableFacts(
+            self.standing, self.registry, self.registrar, nowhere.create, mountpoint, self._ask
+        )
         self.facts = Facts(
             self.standing,
             self.rights,
@@ -140,7 +143,7 @@ class World:
             self.regrouping,
             self.elsewhere,
             self.linking,
-            TableFacts(self.standing, self.registry, self.registrar, nowhere.create, mountpoint, self._ask),
+            self.table_facts,
             self._ask,
         )
         self.answers: dict[str, str] = {}  # what the catalogue says

@@ -86,7 +86,9 @@ class Shown:
             os.chmod(array, 0o755)
         self.exports = Exports(w.layout.root / "cache", 1000, self.export, w.handles.read)
         self.files = ArrayFiles(w.places.open_table, self.store, w.handles.read)
-        self.tree = TableTree(w.registry, w.rights, w.backing, self.files, self.exports, w.registrar.require_served)
+        self.tree = TableTree(
+            w.registry, w.rights, w.backing, self.files, self.exports, w.table_facts, w.registrar.require_served
+        )
         self.put(1, Place("mount", "", b"alice_2/cells.tiledb"), "cells")
         self.put(2, Place("source", "far", b"far.tiledb"), "far")
         self.put(3, Place("store", "s3", b"in/store.tiledb"), "stored")
@@ -238,22 +240,22 @@ async def test_what_the_kernel_has_forgotten_is_kept_no_longer(t: Shown) -> None
 @pytest.mark.parametrize(
     ("path", "kind", "size"),
     [
-        ("cells.tiledb", Kind.TABLE_DIRECTORY, 0),
+        ("cells.tiledb", Kind.ARRAY, 0),
         ("cells.tiledb/__meta", Kind.TABLE_DIRECTORY, None),
         ("cells.tiledb/__meta/one", Kind.TABLE, len(CONTENT)),
         ("stored.tiledb/__meta/one", Kind.TABLE, len(CONTENT)),
         ("cells.csv", Kind.TABLE, 0),
     ],
 )
-async def test_it_is_its_owners_and_groups_and_nobodys_to_write(
+async def test_it_is_its_owners_and_groups_and_nobody_writes_its_files(
     t: Shown, path: str, kind: Kind, size: int | None
 ) -> None:
     node, status = await t.find(path)
     whose = Whose(OWNER, LAB, PermissionLevel.READ_ANNOTATE)
     expected = acl.shown(people(), kind, whose, Stored(OWNER, 0o444))
     assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (OWNER, LAB, expected.mode)
-    assert stat.S_ISDIR(status.st_mode) == (kind is Kind.TABLE_DIRECTORY)
-    assert status.st_mode & 0o222 == 0
+    assert stat.S_ISDIR(status.st_mode) == (kind is not Kind.TABLE)
+    assert bool(status.st_mode & 0o222) == (kind is Kind.ARRAY)  # by whose attributes its owner takes it away
     assert await t.tree.acl(node, by(STRANGER)) == expected.acl
     assert size is None or status.st_size == size
     assert await t.tree.status(node, by(OWNER)) == status
