@@ -16,10 +16,14 @@ from typing import Any
 
 import tiledb
 
-from repofs.errors import AccessDenied, InvalidValue
+<<<<<<< HEAD
+from repofs.errors import AccessDenied, InvalidValue, NotFound
+=======
+from repofs.errors import InvalidValue, NotFound
+>>>>>>> 4a9d147 (tables: rows are counted and numbered exactly, holes between the chunks of omero2pandas or not (in the making))
 from repofs.table import MOST_TOKEN_BYTES, Column, Examined, Secret
+from repofs.tables.rows import ROWS, count
 
-ROWS = "__tiledb_rows"
 VERSION = "3"
 TOKEN_KEY, VERSION_KEY, INITIALIZED_KEY = "SecretToken", "__version", "__initialized"
 MOST_FRAGMENTS = 10_000
@@ -51,9 +55,10 @@ def context(memory_bytes: int, s3: Mapping[str, str] | None = None) -> tiledb.Ct
 def opened(uri: str, ctx: tiledb.Ctx) -> Iterator[tiledb.SparseArray]:
     """Open the table at *uri* for reading.
 
-    Raises InvalidValue when there is no array, or one that is no table; AccessDenied when its files are closed.
+    Raises NotFound when nothing is there; InvalidValue when it is no array, or one that is no table; AccessDenied when
+    its files are closed.
     """
-    with _told(uri):
+    with told(uri):
         if "://" not in uri:
             os.listdir(uri)  # to TileDB what is closed is no array
         if tiledb.object_type(uri, ctx=ctx) != "array":
@@ -66,12 +71,16 @@ def opened(uri: str, ctx: tiledb.Ctx) -> Iterator[tiledb.SparseArray]:
 
 
 @contextmanager
-def _told(uri: str) -> Iterator[None]:
+def told(uri: str) -> Iterator[None]:
     """Let TileDB's errors be InvalidValue, without the path by which the array was opened."""
     try:
         yield
     except PermissionError:
         raise AccessDenied("the array cannot be read: its files are closed to you") from None
+    except FileNotFoundError:
+        raise NotFound("there is no such array") from None
+    except NotADirectoryError:
+        raise InvalidValue("this is no TileDB array") from None
     except (tiledb.TileDBError, UnicodeDecodeError, ValueError, OverflowError) as error:
         reason = " ".join(str(error).replace(f"file://{uri}", "").replace(uri, "").split())
         kind = AccessDenied if "Permission denied" in reason else InvalidValue
@@ -81,7 +90,7 @@ def _told(uri: str) -> Iterator[None]:
 def examine(uri: str, ctx: tiledb.Ctx) -> Examined:
     """Return what the array at *uri* is, at its latest state. Raises InvalidValue."""
     with opened(uri, ctx) as array:
-        return Examined(_token(array), row_count(array), columns(array.schema), _manifest(uri, ctx))
+        return Examined(_token(array), count(array), columns(array.schema), _manifest(uri, ctx))
 
 
 def _token(array: tiledb.SparseArray) -> Secret | None:
@@ -93,12 +102,6 @@ def _token(array: tiledb.SparseArray) -> Secret | None:
     if not isinstance(raw, bytes) or not 0 < len(raw) <= MOST_TOKEN_BYTES:
         raise InvalidValue(f"the array's {TOKEN_KEY} is no text of 1 to {MOST_TOKEN_BYTES} bytes")
     return Secret(raw)
-
-
-def row_count(array: tiledb.SparseArray) -> int:
-    """Return how many rows the opened table has: they are numbered without gaps."""
-    domain = array.nonempty_domain()
-    return 0 if domain is None else int(domain[0][1]) - int(domain[0][0]) + 1
 
 
 def columns(schema: tiledb.ArraySchema) -> tuple[Column, ...]:
@@ -168,7 +171,7 @@ def rotate(uri: str, token: Secret, ctx: tiledb.Ctx) -> None:
     A later time stamp alone does not: who opens the array as it was a moment ago reads the metadata of then, until they
     are consolidated and vacuumed.
     """
-    with opened(uri, ctx), _told(uri):
+    with opened(uri, ctx), told(uri):
         with tiledb.open(uri, "w", ctx=ctx) as array:
             array.meta[TOKEN_KEY] = token.reveal().decode()
         for mode, act in (("consolidation", tiledb.consolidate), ("vacuum", tiledb.vacuum)):
