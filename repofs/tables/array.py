@@ -16,11 +16,7 @@ from typing import Any
 
 import tiledb
 
-<<<<<<< HEAD
 from repofs.errors import AccessDenied, InvalidValue, NotFound
-=======
-from repofs.errors import InvalidValue, NotFound
->>>>>>> 4a9d147 (tables: rows are counted and numbered exactly, holes between the chunks of omero2pandas or not (in the making))
 from repofs.table import MOST_TOKEN_BYTES, Column, Examined, Secret
 from repofs.tables.rows import ROWS, count
 

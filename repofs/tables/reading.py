@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import tiledb
@@ -26,6 +27,14 @@ MOST_BUFFERS_BYTES = 1 << 30
 _BUFFER_BYTES = 8 << 20  # of one column at most: what is larger is no faster
 _LEAST_BUFFER_BYTES = 64 << 10
 _POINTS = 10_000  # rows that are asked for one by one in one query
+_NULLABLE: dict[pa.DataType, Any] = {
+    pa.bool_(): pd.BooleanDtype(),
+    **{pa.from_numpy_dtype(dtype.type): dtype for dtype in (
+        pd.Int8Dtype(), pd.Int16Dtype(), pd.Int32Dtype(), pd.Int64Dtype(),
+        pd.UInt8Dtype(), pd.UInt16Dtype(), pd.UInt32Dtype(), pd.UInt64Dtype(),
+        pd.Float32Dtype(), pd.Float64Dtype(),
+    )},
+}  # fmt: skip
 _NOT_A_TIME = np.iinfo(np.int64).min
 
 
@@ -57,15 +66,23 @@ def _read(
     checked(selection)
     with opened(uri, ctx) as array:
         schema = _schema(array, selection)
-        condition = None
-        if selection.query is not None:
-            condition = query.compiled(selection.query, selection.variables, array)
+        condition = None if selection.query is None else query.compiled(selection.query, selection.variables, array)
         picked = any(part is not None for part in (selection.rows, selection.start, selection.stop))
         lie = runs(array, ctx) if picked or numbered else None
-    reader = _Reader(uri, ctx, schema.names, condition)
+        reader = _Reader(array, ctx, schema.names, condition)
     for table in _tables(reader, selection, lie):
         numbers = lie.numbers(_coordinates(table)) if numbered and lie is not None else None
         yield numbers, _typed(table, schema)
+
+
+def frame(batch: pa.RecordBatch) -> pd.DataFrame:
+    """Return *batch* for pandas: as NumPy has it, but integers and Booleans that may be missing as Int64, boolean and
+    so on; texts as objects, None where one is missing."""
+    columns = {}
+    for field, column in zip(batch.schema, batch.columns, strict=True):
+        mapper = _NULLABLE.get if field.nullable else None
+        columns[field.name] = column.to_pandas(types_mapper=mapper)
+    return pd.DataFrame(columns, columns=batch.schema.names)
 
 
 def checked(selection: Selection) -> None:
@@ -99,16 +116,93 @@ def _field(array: tiledb.SparseArray, name: str) -> pa.Field:
     return pa.field(name, type_, nullable=attribute.isnullable or dtype.kind == "M")
 
 
+def _tables(reader: _Reader, selection: Selection, lie: Runs | None) -> Iterator[pa.Table]:
+    if lie is None:
+        yield from reader.range(None, None)
+    elif selection.rows is not None:
+        numbers = _numbers(selection.rows, lie.count)
+        for at in range(0, len(numbers), _POINTS):
+            yield reader.points(lie.coordinates(numbers[at : at + _POINTS]))
+    else:
+        first, stop, _ = slice(selection.start, selection.stop).indices(lie.count)
+        if first < stop:
+            ends = lie.coordinates(np.array([first, stop - 1]))
+            yield from reader.range(int(ends[0]), int(ends[1]))
+
+
+def _numbers(rows: tuple[int, ...], count: int) -> Integers:
+    if rows and not 0 <= min(rows) <= max(rows) < count:
+        wrong = next(row for row in rows if not 0 <= row < count)
+        raise InvalidValue(f"no row {wrong}: the table has {count} rows, from 0")
+    return np.unique(np.array(rows, dtype=np.int64))
+
+
 class _Reader:
-    """Reads ranges of coordinates of one array, in buffers that fit its columns and values."""
+    """Reads the rows of one array, as it was when it was opened, in buffers that fit its columns and values."""
 
-    def __init__(self, uri: str, ctx: tiledb.Ctx, names: list[str], condition: tiledb.QueryCondition | None) -> None:
-        self._uri, self._names, self._condition = uri, names, condition
+    def __init__(self, array: tiledb.SparseArray, ctx: tiledb.Ctx, names: list[str], condition: str | None) -> None:
+        self._uri, self._timestamp = array.uri, array.timestamp_range
         self._settings = ctx.config().dict()
-        self._buffers = max(_LEAST_BUFFER_BYTES, min(_BUFFER_BYTES, BUFFERS_BYTES // (len(names) + 1)))
+        self._names, self._condition = names, condition
+        self._buffer_bytes = max(_LEAST_BUFFER_BYTES, min(_BUFFER_BYTES, BUFFERS_BYTES // (len(names) + 1)))
 
-    def tables(self, coordinates: slice | list[slice], order: str) -> Iterator[pa.Table]:
-        """Yield what lies at *coordinates*: ascending, for a slice in the order "G"."""
+    def range(self, first: int | None, last: int | None) -> Iterator[pa.Table]:
+        """Yield the rows at the coordinates from *first* to *last*, ascending; None: from, to the end."""
+        while True:
+            for table, stuck in self._submitted(slice(first, last), "G"):
+                if table.num_rows:
+                    first = int(_coordinates(table)[-1]) + 1
+                    yield table
+                elif stuck:
+                    break
+            else:
+                return
+            self._enlarge()
+
+    def points(self, coordinates: Integers) -> pa.Table:
+        """Return the rows at *coordinates*, ascending."""
+        breaks = np.flatnonzero(np.diff(coordinates) != 1) + 1
+        asked = [slice(int(part[0]), int(part[-1])) for part in np.split(coordinates, breaks)]
+        while True:
+            tables = []
+            for table, stuck in self._submitted(asked, "U"):
+                tables.append(table)
+                if stuck and not table.num_rows:
+                    break
+            else:
+                return pa.concat_tables(tables).sort_by(ROWS)
+            self._enlarge()
+
+    def _submitted(self, coordinates: slice | list[slice], order: str) -> Iterator[tuple[pa.Table, bool]]:
+        """Yield what fits the buffers, and whether more is to come. An empty table of which more is to come would be
+        followed by such without end: a value is larger than its buffer."""
+        ctx = tiledb.Ctx({**self._settings, "py.init_buffer_bytes": str(self._buffer_bytes)})
+        with told(self._uri), tiledb.open(self._uri, ctx=ctx, timestamp=self._timestamp) as array:
+            indexer = array.query(
+                attrs=self._names, cond=self._condition, return_arrow=True, return_incomplete=True, order=order
+            ).df[coordinates]
+            for table in indexer:
+                yield table, indexer.pyquery is not None and indexer.pyquery.is_incomplete
+
+    def _enlarge(self) -> None:
+        self._buffer_bytes *= 8
+        if self._buffer_bytes * (len(self._names) + 1) > MOST_BUFFERS_BYTES:
+            raise InvalidValue("a value of the table is too large to be read: select other columns")
+
+
+def _typed(table: pa.Table, schema: pa.Schema) -> pa.RecordBatch:
+    columns = [_column(table.column(field.name).combine_chunks(), field.type) for field in schema]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _column(column: Any, type_: pa.DataType) -> pa.Array:
+    """Return *column* as what it means: TileDB gives Booleans as bytes, and says by a number that there is no time."""
+    if isinstance(column, pa.ChunkedArray):
+        column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    if pa.types.is_timestamp(type_):
+        none = pc.equal(column.view(pa.int64()), _NOT_A_TIME)
+        return pc.if_else(none, pa.scalar(None, type_), column)
+    return column.cast(type_)
 
 
 def _coordinates(table: pa.Table) -> Integers:

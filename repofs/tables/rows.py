@@ -49,7 +49,7 @@ def count(array: tiledb.SparseArray) -> int:
     """Return how many rows the array has: those of overlapping fragments once, deleted ones not."""
     if array.schema.nattr == 0:
         raise InvalidValue("the array has no columns")
-    return int(array.query(attrs=[array.attr(0).name]).agg("count")[:])
+    return int(array.query().agg({array.attr(0).name: "count"})[:])
 
 
 def runs(array: tiledb.SparseArray, ctx: tiledb.Ctx) -> Runs:

@@ -1,0 +1,5 @@
+"""x"""
+
+
+def compiled(text, variables, array):
+    return text
