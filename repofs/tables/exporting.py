@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import BinaryIO
+from typing import BinaryIO, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +19,9 @@ import tiledb
 from repofs.table import Form, Selection
 from repofs.tables.reading import arrow_schema, batches, frame
 
+_Unit = Literal["D", "s", "ms", "us", "ns"]
 _CSV_ROWS = 20_000
-_TIME_UNITS = ("D", "s", "ms", "us", "ns")
+_TIME_UNITS: tuple[_Unit, ...] = get_args(_Unit)
 
 
 def write(uri: str, form: Form, file: BinaryIO, selection: Selection, ctx: tiledb.Ctx) -> None:
@@ -58,7 +59,7 @@ def _write_csv(uri: str, schema: pa.Schema, file: BinaryIO, selection: Selection
             file.write(rows.to_csv(index=False, header=False).encode())
 
 
-def _time_units(uri: str, schema: pa.Schema, selection: Selection, ctx: tiledb.Ctx) -> dict[str, str]:
+def _time_units(uri: str, schema: pa.Schema, selection: Selection, ctx: tiledb.Ctx) -> dict[str, _Unit]:
     """Return the unit that each column of times is written to, the coarsest that tells all its values: pandas chooses
     one for a whole column, so all are looked at before any is written."""
     names = tuple(field.name for field in schema if pa.types.is_timestamp(field.type))
@@ -81,7 +82,7 @@ def _tells(times: npt.NDArray[np.datetime64], unit: int) -> bool:
     return bool((times.astype(f"M8[{_TIME_UNITS[unit]}]") == times).all())
 
 
-def _times(column: pd.Series, unit: str) -> pd.Series:
+def _times(column: pd.Series, unit: _Unit) -> pd.Series:
     texts = np.char.replace(np.datetime_as_string(column.to_numpy(), unit=unit), "T", " ")
     return pd.Series(texts, dtype=object).where(column.notna().to_numpy(), None)
 

@@ -8,6 +8,7 @@ that 3,000 rows lie at 0 to 999, 2000 to 2999 and 4000 to 4999.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,7 @@ def runs(array: tiledb.SparseArray, ctx: tiledb.Ctx) -> Runs:
         for domain, cells in zip(fragments.nonempty_domain, fragments.cell_num, strict=True)
     )
     whole = all(last - first + 1 == cells for first, last, cells in parts)
-    apart = all(before[1] < after[0] for before, after in zip(parts, parts[1:], strict=False))
+    apart = all(before[1] < after[0] for before, after in pairwise(parts))
     if whole and apart and sum(cells for _, _, cells in parts) == count(array):
         return _runs([np.array([first]) for first, _, _ in parts], [np.array([cells]) for _, _, cells in parts])
     return _scanned(array)
