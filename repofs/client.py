@@ -136,10 +136,19 @@ def read_table(
 
     Raises NotFound, InvalidValue (no table; unknown columns; a query that is none), AccessDenied.
     """
+    import numpy as np
+    import pandas as pd
+
     from repofs.tables import array, reading
 
-    uri = locate(path, annotation_id, image_id, mount)
-    return reading.frame(uri, selection(column_names, rows, query, variables), array.context(MEMORY_BYTES))
+    uri, chosen = locate(path, annotation_id, image_id, mount), selection(column_names, rows, query, variables)
+    ctx = array.context(MEMORY_BYTES)
+    parts = [(numbers, reading.frame(batch)) for numbers, batch in reading.numbered(uri, chosen, ctx)]
+    if not parts:
+        return reading.frame(reading.arrow_schema(uri, chosen, ctx).empty_table().to_batches()[0])
+    whole = pd.concat([part for _, part in parts], ignore_index=True)
+    whole.index = pd.Index(np.concatenate([numbers for numbers, _ in parts]))
+    return whole
 
 
 def get_table_columns(
@@ -165,9 +174,10 @@ def get_table_size(
 ) -> tuple[int, int]:
     """Return how many rows and columns a table has. Raises as `read_table`."""
     from repofs.tables import array
+    from repofs.tables.rows import count
 
     with array.opened(locate(path, annotation_id, image_id, mount), array.context(MEMORY_BYTES)) as opened:
-        return array.row_count(opened), opened.schema.nattr
+        return count(opened), opened.schema.nattr
 
 
 def download_table(
