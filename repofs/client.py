@@ -138,6 +138,7 @@ def read_table(
     """
     import numpy as np
     import pandas as pd
+    import pyarrow as pa
 
     from repofs.tables import array, reading
 
@@ -145,7 +146,7 @@ def read_table(
     ctx = array.context(MEMORY_BYTES)
     parts = [(numbers, reading.frame(batch)) for numbers, batch in reading.numbered(uri, chosen, ctx)]
     if not parts:
-        return reading.frame(reading.arrow_schema(uri, chosen, ctx).empty_table().to_batches()[0])
+        return reading.frame(pa.RecordBatch.from_pylist([], schema=reading.arrow_schema(uri, chosen, ctx)))
     whole = pd.concat([part for _, part in parts], ignore_index=True)
     whole.index = pd.Index(np.concatenate([numbers for numbers, _ in parts]))
     return whole

@@ -256,7 +256,7 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     privileges.end_with_parent(signal.SIGKILL, os.getppid())
     logging.disable()
-    import repofs.tables.array  # noqa: F401 - loaded for the children
+    import repofs.tables.exporting  # noqa: F401 - loaded for the children
 
     serve(connection)
 
