@@ -8,6 +8,7 @@ the two apart by `generation`.
 from __future__ import annotations
 
 import itertools
+import os
 import stat
 from collections.abc import Iterator
 from enum import Enum
@@ -139,11 +140,14 @@ class InodeTable:
         node = self._nodes.get(self.shown_inode(backing_inode))
         return None if node is None or node.removed else node
 
-    def intern(self, backing_inode: int, mode: int, parent: Node, name: bytes) -> Node:
+    def intern(self, status: os.stat_result, parent: Node, name: bytes) -> Node:
         """Return the node of a backing inode that was just found as *name* in *parent*."""
-        ino = self.shown_inode(backing_inode)
-        format = stat.S_IFMT(mode)
+        ino = self.shown_inode(status.st_ino)
+        format = stat.S_IFMT(status.st_mode)
         node = self._nodes.get(ino)
+        if node is not None and parent.children.get(name) is not node and self._is_gone(node, status):
+            self.lose_name(*node.names[0])
+            node = self._nodes.get(ino)
         if node is None:
             node = self._nodes[ino] = Node(ino, format, 0)
         elif node.removed or node.format != format:
@@ -153,6 +157,14 @@ class InodeTable:
         if parent.children.get(name) is not node:
             self.add_name(node, parent, name)
         return node
+
+    def _is_gone(self, node: Node, status: os.stat_result) -> bool:
+        """Whether *node* cannot be the file of *status*, found by another name: it has one name, and is not there.
+
+        A file of an array was removed by a process of ours, and its number given to a new file.
+        """
+        is_kept = node.handles or node.activity is not None
+        return node.is_file and status.st_nlink == 1 and len(node.names) == 1 and not is_kept
 
     def add_name(self, node: Node, parent: Node, name: bytes) -> None:
         """Remember that *name* in *parent* leads to *node*, and no more to what it led to before."""

@@ -62,7 +62,7 @@ class Tree:
     def _enter(self, parent: Node, name: bytes, status: os.stat_result) -> Found:
         if status.st_dev != self._table.device:
             raise OSError(errno.EXDEV, "another file system is mounted inside the repository")
-        node = self._table.intern(status.st_ino, status.st_mode, parent, name)
+        node = self._table.intern(status, parent, name)
         if node.is_directory:
             node.area = self._standing.names.area(parent, name)
         return node, status

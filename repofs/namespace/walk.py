@@ -85,7 +85,7 @@ class Walk:
         except OSError as error:
             log.warning("a file cannot be looked at", directory=directory.ino, name=name, error=str(error))
             return None
-        node = self._backing.table.intern(status.st_ino, status.st_mode, directory, name)
+        node = self._backing.table.intern(status, directory, name)
         if node.is_directory:
             node.area = self._standing.names.area(directory, name)
         return node

@@ -103,6 +103,19 @@ def test_who_has_a_file_open_writes_no_more(w: World) -> None:
     w.close(beside)
 
 
+def test_a_number_of_a_file_that_a_process_of_ours_has_removed_is_anothers(w: World) -> None:
+    """A new token throws away files of the array, behind the mount's back."""
+    before = w.node("day/a.tiledb/__meta/one")
+    w.path("day/a.tiledb/__meta/one").rename(w.path("day/new"))  # the same number under a name that is not known
+    after = w.node("day/new")
+    assert after.ino == before.ino and after.generation != before.generation
+    assert before.removed
+    assert w.standing.state(after) is not None
+    w.close(w.open("day/new", os.O_WRONLY))
+    with pytest.raises(FileNotFoundError):
+        w.node("day/a.tiledb/__meta/one")
+
+
 def test_it_is_free_once_it_is_unregistered(w: World) -> None:
     w.registry.remove(9)
     w.unlink("day/a.tiledb/__meta/one")
