@@ -6,7 +6,8 @@ so that a library which tries for it in passing goes on without. One thing remai
 which is also how glibc does fstat. It tells what nobody may know of any file, and opens none.
 
 A process that has files of its own to open gets `READING` or `WRITING` besides, one that talks to a store `NETWORK`:
-which files, and which store, is for `landlock` and the kernel's ordinary rights to decide.
+which files, and which store, is for `landlock` and the kernel's ordinary rights to decide. Who only reads opens nothing
+for writing and truncates nothing, also on a kernel without Landlock, or before 6.2, whose Landlock lets truncate.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 _MACHINES = ("x86_64", "aarch64")
 _AUDIT_ARCH = (0xC000_003E, 0xC000_00B7)  # linux/audit.h
 
-Calls = dict[str, tuple[int | None, int | None]]
+Calls = Mapping[str, tuple[int | None, int | None]]
 
 ALLOWED: Calls = {
     # memory
@@ -45,31 +48,6 @@ ALLOWED: Calls = {
 }  # fmt: skip
 """System call -> its number on each of _MACHINES; None where the machine has none."""
 
-READING: Calls = {
-    "openat": (257, 56), "getdents64": (217, 61), "stat": (4, None), "lstat": (6, None), "statx": (332, 291),
-    "access": (21, None), "faccessat": (269, 48), "faccessat2": (439, 439), "readlink": (89, None),
-    "readlinkat": (267, 78), "getcwd": (79, 17), "fstatfs": (138, 44), "eventfd2": (290, 19),
-    "epoll_create": (213, None), "epoll_create1": (291, 20), "epoll_ctl": (233, 21), "epoll_wait": (232, None),
-    "epoll_pwait": (281, 22),
-}  # fmt: skip
-"""What opening files takes besides."""
-
-WRITING: Calls = {
-    **READING,
-    "pwrite64": (18, 68), "pwritev": (296, 70), "ftruncate": (77, 46), "fsync": (74, 82), "fdatasync": (75, 83),
-    "mkdir": (83, None), "mkdirat": (258, 34), "rmdir": (84, None), "unlink": (87, None), "unlinkat": (263, 35),
-    "rename": (82, None), "renameat": (264, 38), "renameat2": (316, 276), "fchmod": (91, 52), "utimensat": (280, 88),
-}  # fmt: skip
-"""What making, writing and removing files takes besides."""
-
-NETWORK: Calls = {
-    **READING,
-    "socket": (41, 198), "connect": (42, 203), "getsockopt": (55, 209), "setsockopt": (54, 208),
-    "getsockname": (51, 204), "getpeername": (52, 205), "bind": (49, 200), "shutdown": (48, 210),
-    "sendmsg": (46, 211), "sendmmsg": (307, 269), "recvmmsg": (299, 243), "socketpair": (53, 199), "pipe2": (293, 59),
-}  # fmt: skip
-"""What asking a store over the network takes besides. `bind` is for netlink, by which glibc asks for addresses."""
-
 _FCNTL, _IOCTL, _CLONE, _CLONE3 = (72, 25), (16, 29), (56, 220), (435, 435)
 _PRLIMIT, _KILL, _TGKILL, _SECCOMP = (302, 261), (62, 129), (234, 131), (317, 277)
 _FCNTLS = (0, 1, 2, 3, 1030)  # F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_DUPFD_CLOEXEC: no lease, no lock, no owner
@@ -77,34 +55,79 @@ _IOCTLS = (0x5401, 0x5450, 0x5451)  # TCGETS (isatty), FIONCLEX, FIOCLEX
 _CLONE_THREAD = 0x10000
 
 _LOAD, _EQUAL, _ANY_BIT, _RETURN = 0x20, 0x15, 0x45, 0x06  # linux/bpf_common.h
-_NUMBER, _ARCH, _ARGUMENT = 0, 4, (16, 24)  # struct seccomp_data; the lower halves of the first two arguments
+_NUMBER, _ARCH, _ARGUMENT = 0, 4, (16, 24, 32)  # struct seccomp_data; the lower halves of the first three arguments
 _KILL_PROCESS, _ALLOW, _ERRNO = 0x8000_0000, 0x7FFF_0000, 0x0005_0000
 _SET_MODE_FILTER, _TSYNC = 1, 1  # seccomp(2)
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A call that is allowed when argument *argument* has, or (*bits*) has any bit of, one of *values*."""
+    """A call that is allowed when argument *argument* is one of *values*, has any bit of one, or has no bit of any."""
 
-    number: int
+    numbers: tuple[int, int]  # on each of _MACHINES
     argument: int
     values: Sequence[int]
-    bits: bool = False
+    when: Literal["is", "has", "has not"] = "is"
 
 
-def rules(machine: int, own_pid: int) -> list[Rule]:
-    """Return the calls that are allowed for some arguments only."""
+@dataclass(frozen=True, slots=True)
+class More:
+    """What a process may do besides."""
+
+    calls: Calls
+    rules: tuple[Rule, ...] = ()
+
+
+_OPENAT = (257, 56)
+_SEEN: Calls = {
+    "getdents64": (217, 61), "stat": (4, None), "lstat": (6, None), "statx": (332, 291), "access": (21, None),
+    "faccessat": (269, 48), "faccessat2": (439, 439), "readlink": (89, None), "readlinkat": (267, 78),
+    "getcwd": (79, 17), "fstatfs": (138, 44), "eventfd2": (290, 19), "epoll_create": (213, None),
+    "epoll_create1": (291, 20), "epoll_ctl": (233, 21), "epoll_wait": (232, None), "epoll_pwait": (281, 22),
+}  # fmt: skip
+_NOT_WRITING = Rule(_OPENAT, 2, (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC,), "has not")
+
+NOTHING = More({})
+
+READING = More(_SEEN, (_NOT_WRITING,))
+"""Opening files and directories, to read them."""
+
+WRITING = More(
+    {
+        **_SEEN,
+        "openat": _OPENAT, "pwrite64": (18, 68), "pwritev": (296, 70), "ftruncate": (77, 46), "fsync": (74, 82),
+        "fdatasync": (75, 83), "mkdir": (83, None), "mkdirat": (258, 34), "rmdir": (84, None), "unlink": (87, None),
+        "unlinkat": (263, 35), "rename": (82, None), "renameat": (264, 38), "renameat2": (316, 276),
+        "fchmod": (91, 52), "utimensat": (280, 88),
+    }
+)  # fmt: skip
+"""Making, writing and removing them too."""
+
+NETWORK = More(
+    {
+        **_SEEN,
+        "connect": (42, 203), "getsockopt": (55, 209), "setsockopt": (54, 208), "getsockname": (51, 204),
+        "getpeername": (52, 205), "bind": (49, 200), "shutdown": (48, 210), "sendmsg": (46, 211),
+        "sendmmsg": (307, 269), "recvmmsg": (299, 243), "pipe2": (293, 59),
+    },
+    (_NOT_WRITING, Rule((41, 198), 0, (socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK))),  # socket
+)  # fmt: skip
+"""Reading, and asking a store over the network. `bind` and netlink: so glibc learns which addresses there are."""
+
+
+def rules(own_pid: int) -> list[Rule]:
+    """Return the calls that are allowed for some arguments only, to every process."""
     return [
-        Rule(_FCNTL[machine], 1, _FCNTLS),
-        Rule(_IOCTL[machine], 1, _IOCTLS),
-        Rule(_CLONE[machine], 0, (_CLONE_THREAD,), bits=True),
-        Rule(_PRLIMIT[machine], 0, (0,)),  # its own: the processor time of each file
-        Rule(_KILL[machine], 0, (own_pid,)),
-        Rule(_TGKILL[machine], 0, (own_pid,)),  # abort(3)
+        Rule(_FCNTL, 1, _FCNTLS),
+        Rule(_IOCTL, 1, _IOCTLS),
+        Rule(_CLONE, 0, (_CLONE_THREAD,), "has"),
+        Rule(_PRLIMIT, 0, (0,)),  # its own: the processor time of each file
+        Rule(_KILL, 0, (own_pid,)),
+        Rule(_TGKILL, 0, (own_pid,)),  # abort(3)
     ]
 
 
-def program(machine: int, own_pid: int, allowed: Calls = ALLOWED) -> bytes:
+def program(machine: int, own_pid: int, more: More = NOTHING) -> bytes:
     """Return the filter as classic BPF, an array of struct sock_filter."""
     made = [
         _step(_LOAD, _ARCH),
@@ -112,35 +135,35 @@ def program(machine: int, own_pid: int, allowed: Calls = ALLOWED) -> bytes:
         _step(_RETURN, _KILL_PROCESS),  # the calls of another architecture have other numbers
         _step(_LOAD, _NUMBER),
     ]
-    for numbers in allowed.values():
+    for numbers in (*ALLOWED.values(), *more.calls.values()):
         if (number := numbers[machine]) is not None:
             made += [_step(_EQUAL, number, 0, 1), _step(_RETURN, _ALLOW)]
     made += [_step(_EQUAL, _CLONE3[machine], 0, 1), _step(_RETURN, _ERRNO | errno.ENOSYS)]  # glibc then calls clone
-    for rule in rules(machine, own_pid):
-        made += _checked(rule)
+    for rule in (*rules(own_pid), *more.rules):
+        made += _checked(rule, machine)
     return b"".join([*made, _step(_RETURN, _ERRNO | errno.EPERM)])
 
 
-def _checked(rule: Rule) -> list[bytes]:
-    compare = _ANY_BIT if rule.bits else _EQUAL
-    tests = []
-    for value in rule.values:
-        tests += [_step(compare, value, 0, 1), _step(_RETURN, _ALLOW)]
-    body = [_step(_LOAD, _ARGUMENT[rule.argument]), *tests, _step(_RETURN, _ERRNO | errno.EPERM)]
-    return [_step(_EQUAL, rule.number, 0, len(body)), *body]
+def _checked(rule: Rule, machine: int) -> list[bytes]:
+    compare = _EQUAL if rule.when == "is" else _ANY_BIT
+    allowed, refused = _step(_RETURN, _ALLOW), _step(_RETURN, _ERRNO | errno.EPERM)
+    if_so, else_ = (refused, allowed) if rule.when == "has not" else (allowed, refused)
+    tests = [step for value in rule.values for step in (_step(compare, value, 0, 1), if_so)]
+    body = [_step(_LOAD, _ARGUMENT[rule.argument]), *tests, else_]
+    return [_step(_EQUAL, rule.numbers[machine], 0, len(body)), *body]
 
 
 def _step(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
     return struct.pack("<HBBI", code, if_true, if_false, value)
 
 
-def confine(more: Calls | None = None) -> None:
-    """Put the filter, with *more* calls, on every thread of this process, for good. It must have no_new_privs.
+def confine(more: More = NOTHING) -> None:
+    """Put the filter, with *more*, on every thread of this process, for good. It must have no_new_privs.
 
     Raises OSError.
     """
     machine = _MACHINES.index(os.uname().machine)
-    steps = program(machine, os.getpid(), {**ALLOWED, **(more or {})})
+    steps = program(machine, os.getpid(), more)
     buffer = ctypes.create_string_buffer(steps, len(steps))
     header = struct.pack("@HxxxxxxP", len(steps) // 8, ctypes.addressof(buffer))  # struct sock_fprog
     libc = ctypes.CDLL(None, use_errno=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import re
+import socket
 import struct
 from pathlib import Path
 
 import pytest
 
 from repofs.confinement import landlock, seccomp
+from repofs.confinement.seccomp import More
 
 HEADERS = {
     "x86_64": Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h"),
@@ -31,15 +33,17 @@ def test_the_numbers_are_the_kernels(machine: str) -> None:
         name: getattr(seccomp, f"_{name.upper()}") for name in ("fcntl", "ioctl", "clone", "clone3", "kill", "tgkill")
     }
     special |= {"prlimit64": seccomp._PRLIMIT, "seccomp": seccomp._SECCOMP}
-    for name, numbers in {**seccomp.ALLOWED, **special}.items():
+    special |= {"openat": seccomp._OPENAT, "socket": seccomp.NETWORK.rules[1].numbers}
+    more = {**seccomp.READING.calls, **seccomp.WRITING.calls, **seccomp.NETWORK.calls}
+    for name, numbers in {**seccomp.ALLOWED, **more, **special}.items():
         found = known.get(name) or known.get(GENERIC_NAMES.get(name, ""))
         assert numbers[index] == (None if found is None else int(found)), name
 
 
-def judged(arch: int, number: int, *arguments: int, machine: int = 0) -> int:
+def judged(arch: int, number: int, *arguments: int, machine: int = 0, more: More = seccomp.NOTHING) -> int:
     """Return what the filter answers to a call, as the kernel runs it."""
     data = struct.pack("<iIQ6Q", number, arch, 0, *arguments, *[0] * (6 - len(arguments)))
-    steps = list(struct.iter_unpack("<HBBI", seccomp.program(machine, PID)))
+    steps = list(struct.iter_unpack("<HBBI", seccomp.program(machine, PID, more)))
     at = accumulator = 0
     while True:
         code, if_true, if_false, value = steps[at]
@@ -55,15 +59,34 @@ def judged(arch: int, number: int, *arguments: int, machine: int = 0) -> int:
 @pytest.mark.parametrize(("machine", "arch"), [(0, 0xC000_003E), (1, 0xC000_00B7)])
 def test_what_is_listed_is_allowed_and_nothing_else(machine: int, arch: int) -> None:
     listed = {numbers[machine] for numbers in seccomp.ALLOWED.values()}
-    special = {rule.number for rule in seccomp.rules(machine, PID)} | {435}
+    special = {rule.numbers[machine] for rule in seccomp.rules(PID)} | {435}
     for number in range(600):
         if number not in special:
             assert judged(arch, number, machine=machine) == (ALLOW if number in listed else DENY), number
-    for rule in seccomp.rules(machine, PID):
+    for rule in seccomp.rules(PID):
         other = [0] * rule.argument
-        assert judged(arch, rule.number, *other, rule.values[0], machine=machine) == ALLOW
-        assert judged(arch, rule.number, *other, 0x7F00_0000, machine=machine) == DENY
+        assert judged(arch, rule.numbers[machine], *other, rule.values[0], machine=machine) == ALLOW
+        assert judged(arch, rule.numbers[machine], *other, 0x7F00_0000, machine=machine) == DENY
     assert judged(arch, 435, machine=machine) == 0x0005_0000 | errno.ENOSYS
+
+
+@pytest.mark.parametrize(("machine", "arch", "openat"), [(0, 0xC000_003E, 257), (1, 0xC000_00B7, 56)])
+def test_who_reads_opens_nothing_for_writing(machine: int, arch: int, openat: int) -> None:
+    flags = {os.O_RDONLY: ALLOW, os.O_NOFOLLOW | os.O_CLOEXEC: ALLOW} | dict.fromkeys(
+        (os.O_WRONLY, os.O_RDWR, os.O_CREAT, os.O_TRUNC, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC), DENY
+    )
+    for flag, answer in flags.items():
+        for more in (seccomp.READING, seccomp.NETWORK):
+            assert judged(arch, openat, 3, 0x1000, flag, machine=machine, more=more) == answer
+        assert judged(arch, openat, 3, 0x1000, flag, machine=machine, more=seccomp.WRITING) == ALLOW
+        assert judged(arch, openat, 3, 0x1000, flag, machine=machine) == DENY
+
+
+def test_who_asks_a_store_has_sockets_of_the_internet_only() -> None:
+    families = {socket.AF_INET: ALLOW, socket.AF_INET6: ALLOW, socket.AF_UNIX: DENY, socket.AF_PACKET: DENY}
+    for family, answer in families.items():
+        assert judged(0xC000_003E, 41, family, socket.SOCK_STREAM, more=seccomp.NETWORK) == answer
+        assert judged(0xC000_003E, 41, family, socket.SOCK_STREAM, more=seccomp.READING) == DENY
 
 
 def test_other_architectures_and_their_numbers() -> None:
