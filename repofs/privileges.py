@@ -58,6 +58,14 @@ IMPORTER: Kept = MappingProxyType(
     }
 )
 
+TABLES: Kept = MappingProxyType(
+    {
+        Capability.KILL: "ends a reader, which runs as nobody",
+        Capability.SETGID: "readers leave root's groups",
+        Capability.SETUID: "readers become nobody",
+    }
+)
+
 DAEMON: Kept = MappingProxyType(
     {
         **IMPORTER,  # it starts the importer, which can have no more than it has itself

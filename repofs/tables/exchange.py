@@ -1,23 +1,30 @@
-"""What the daemon and the processes that look into arrays say to each other: MessagePack, a message a packet.
+"""What the daemon and the processes that look into arrays say to each other.
 
-    daemon ──Task + descriptors──▶ parent        over the parent's socket (SOCK_SEQPACKET)
-    parent ──fork──▶ child ──Begun + its pidfd, then one Answer──▶ daemon     over the task's own socket
-    parent ──Ended──▶ daemon                     when the child has
+    daemon ──the descriptors of a child──▶ parent       over the parent's socket (SOCK_SEQPACKET)
+    daemon ──Task, Job──▶ child ──Answer──▶ daemon      over the child's own: [length of the rest, 4 bytes][MessagePack]
+    parent ──status of waitpid(2), 4 bytes──▶ daemon    over a third, when it has ended; closing that ends the child
 
-Descriptors of a Task, in this order: the task's socket; the array's directory, unless it is in a store; the file or
-pipe that an Export fills.
+Descriptors of a child, in this order: its socket; the one on which its end is told; the array's directory, unless it is
+in a store or yet to be made; the file or pipe that an Export fills.
+
+The parent forwards nothing: tokens and credentials are never in its memory, of which each later child has a copy.
 """
 
 from __future__ import annotations
 
+import struct
+
 import msgspec
 
-from repofs.errors import RepofsError, told
+from repofs.errors import InvalidValue, RepofsError, told
 from repofs.table import Column, Examined, Form, Secret, Selection
 
-TASK_BYTES = 128 << 10
+HEADER = struct.Struct("<I")
+STATUS = struct.Struct("<i")
+TASK_BYTES = 1 << 20
 ANSWER_BYTES = 4 << 20
-DESCRIPTORS = 3
+DESCRIPTORS = 4
+READY, START = b"ready", b"child"  # what the parent says once, and the daemon for each child
 
 
 class Examine(msgspec.Struct, frozen=True, tag="examine"):
@@ -48,15 +55,15 @@ class Create(msgspec.Struct, frozen=True, tag="create"):
 
 
 class ListFiles(msgspec.Struct, frozen=True, tag="list"):
-    """What lies in a directory of this array in a store? Answered by Listed."""
+    """What lies in a directory of a store? Answered by Listed."""
 
-    below: bytes
+    uri: str
 
 
 class ReadFile(msgspec.Struct, frozen=True, tag="read"):
-    """Give bytes of a file of this array in a store. Answered by Bytes."""
+    """Give bytes of a file of a store. Answered by Bytes."""
 
-    below: bytes
+    uri: str
     offset: int
     size: int
 
@@ -65,23 +72,17 @@ Job = Examine | Rotate | Export | Create | ListFiles | ReadFile
 
 
 class Task(msgspec.Struct, frozen=True):
-    """A job, and how it is to be done."""
+    """How the jobs that follow are to be done."""
 
-    number: int
-    job: Job
-    memory_bytes: int
-    cpu_seconds: int
     who: tuple[int, int, tuple[int, ...]] | None  # uid, gid, groups; None: nobody
-    uri: str | None = None  # of an array in a store
+    memory_bytes: int  # beyond what the parent has mapped
+    cpu_seconds: int | None  # None: without end
+    uri: str | None = None  # of an array in a store; "": files of any; None: it is in no store
     s3: dict[str, str] = {}  # TileDB's settings of that store
     port: int | None = None  # of that store
 
     def __repr__(self) -> str:
-        return f"Task({self.number}, {self.job!r})"  # not the credentials
-
-
-class Begun(msgspec.Struct, frozen=True, tag="begun"):
-    """The child is there; its pidfd comes with this."""
+        return "Task(***)"  # not the credentials
 
 
 class Found(msgspec.Struct, frozen=True, tag="found"):
@@ -123,10 +124,14 @@ class File(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Listed(msgspec.Struct, frozen=True, tag="listed"):
+    """What lies in a directory."""
+
     files: tuple[File, ...]
 
 
 class Bytes(msgspec.Struct, frozen=True, tag="bytes"):
+    """What was read."""
+
     content: bytes
 
 
@@ -145,17 +150,36 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
         return told(self.errno, self.message)
 
 
-Answer = Begun | Found | Made | Listed | Bytes | Done | Refused
+Answer = Found | Made | Listed | Bytes | Done | Refused
 
-
-class Ended(msgspec.Struct, frozen=True):
-    """The child of a task has ended, with that status of waitpid(2)."""
-
-    number: int
-    status: int
-
-
-pack = msgspec.msgpack.Encoder().encode
+_encode = msgspec.msgpack.Encoder().encode
 read_task = msgspec.msgpack.Decoder(Task).decode
-read_answer = msgspec.msgpack.Decoder(Answer).decode
-read_ended = msgspec.msgpack.Decoder(Ended).decode
+read_job = msgspec.msgpack.Decoder(Job).decode
+_decode_answer = msgspec.msgpack.Decoder(Answer).decode
+
+
+def pack(message: Task | Job | Answer, most: int) -> bytes:
+    """Return *message* with its header. Raises InvalidValue when it is longer than *most*, or has text that is none."""
+    try:
+        body = _encode(message)
+    except UnicodeEncodeError:
+        raise InvalidValue("there is text in it that is none") from None
+    if len(body) > most:
+        raise InvalidValue(f"there are {len(body)} bytes to be said of it, {most} are allowed")
+    return HEADER.pack(len(body)) + body
+
+
+def body_bytes(header: bytes, most: int) -> int:
+    """Return the length of what follows *header*. Raises InvalidValue when it is above *most*."""
+    (length,) = HEADER.unpack(header)
+    if length > most:
+        raise InvalidValue(f"the answer is too large ({length} bytes, {most} are allowed)")
+    return int(length)
+
+
+def read_answer(body: bytes) -> Answer:
+    """Read an Answer. Raises InvalidValue when it is none: its sender may be in a hostile array's hands."""
+    try:
+        return _decode_answer(body)  # type: ignore[no-any-return]  # of a union
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise InvalidValue("the answer makes no sense") from None  # not which: it may hold the token

@@ -5,6 +5,7 @@ python -m tests.helpers.arrays PATH ROWS [TOKEN]
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,18 @@ def make(path: Path, token: str | None, rows: int = ROWS) -> None:
     """Make an array of *rows* rows with the columns image, area and name at *path*."""
     arguments = [str(path), str(rows), *([] if token is None else [token])]
     subprocess.run([sys.executable, "-m", "tests.helpers.arrays", *arguments], check=True)
+
+
+def files_of(array: Path) -> list[Path]:
+    """Return the files of an array."""
+    return sorted(path for path in array.rglob("*") if path.is_file())
+
+
+def give(array: Path, uid: int, gid: int | None = None, *, mode: int = 0o700) -> None:
+    """Give the array and all in it to *uid*, with *mode*, of files without the right to execute."""
+    for path in (array, *array.rglob("*")):
+        os.chown(path, uid, uid if gid is None else gid)
+        path.chmod(mode if path.is_dir() else mode & 0o666)
 
 
 def make_here(path: str, rows: int, token: str | None) -> None:
