@@ -51,18 +51,18 @@ IMPORTER: Kept = MappingProxyType(
         Capability.CHOWN: "gives import directories and logs to their owners",
         Capability.DAC_OVERRIDE: "opens and links files of all users in the backing tree",
         Capability.FOWNER: "marks files of all users, sets the modes of import directories",
-        Capability.KILL: "ends a reader, which runs as nobody",
+        Capability.KILL: "ends a reader, which runs as nobody or as who asks",
         Capability.LEASE: "asks by a lease whether anybody writes a file that belongs to a user",
         Capability.SETGID: "readers leave root's groups",
-        Capability.SETUID: "readers become nobody",
+        Capability.SETUID: "readers become nobody, or who asks",
     }
 )
 
 TABLES: Kept = MappingProxyType(
     {
-        Capability.KILL: "ends a reader, which runs as nobody",
-        Capability.SETGID: "readers leave root's groups",
-        Capability.SETUID: "readers become nobody",
+        Capability.KILL: "ends a child, which runs as who asks",
+        Capability.SETGID: "a child has the groups of who asks",
+        Capability.SETUID: "a child becomes who asks",
     }
 )
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from repofs import privileges
-from repofs.privileges import DAEMON, IMPORTER, LAUNCHER
+from repofs.privileges import DAEMON, IMPORTER, LAUNCHER, TABLES
 from tests.helpers.people import ROOT
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "security.md"
@@ -25,16 +25,19 @@ root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights t
 
 def test_the_page_lists_what_each_process_keeps() -> None:
     kept = {**DAEMON, **LAUNCHER}
+    processes = (LAUNCHER, DAEMON, IMPORTER, TABLES)
     wanted = [
-        (f"CAP_{one.name}", *("yes" if one in process else "" for process in (LAUNCHER, DAEMON, IMPORTER)), kept[one])
+        (f"CAP_{one.name}", *("yes" if one in process else "" for process in processes), kept[one])
         for one in sorted(kept)
     ]
-    rows = re.findall(r"^\| `(CAP_\w+)` \| (\w*) ?\| (\w*) ?\| (\w*) ?\| (.+) \|$", PAGE.read_text(), re.MULTILINE)
+    row = r"^\| `(CAP_\w+)` \| " + r"(\w*) ?\| " * len(processes) + r"(.+) \|$"
+    rows = re.findall(row, PAGE.read_text(), re.MULTILINE)
     assert rows == wanted
 
 
-def test_the_importer_has_nothing_that_the_daemon_has_not() -> None:
+def test_who_is_started_has_nothing_that_the_daemon_has_not() -> None:
     assert IMPORTER.items() <= DAEMON.items()
+    assert TABLES.keys() <= DAEMON.keys()
 
 
 def refusal(name: str, *arguments: int | bytes | None) -> str:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pandas
+import pyarrow.ipc
 import pytest
 import trio
 
@@ -22,7 +24,7 @@ from repofs.errors import AccessDenied, InvalidValue, RepofsError, Unreachable
 from repofs.registration import children, processes
 from repofs.registration.processes import At, TableProcesses
 from repofs.repository.as_user import Caller
-from repofs.table import WHOLE, Examined, Secret
+from repofs.table import WHOLE, Examined, Form, Secret, Selection
 from tests.helpers.arrays import ROWS, files_of, give, make
 from tests.helpers.processes import alive, descendants
 
@@ -290,10 +292,11 @@ async def test_what_a_child_has(wicked: None, tmp_path: Path) -> None:
         child = await a_child(some)
         await until(lambda: status_of(child)["Seccomp"] == ["2"])
         status, parent = status_of(child), status_of(parent_of(some))
-        leads = open_to(child)
+        leads = open_to(child) if os.geteuid() == 0 else [str(array), "socket:"]  # hidden from its own user
         nursery.cancel_scope.cancel()
     assert {int(status[name][0], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {0}
     assert status["NoNewPrivs"] == parent["NoNewPrivs"] == ["1"]
+    assert str(array) in leads
     assert {lead for lead in leads if lead.startswith("/")} <= {"/dev/null", "/dev/urandom", str(array)}
     assert sum(lead.startswith("socket:") for lead in leads) == 1
     assert "anon_inode:[pidfd]" not in leads  # of other children
@@ -345,6 +348,67 @@ async def test_a_symlink_in_an_array_leads_nowhere(array: Path, tmp_path: Path) 
             assert found.token is None
 
 
+@pytest.mark.parametrize("form", ["csv", "parquet", "arrow"])
+async def test_rows_are_written_into_a_descriptor(array: Path, tmp_path: Path, form: Form) -> None:
+    """With all that writing takes from the libraries, in a child that can open no file of theirs."""
+    pytest.importorskip("repofs.tables.exporting")
+    some, into = of(), tmp_path / f"out.{form}"
+    async with some.running():
+        with opened(array) as at, into.open("wb") as file:
+            await some.export(at, form, WHOLE, file.fileno())
+            with pytest.raises(InvalidValue, match="nowhere"):
+                await some.export(at, form, Selection(column_names=("nowhere",)), file.fileno())
+    assert rows_of(into) == ROWS
+
+
+def rows_of(path: Path) -> int:
+    """Return how many rows a file of an export has."""
+    match path.suffix:
+        case ".csv":
+            return len(pandas.read_csv(path))
+        case ".parquet":
+            return len(pandas.read_parquet(path))
+        case _:
+            return int(pyarrow.ipc.open_stream(path).read_all().num_rows)
+
+
+async def test_an_array_is_made_of_a_file(tmp_path: Path) -> None:
+    pytest.importorskip("repofs.tables.creating")
+    some, source = of(), tmp_path / "cells.csv"
+    source.write_text("image,area\n1,0.5\n2,1.5\n")
+    async with some.running():
+        token = await some.create(bytes(source), bytes(tmp_path / "cells.tiledb"), OURSELVES)
+        found = await examined(some, tmp_path / "cells.tiledb")
+        with pytest.raises(RepofsError):
+            await some.create(bytes(tmp_path / "none.csv"), bytes(tmp_path / "none.tiledb"), OURSELVES)
+    assert found.rows == 2
+    assert found.token is not None and found.token.reveal() == token.reveal()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cells.csv", "cells.tiledb"]
+
+
+@root_only
+async def test_an_array_is_made_with_the_rights_of_who_asks(tmp_path: Path) -> None:
+    pytest.importorskip("repofs.tables.creating")
+    some, source, hers = of(), Path("/tmp") / f"repofs-{os.getpid()}", Caller(ALICE, ALICE, ())
+    source.mkdir()
+    try:
+        (source / "cells.csv").write_text("image\n1\n")
+        (source / "closed.csv").write_text("image\n1\n")
+        (source / "closed.csv").chmod(0o600)
+        async with some.running():
+            with pytest.raises(AccessDenied):  # the directory is not hers to write
+                await some.create(bytes(source / "cells.csv"), bytes(source / "cells.tiledb"), hers)
+            os.chown(source, ALICE, ALICE)
+            with pytest.raises(AccessDenied):
+                await some.create(bytes(source / "closed.csv"), bytes(source / "closed.tiledb"), hers)
+            await some.create(bytes(source / "cells.csv"), bytes(source / "cells.tiledb"), hers)
+        made = (source / "cells.tiledb").stat()
+        assert (made.st_uid, made.st_gid) == (ALICE, ALICE)
+        assert sorted(path.name for path in source.iterdir()) == ["cells.csv", "cells.tiledb", "closed.csv"]
+    finally:
+        shutil.rmtree(source)
+
+
 async def test_damaged_arrays_cost_a_sentence_each(array: Path, tmp_path: Path) -> None:
     some, chance = of(timeout_seconds=20.0), random.Random(5)
     answers: dict[str, int] = {}
@@ -378,6 +442,34 @@ async def test_what_is_no_array(array: Path, tmp_path: Path) -> None:
     async with some.running():
         with pytest.raises(InvalidValue, match="no TileDB array"):
             await examined(some, tmp_path / "empty")
+
+
+@root_only
+async def test_tokens_are_not_left_in_the_parent_s_memory(array: Path) -> None:
+    """Each child has a copy of it: what one array's child has heard, another's must not find."""
+    some = of()
+    async with some.running():
+        await examined(some, array)
+        with opened(array) as at:
+            await some.rotate(at, Secret(b"rotated-to-what-nobody-else-hears"))
+        await examined(some, array)
+        memory = memory_of(parent_of(some))
+    assert b"repofs.tables.process" in memory
+    assert b"rotated-to-what-nobody-else-hears" not in memory
+    assert TOKEN.encode() not in memory
+
+
+def memory_of(pid: int) -> bytes:
+    """Return all that a process has written in its memory."""
+    found = []
+    with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            span, rights = line.split()[:2]
+            if rights.startswith("rw"):
+                start, end = (int(word, 16) for word in span.split("-"))
+                memory.seek(start)
+                found.append(memory.read(end - start))
+    return b"".join(found)
 
 
 async def test_a_token_is_in_no_log_and_no_exception(
