@@ -15,6 +15,7 @@ import signal
 import socket
 import struct
 import sys
+import sysconfig
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
@@ -52,14 +53,17 @@ _ROTATED_BYTES = 64 << 20  # of a file that rotating writes: metadata are small
 _ALWAYS = ("/dev/urandom",)  # TileDB makes its TLS library ready, whatever it is going to read
 _ASKED_BY_NETWORK = ("/etc/ssl", "/etc/pki", "/usr/share/ca-certificates", "/etc/resolv.conf", "/etc/hosts",
                      "/etc/nsswitch.conf", "/etc/gai.conf", "/etc/host.conf", "/etc/services")  # fmt: skip
+_LIBRARIES = sorted({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+"""Of which pandas and pyarrow load parts when they first need them."""
 
 Message = TypeVar("Message")
 
 
 def load() -> None:
-    """Load what every child needs; the rest of what a job needs is loaded by its child, before it is confined."""
-    for name in ("array", "store"):
+    """Load what takes long: once, and not in each child."""
+    for name in ("array", "exporting", "store"):
         _module(name)
+    importlib.import_module("pyarrow.pandas_compat")
 
 
 def _module(name: str) -> Any:
@@ -70,6 +74,7 @@ def live(talk: int, given: Sequence[int], parent: int) -> NoReturn:
     """Do what is asked over *talk* and end, whatever comes of it."""
     code = 1
     try:
+        privileges.end_with_parent(signal.SIGKILL, parent)
         _close_all_but({0, 1, 2, talk, *given})
         connection = socket.socket(fileno=talk)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", IDLE_SECONDS, 0))
@@ -101,14 +106,15 @@ def _receive(connection: socket.socket, read: Callable[[bytes], Message]) -> Mes
 
 def _serve(connection: socket.socket, task: Task, job: Job, given: Sequence[int], parent: int) -> None:
     try:
-        for name in _MODULES[type(job)]:
-            _module(name)
+        if isinstance(job, Create):
+            _module("creating")  # now: later it can read libraries, and not us
         confine(task, job, given, parent)
     except RepofsError as error:
         connection.sendall(_packed(Refused(error.errno or errno.EIO, error.message)))
         return
     except OSError as error:  # of the paths of a Create
-        connection.sendall(_packed(Refused(error.errno or errno.EIO, error.strerror or "it cannot be opened")))
+        path = os.fsdecode(error.filename or b"it cannot be read")
+        connection.sendall(_packed(Refused(error.errno or errno.EIO, f"{path}: {error.strerror}")))
         return
     work = Work(task, given)
     asked: Job | None = job
@@ -178,7 +184,11 @@ def _become(task: Task) -> None:
 
 def _open_to(task: Task, job: Job, given: Sequence[int]) -> list[Beneath]:
     """Return what of the file system stays open to the child; of a path, what its user can reach."""
-    paths = _ALWAYS if task.uri is None else _ALWAYS + _ASKED_BY_NETWORK
+    paths = list(_ALWAYS)
+    if task.uri is not None:
+        paths += _ASKED_BY_NETWORK
+    if isinstance(job, Export | Create):
+        paths += _LIBRARIES
     beneath = [Beneath(os.open(path, os.O_PATH | os.O_CLOEXEC)) for path in paths if os.path.exists(path)]
     if isinstance(job, Create):
         beneath.append(Beneath(os.open(job.source, os.O_PATH | os.O_CLOEXEC)))
@@ -190,16 +200,6 @@ def _open_to(task: Task, job: Job, given: Sequence[int]) -> list[Beneath]:
 
 
 # --- jobs -----------------------------------------------------------------------------------------
-
-_MODULES: dict[type, tuple[str, ...]] = {
-    Examine: (),
-    Rotate: (),
-    Export: ("exporting",),
-    Create: ("creating",),
-    ListFiles: (),
-    ReadFile: (),
-}
-"""What a child loads for its job: later no file of a library can be opened."""
 
 
 class Work:

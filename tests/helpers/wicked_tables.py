@@ -192,6 +192,5 @@ class WickedWork(child.Work):
 
 
 if __name__ == "__main__":
-    child._MODULES = dict.fromkeys(child._MODULES, ())  # what they do needs none
     child.Work = WickedWork  # type: ignore[misc]
     process.main()

@@ -351,7 +351,6 @@ async def test_a_symlink_in_an_array_leads_nowhere(array: Path, tmp_path: Path) 
 @pytest.mark.parametrize("form", ["csv", "parquet", "arrow"])
 async def test_rows_are_written_into_a_descriptor(array: Path, tmp_path: Path, form: Form) -> None:
     """With all that writing takes from the libraries, in a child that can open no file of theirs."""
-    pytest.importorskip("repofs.tables.exporting")
     some, into = of(), tmp_path / f"out.{form}"
     async with some.running():
         with opened(array) as at, into.open("wb") as file:
@@ -383,7 +382,7 @@ async def test_an_array_is_made_of_a_file(tmp_path: Path) -> None:
             await some.create(bytes(tmp_path / "none.csv"), bytes(tmp_path / "none.tiledb"), OURSELVES)
     assert found.rows == 2
     assert found.token is not None and found.token.reveal() == token.reveal()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["cells.csv", "cells.tiledb"]
+    assert sorted(os.listdir(tmp_path)) == ["cells.csv", "cells.tiledb"]
 
 
 @root_only
@@ -404,7 +403,7 @@ async def test_an_array_is_made_with_the_rights_of_who_asks(tmp_path: Path) -> N
             await some.create(bytes(source / "cells.csv"), bytes(source / "cells.tiledb"), hers)
         made = (source / "cells.tiledb").stat()
         assert (made.st_uid, made.st_gid) == (ALICE, ALICE)
-        assert sorted(path.name for path in source.iterdir()) == ["cells.csv", "cells.tiledb", "closed.csv"]
+        assert sorted(os.listdir(source)) == ["cells.csv", "cells.tiledb", "closed.csv"]
     finally:
         shutil.rmtree(source)
 
