@@ -114,6 +114,9 @@ class Exports:
         except OSError as error:
             failed = f"{table.ref} cannot be made {made.key[-1]}: {error}"
             log.warning("a table cannot be exported", table=str(table.ref), form=made.key[-1], error=str(error))
+        except Exception:  # of one table: the others, and the mount, go on
+            failed = f"{table.ref} cannot be made {made.key[-1]}: the daemon's log tells why"
+            log.exception("a table could not be exported", table=str(table.ref), form=made.key[-1])
         finally:
             made.failed = failed
             made.done.set()

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,7 @@ class S3:
     key: str
     secret: str
     client: Any  # boto3's
+    stop: Callable[[], None]  # it is away from then on
 
     def upload(self, directory: Path, key: str, bucket: str = "results") -> None:
         """Put all files of *directory* below *key*."""
@@ -63,7 +64,7 @@ def s3_server() -> Iterator[S3]:
             assert process.stdout is not None
             endpoint = f"http://127.0.0.1:{int(process.stdout.readline())}"
             until(lambda: _answers(endpoint), "moto's server is up")
-            yield _prepared(endpoint)
+            yield _prepared(endpoint, process.kill)
         finally:
             process.kill()
 
@@ -76,7 +77,7 @@ def _answers(endpoint: str) -> bool:
         return False
 
 
-def _prepared(endpoint: str) -> S3:
+def _prepared(endpoint: str, stop: Callable[[], None]) -> S3:
     import boto3
 
     made = {"endpoint_url": endpoint, "region_name": "us-east-1"}
@@ -90,4 +91,4 @@ def _prepared(endpoint: str) -> S3:
     reset = urllib.request.Request(f"{endpoint}/moto-api/reset-auth", data=b"0", headers={"Content-Type": "text/plain"})
     urllib.request.urlopen(reset, timeout=5).close()  # from here on keys are checked
     ids = {"aws_access_key_id": key["AccessKeyId"], "aws_secret_access_key": key["SecretAccessKey"]}
-    return S3(endpoint, key["AccessKeyId"], key["SecretAccessKey"], boto3.client("s3", **made, **ids))
+    return S3(endpoint, key["AccessKeyId"], key["SecretAccessKey"], boto3.client("s3", **made, **ids), stop)
