@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import importlib
 import os
+import pkgutil
 import resource
 import signal
 import socket
@@ -19,7 +21,7 @@ import sysconfig
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
-from repofs import privileges
+from repofs import privileges, tables
 from repofs.confinement import landlock, seccomp
 from repofs.confinement.landlock import Beneath
 from repofs.errors import AccessDenied, InvalidValue, RepofsError
@@ -60,9 +62,9 @@ Message = TypeVar("Message")
 
 
 def load() -> None:
-    """Load what takes long: once, and not in each child."""
-    for name in ("array", "exporting", "store"):
-        _module(name)
+    """Load all of this room: a child can read libraries at most, and not us."""
+    for found in pkgutil.iter_modules(tables.__path__):
+        _module(found.name)
     importlib.import_module("pyarrow.pandas_compat")
 
 
@@ -106,8 +108,6 @@ def _receive(connection: socket.socket, read: Callable[[bytes], Message]) -> Mes
 
 def _serve(connection: socket.socket, task: Task, job: Job, given: Sequence[int], parent: int) -> None:
     try:
-        if isinstance(job, Create):
-            _module("creating")  # now: later it can read libraries, and not us
         confine(task, job, given, parent)
     except RepofsError as error:
         connection.sendall(_packed(Refused(error.errno or errno.EIO, error.message)))
@@ -209,7 +209,10 @@ class Work:
         self._task = task
         self._given = given
         self._uri = task.uri if task.uri is not None else f"/proc/self/fd/{given[0]}" if given else ""
-        self._ctx = _module("array").context(task.memory_bytes, task.s3)
+
+    @functools.cached_property
+    def _ctx(self) -> Any:
+        return _module("array").context(self._task.memory_bytes, self._task.s3)
 
     def answer(self, job: Job) -> Answer:
         """Do *job*; what goes wrong is an answer too, in one sentence."""
