@@ -178,7 +178,7 @@ class TableProcesses:
             child.end()
 
     async def _of_store(self, at: At, job: Job, expected: type[Expected]) -> Expected:
-        """Have a child that stays do *job*. It reads no array, and a new one with its connection takes 40 ms."""
+        """Have a child that stays do *job*. It reads no array; a new one takes seven times as long."""
         async with self._of_stores:
             task = msgspec.structs.replace(await self._task(at, None), uri="")  # of any array in the store
             parent = await self._running_parent()
