@@ -77,7 +77,7 @@ def told(uri: str) -> Iterator[None]:
         raise NotFound("there is no such array") from None
     except NotADirectoryError:
         raise InvalidValue("this is no TileDB array") from None
-    except (tiledb.TileDBError, UnicodeDecodeError, ValueError, OverflowError) as error:
+    except (tiledb.TileDBError, UnicodeError, ValueError, OverflowError) as error:
         reason = " ".join(str(error).replace(f"file://{uri}", "").replace(uri, "").split())
         kind = AccessDenied if "Permission denied" in reason else InvalidValue
         raise kind(f"the array cannot be read: {reason[:300]}") from None
