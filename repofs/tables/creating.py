@@ -119,7 +119,10 @@ def _append(made: tiledb.SparseArray, chunk: pd.DataFrame, types: Types, first: 
         if validity is not None:
             there[name] = validity
     coordinates = np.arange(first, first + len(chunk))
-    _setitem_impl_sparse(made, (coordinates,), written, there)  # of the library's ways in, the one that takes nulls
+    try:
+        _setitem_impl_sparse(made, (coordinates,), written, there)  # of the library's ways in, the one that takes nulls
+    except (SystemError, RuntimeError):
+        raise InvalidValue(f"a text from row {first} is not Unicode (half of a surrogate pair): replace it") from None
 
 
 def _sign(path: Path, token: Secret) -> None:

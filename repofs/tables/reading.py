@@ -7,6 +7,7 @@ batches that the caller holds. A single value that is larger than its buffer mak
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,6 +36,7 @@ _NULLABLE: dict[pa.DataType, Any] = {
         pd.Float32Dtype(), pd.Float64Dtype(),
     )},
 }  # fmt: skip
+_NOTED = "__pandas_attribute_repr"
 _NOT_A_TIME = np.iinfo(np.int64).min
 
 
@@ -77,11 +79,11 @@ def _read(
 
 def frame(batch: pa.RecordBatch) -> pd.DataFrame:
     """Return *batch* for pandas: as NumPy has it, but integers and Booleans that may be missing as Int64, boolean and
-    so on; texts as objects, None where one is missing."""
+    so on; texts as objects, None where one is missing, or as `string` if they were so when they were stored."""
     columns = {}
     for field, column in zip(batch.schema, batch.columns, strict=True):
-        mapper = _NULLABLE.get if field.nullable else None
-        columns[field.name] = column.to_pandas(types_mapper=mapper)
+        mapped = pd.StringDtype() if field.metadata else _NULLABLE.get(field.type) if field.nullable else None
+        columns[field.name] = column.to_pandas(types_mapper={field.type: mapped}.get)
     return pd.DataFrame(columns, columns=batch.schema.names)
 
 
@@ -99,10 +101,20 @@ def _schema(array: tiledb.SparseArray, selection: Selection) -> pa.Schema:
         raise InvalidValue(f"no column {missing[0]!r}: there are {', '.join(there)[:1000]}")
     if len(set(names)) != len(names):
         raise InvalidValue("a column is named twice")
-    return pa.schema([_field(array, name) for name in names])
+    of_pandas = _of_pandas(array)
+    return pa.schema([_field(array, name, of_pandas.get(name)) for name in names])
 
 
-def _field(array: tiledb.SparseArray, name: str) -> pa.Field:
+def _of_pandas(array: tiledb.SparseArray) -> dict[str, object]:
+    """Return the names of pandas' own types that columns have, as tiledb.from_pandas notes them."""
+    try:
+        noted = json.loads(array.meta[_NOTED])
+    except (KeyError, TypeError, ValueError, RecursionError):  # not made by pandas
+        return {}
+    return noted if isinstance(noted, dict) else {}
+
+
+def _field(array: tiledb.SparseArray, name: str, of_pandas: object) -> pa.Field:
     attribute = array.attr(name)
     dtype = attribute.dtype if attribute.enum_label is None else array.enum(attribute.enum_label).dtype
     if dtype.kind == "U" or attribute.isascii:
@@ -113,7 +125,8 @@ def _field(array: tiledb.SparseArray, name: str) -> pa.Field:
         type_ = pa.from_numpy_dtype(dtype)
     else:
         raise InvalidValue(f"column {name!r}: values of the type {dtype} are not read: leave it out")
-    return pa.field(name, type_, nullable=attribute.isnullable or dtype.kind == "M")
+    noted = {_NOTED: "string"} if of_pandas == "string" and dtype.kind == "U" else None
+    return pa.field(name, type_, attribute.isnullable or dtype.kind == "M", noted)
 
 
 def _tables(reader: _Reader, selection: Selection, lie: Runs | None) -> Iterator[pa.Table]:
