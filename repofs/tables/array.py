@@ -60,9 +60,10 @@ def opened(uri: str, ctx: tiledb.Ctx) -> Iterator[tiledb.SparseArray]:
         if tiledb.object_type(uri, ctx=ctx) != "array":
             raise InvalidValue("this is no TileDB array")
         with tiledb.open(uri, ctx=ctx) as array:
-            schema = array.schema
-            if not (schema.sparse and schema.domain.ndim == 1 and schema.domain.dim(0).name == ROWS):
-                raise InvalidValue(f"this array is no table: one is sparse, with the one dimension {ROWS}")
+            domain = array.schema.domain
+            rows = domain.dim(0)
+            if not (array.schema.sparse and domain.ndim == 1 and rows.name == ROWS and rows.dtype.kind in "iu"):
+                raise InvalidValue(f"this array is no table: one is sparse, with the one dimension {ROWS} of integers")
             yield array
 
 

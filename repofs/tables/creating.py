@@ -85,7 +85,8 @@ def _write(source: Source, types: Types, path: Path, progress: Progress) -> None
     done = 0
     with tiledb.open(str(path), "w", ctx=ctx) as made:
         made.meta["__pandas_index_dims"] = json.dumps({ROWS: "int64"})
-        made.meta["__pandas_attribute_repr"] = json.dumps({name: one.repr for name, one in types.items() if one.repr})
+        if of_pandas := {name: one.repr for name, one in types.items() if one.repr}:
+            made.meta["__pandas_attribute_repr"] = json.dumps(of_pandas)
         for chunk in source.chunks(types):
             if chunk.empty:  # of a file that has only a header
                 continue
