@@ -257,3 +257,45 @@ def test_tables_are_there_after_a_restart(own_drive: Drive, templates: Path) -> 
     own_drive.kill()
     own_drive.start()
     assert (fact(array, "table.id"), fact(array, "table.state")) == (number, "registered")
+
+
+def test_a_csv_file_becomes_a_table_beside_it(drive: Drive, folder: Path, image: str) -> None:
+    csv = folder / "cells.v1.csv"
+    ALICE.do(csv.write_text, "image,area,größe.µm\n1,2.5,x\n2,,\n")
+    ALICE.run("setfattr", "-n", "user.repofs.table.create", "-v", json.dumps({"targets": [image]}), csv)
+    array = folder / "cells.v1.tiledb"
+    assert (fact(array, "table.name"), fact(array, "table.rows")) == ("cells.v1", "2")
+    columns = json.loads(ALICE.do(os.getxattr, array, "user.repofs.table.columns"))
+    assert columns == {"image": "Image", "area": "Double", "größe.µm": "String"}
+    assert array.stat().st_uid == ALICE.uid
+    assert sorted(path.name for path in folder.iterdir()) == ["cells.v1.csv", "cells.v1.tiledb", "scan.tif"]
+
+
+@pytest.mark.parametrize(
+    ("content", "asked", "code"),
+    [
+        ("", {}, errno.EINVAL),
+        ("a,a\n1,2\n", {}, errno.EINVAL),
+        ("a,b\n1,2\n", {"targets": ["Image:999999"]}, errno.ENOENT),
+        ("a,b\n1,2\n", {"name": "a/b"}, errno.EINVAL),
+        ("a,b\n1,2\n", {"token": "x"}, errno.EINVAL),
+    ],
+)
+def test_a_file_that_becomes_no_table_leaves_nothing(
+    drive: Drive, folder: Path, image: str, content: str, asked: dict[str, object], code: int
+) -> None:
+    csv = folder / "cells.csv"
+    ALICE.do(csv.write_text, content)
+    value = json.dumps({"targets": [image], **asked})
+    assert ALICE.do(refusal_of_setting, csv, "table.create", value) == code
+    assert fact(csv, "error")
+    assert sorted(path.name for path in folder.iterdir()) == ["cells.csv", "scan.tif"]
+
+
+def test_an_array_that_is_there_is_not_replaced(drive: Drive, array: Path, image: str) -> None:
+    csv = array.with_suffix(".csv")
+    ALICE.do(csv.write_text, "a\n1\n")
+    value = json.dumps({"targets": [image]})
+    assert ALICE.do(refusal_of_setting, csv, "table.create", value) == errno.EEXIST
+    set_as(ALICE, array, "table.register", asked(image))
+    assert fact(array, "table.rows") == "5"
