@@ -372,7 +372,6 @@ def rows_of(path: Path) -> int:
 
 
 async def test_an_array_is_made_of_a_file(tmp_path: Path) -> None:
-    pytest.importorskip("repofs.tables.creating")
     some, source = of(), tmp_path / "cells.csv"
     source.write_text("image,area\n1,0.5\n2,1.5\n")
     async with some.running():
@@ -387,7 +386,6 @@ async def test_an_array_is_made_of_a_file(tmp_path: Path) -> None:
 
 @root_only
 async def test_an_array_is_made_with_the_rights_of_who_asks(tmp_path: Path) -> None:
-    pytest.importorskip("repofs.tables.creating")
     some, source, hers = of(), Path("/tmp") / f"repofs-{os.getpid()}", Caller(ALICE, ALICE, ())
     source.mkdir()
     try:
