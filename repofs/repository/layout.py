@@ -8,6 +8,7 @@ DIR/                      0711
   control                 0666, the daemon's socket for requests; who may what is decided by the caller's uid
   daemon.log
   cache/                  0700: files without a name, which tables are shown as; empty to everybody else
+  web.pem                 0600, the certificate that the daemon makes for itself, and its key
   ManagedRepository/      0700; presented as the mount, name for name
     .staging/N/           import N in the making; never shown, as the next two
     .arriving/N/          what a command or a watched folder has brought, until its import has ended
@@ -69,6 +70,10 @@ class Layout:
     @property
     def cache(self) -> Path:
         return self.root / "cache"
+
+    @property
+    def web_certificate(self) -> Path:
+        return self.root / "web.pem"
 
     @property
     def managed(self) -> Path:

@@ -7,7 +7,6 @@ import os
 from collections.abc import Mapping
 from http import HTTPStatus
 
-import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -30,8 +29,6 @@ STATUS: Mapping[int, HTTPStatus] = {
 }
 WENT_WRONG = "something went wrong here: the administrator finds it in the log of repofs"
 
-log = structlog.get_logger(__name__)
-
 
 def said(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """Return *message* as an answer of this status. Its content type is what clients compare: application/json."""
@@ -43,6 +40,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _of_http)
     app.add_exception_handler(RequestValidationError, _of_parameters)
     app.add_exception_handler(OSError, _of_house)
+    app.add_exception_handler(Exception, _unexpected)  # and the framework raises it again
 
 
 async def _of_http(_request: Request, error: Exception) -> JSONResponse:
@@ -65,6 +63,9 @@ async def _of_house(_request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, RepofsError):
         return said(status, error.message)
     if code not in STATUS:
-        log.error("a request over HTTPS failed", exc_info=error)
-        return said(status, WENT_WRONG)
+        raise error
     return said(status, os.strerror(code))  # without the path, which may be none of hers
+
+
+async def _unexpected(_request: Request, _error: Exception) -> JSONResponse:
+    return said(HTTPStatus.INTERNAL_SERVER_ERROR, WENT_WRONG)
