@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from repofs.errors import RepofsError
+from repofs.errors import RepofsError, TooManyGuesses
 
 STATUS: Mapping[int, HTTPStatus] = {
     errno.EINVAL: HTTPStatus.BAD_REQUEST,
@@ -23,7 +23,6 @@ STATUS: Mapping[int, HTTPStatus] = {
     errno.EEXIST: HTTPStatus.CONFLICT,
     errno.EXDEV: HTTPStatus.CONFLICT,
     errno.ENOKEY: HTTPStatus.UNPROCESSABLE_ENTITY,
-    errno.EAGAIN: HTTPStatus.TOO_MANY_REQUESTS,
     errno.EHOSTUNREACH: HTTPStatus.BAD_GATEWAY,
     errno.EBUSY: HTTPStatus.SERVICE_UNAVAILABLE,
 }
@@ -60,6 +59,8 @@ async def _of_house(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, OSError)
     code = error.errno or 0
     status = STATUS.get(code, HTTPStatus.INTERNAL_SERVER_ERROR)
+    if isinstance(error, TooManyGuesses):
+        status = HTTPStatus.TOO_MANY_REQUESTS
     if isinstance(error, RepofsError):
         return said(status, error.message)
     if code not in STATUS:

@@ -49,7 +49,7 @@ class Web:
         self._own = layout.web_certificate
         self.sessions = Sessions(settings.session_seconds, people)
         self._register = register
-        self._connections: set[Transport] = set()
+        self.connections: set[Transport] = set()
 
     async def run(self, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled; tells the port once clients may come.
@@ -70,7 +70,7 @@ class Web:
             try:
                 await trio.serve_listeners(partial(self._meet, self._serving()), listeners, handler_nursery=nursery)
             finally:
-                for transport in self._connections:
+                for transport in self.connections:
                     transport.end()
 
     def _serving(self) -> Serve:
@@ -98,17 +98,17 @@ class Web:
     async def _meet(self, serve: Serve, stream: trio.SocketStream) -> None:
         """Serve one connection to its end. Whatever it does, the daemon goes on."""
         transport = Transport(stream)
-        if len(self._connections) >= CONNECTIONS:
+        if len(self.connections) >= CONNECTIONS:
             transport.end()
             return
-        self._connections.add(transport)
+        self.connections.add(transport)
         try:
             with trio.CancelScope() as scope:
                 await serve(trio.SSLStream(transport, self._tls, server_side=True, https_compatible=True), scope.cancel)
         except Exception:
             log.exception("a connection over HTTPS broke")
         finally:
-            self._connections.remove(transport)
+            self.connections.remove(transport)
             transport.end()
 
     async def _context(self) -> ssl.SSLContext:
