@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import contextlib
+import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
+from repofs import logs
 from tests.helpers.command_line import repofs
 
 
@@ -19,3 +24,13 @@ def repository(tmp_path: Path) -> Path:
     directory = tmp_path / "repository"
     assert repofs("init", directory).code == 0
     return directory
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """What is logged, as the daemon writes it."""
+    stream = io.StringIO()
+    with contextlib.redirect_stderr(stream):
+        logs.configure("debug")
+    yield stream
+    structlog.reset_defaults()

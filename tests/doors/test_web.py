@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import io
 import json
@@ -12,9 +11,7 @@ from typing import Any
 
 import pytest
 import requests
-import structlog
 
-from repofs import logs
 from repofs.errors import (
     AccessDenied,
     AlreadyExists,
@@ -31,15 +28,7 @@ from repofs.errors import (
 from repofs.people import Actor, People
 from tests.helpers.web import ALICE, BOB, PAYLOAD, TOKEN, Door, served
 
-
-@pytest.fixture(autouse=True)
-def log() -> Iterator[io.StringIO]:
-    """Log as the daemon does."""
-    stream = io.StringIO()
-    with contextlib.redirect_stderr(stream):
-        logs.configure("debug")
-    yield stream
-    structlog.reset_defaults()
+pytestmark = pytest.mark.usefixtures("log")
 
 
 @pytest.fixture
