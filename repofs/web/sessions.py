@@ -42,7 +42,7 @@ class Sessions:
             raise AccessDenied(f"uid {uid} is no experimenter here: an administrator adds one with repofs user add")
         self._drop_ended()
         hers = [digest for digest, session in self._sessions.items() if session.uid == uid]
-        for digest in hers[: len(hers) - MOST + 1]:
+        for digest in hers[: max(0, len(hers) - MOST + 1)]:
             del self._sessions[digest]
         key = secrets.token_urlsafe(_KEY_BYTES)
         self._sessions[_digest(key)] = Session(uid, actor.name, self._clock() + self._seconds)

@@ -166,5 +166,5 @@ def served(directory: Path, behind: Behind | None = None, **settings: Any) -> It
             stop()
             thread.join(10)
             assert not thread.is_alive(), "the door does not end"
-    if failed:
-        raise failed[0]
+    for error in failed:
+        raise error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error
