@@ -5,7 +5,9 @@ from __future__ import annotations
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
-from repofs.web import errors, registering
+from repofs import __version__
+from repofs.web import errors, pages, reading, registering, whoami
+from repofs.web.answers import ERRORS
 from repofs.web.services import Services
 
 # What it would export, if the environment said so, has the query of each request: keys of sessions.
@@ -20,10 +22,18 @@ _TELEMETRY: TelemetryConfig = {
 
 def make(services: Services) -> FastAPI:
     """Return the app."""
+    prefix = services.settings.prefix
     app = FastAPI(
-        title="repofs", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False, telemetry=_TELEMETRY
+        title="repofs",
+        version=__version__,
+        openapi_url=f"{prefix}/api/openapi.json",
+        docs_url=None,  # theirs load scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+        telemetry=_TELEMETRY,
     )
     app.state.services = services
     errors.install(app)
-    app.include_router(registering.router, prefix=services.settings.prefix)
+    for router in (registering.router, whoami.router, reading.router, pages.router):
+        app.include_router(router, prefix=prefix, responses=ERRORS)
     return app

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from repofs.web import address, csrf
 from repofs.web.services import Here
+from repofs.web.sessions import Session
 
 _bsession = APIKeyQuery(name="bsession", description="The key of a session", auto_error=False)
 _bearer = HTTPBearer(description="The key of a session", auto_error=False)
@@ -32,19 +33,23 @@ Key = Annotated[str | None, Depends(_key)]
 class Asker:
     """Whose session a request names, by its key."""
 
-    uid: int
     key: str
+    session: Session
+
+    @property
+    def uid(self) -> int:
+        return self.session.uid
 
 
 async def _asker(here: Here, key: Key) -> Asker:
-    uid = None if key is None else here.sessions.who(key)
-    if key is None or uid is None:
+    session = None if key is None else here.sessions.find(key)
+    if key is None or session is None:
         raise HTTPException(
             HTTPStatus.UNAUTHORIZED,
             "no such session, or it has ended: read .repofs/session in the mount for the key of a new one",
             {"WWW-Authenticate": "Bearer"},
         )
-    return Asker(uid, key)
+    return Asker(key, session)
 
 
 Asking = Annotated[Asker, Depends(_asker)]

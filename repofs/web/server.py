@@ -22,11 +22,12 @@ from hypercorn.typing import ConnectionState
 from repofs.config import Web as WebSettings
 from repofs.errors import Busy, SettingsError
 from repofs.people import People
+from repofs.registration.registry import Registry
 from repofs.repository.layout import Layout
 from repofs.threads import in_thread
 from repofs.web import address, app, certificate, csrf
 from repofs.web.guard import ABORT, Guard
-from repofs.web.services import Register, Services
+from repofs.web.services import Export, MayView, Register, Services
 from repofs.web.sessions import Sessions
 from repofs.web.transport import Transport
 
@@ -44,11 +45,21 @@ Serve = Callable[[trio.SSLStream[Transport], Callable[[], None]], Awaitable[None
 class Web:
     """Serves the HTTP API of one repository."""
 
-    def __init__(self, settings: WebSettings, layout: Layout, people: Callable[[], People], register: Register) -> None:
+    def __init__(
+        self,
+        settings: WebSettings,
+        layout: Layout,
+        registry: Registry,
+        people: Callable[[], People],
+        register: Register,
+        may_view: MayView,
+        export: Export,
+    ) -> None:
         self._settings = settings
         self._own = layout.web_certificate
         self.sessions = Sessions(settings.session_seconds, people)
-        self._register = register
+        tokens, names = csrf.Tokens(settings.session_seconds), address.names(settings)
+        self._services = Services(settings, self.sessions, tokens, names, registry, register, may_view, export)
         self.connections: set[Transport] = set()
 
     async def run(self, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
@@ -75,14 +86,7 @@ class Web:
 
     def _serving(self) -> Serve:
         """Return what serves a connection: Hypercorn with the app."""
-        services = Services(
-            self._settings,
-            self.sessions,
-            csrf.Tokens(self._settings.session_seconds),
-            address.names(self._settings),
-            self._register,
-        )
-        guarded: Any = Guard(app.make(services), self._settings.requests)  # the same protocol, typed otherwise
+        guarded: Any = Guard(app.make(self._services), self._settings.requests)  # the same protocol, typed otherwise
         config = Config()
         config.accesslog = config.errorlog = None  # the guard writes the log
         config.include_server_header = False

@@ -48,21 +48,23 @@ class Sessions:
         self._sessions[_digest(key)] = Session(uid, actor.name, self._clock() + self._seconds)
         return key
 
-    def who(self, key: str) -> int | None:
-        """Return whose session *key* is the key of; None when there is none, or no more."""
+    def find(self, key: str) -> Session | None:
+        """Return the session of *key*; None when there is none, or no more."""
         digest = _digest(key)
         session = self._sessions.get(digest)
-        if session is None:
-            return None
-        if not self._stands(session):
+        if session is not None and not self._stands(session):
             del self._sessions[digest]
             return None
-        return session.uid
+        return session
 
-    def seconds_left(self, key: str) -> float:
-        """Return how long the session of *key* lasts; 0 when there is none."""
-        session = self._sessions.get(_digest(key))
-        return 0.0 if session is None else max(0.0, session.ends - self._clock())
+    def who(self, key: str) -> int | None:
+        """Return whose session that of *key* is; None when there is none, or no more."""
+        session = self.find(key)
+        return None if session is None else session.uid
+
+    def seconds_left(self, session: Session) -> float:
+        """Return how long *session* still lasts."""
+        return max(0.0, session.ends - self._clock())
 
     def end(self, key: str) -> None:
         """End the session of *key*, if there is one."""

@@ -30,10 +30,11 @@ def test_a_session_lasts_as_long_as_is_set(clock: Clock) -> None:
     key = sessions.create(ALICE)
     clock.now += 59
     assert sessions.who(key) == ALICE
-    assert sessions.seconds_left(key) == 1
+    session = sessions.find(key)
+    assert session is not None and sessions.seconds_left(session) == 1
     clock.now += 1
     assert sessions.who(key) is None
-    assert sessions.seconds_left(key) == 0
+    assert sessions.find(key) is None
 
 
 def test_one_more_than_may_be_ends_the_oldest(clock: Clock) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +17,10 @@ import trio
 
 from repofs.config import Web as WebSettings
 from repofs.people import Actor, People
+from repofs.registration.registry import Registry
 from repofs.repository.as_user import Caller
 from repofs.repository.layout import Layout
-from repofs.table import Place, Registration, Table
+from repofs.table import Form, Place, Registration, Selection, Table
 from repofs.web.server import Web
 
 ALICE, BOB = 61001, 61002
@@ -47,6 +49,11 @@ def a_table(number: int, **other: Any) -> Table:
     return Table(number, **{**known, **other})
 
 
+def _write(into: int, piece: bytes) -> None:
+    with open(os.dup(into), "wb", closefd=True) as file:
+        file.write(piece)
+
+
 @dataclass
 class Behind:
     """What lies behind the door: it keeps what was asked, and does what a test says."""
@@ -56,6 +63,11 @@ class Behind:
     refusal: Exception | None = None
     go: threading.Event | None = None  # registering waits for it
     waiting: int = 0
+    registry: Registry = field(default_factory=Registry)
+    exported: list[tuple[int, Form, Selection]] = field(default_factory=list)
+    pieces: Iterable[bytes | Exception] = (b"rows",)  # that exporting writes
+    written: int = 0
+    ended: int = 0  # exports
 
     async def register(self, who: Caller, home: None, asked: Registration) -> Table:
         if self.go is not None:
@@ -66,6 +78,22 @@ class Behind:
             raise self.refusal
         self.asked.append((who, asked))
         return a_table(7)
+
+    def may_view(self, table: Table, uid: int) -> bool:
+        return table.owner_uid == uid
+
+    async def export(self, table: Table, form: Form, selection: Selection, into: int) -> None:
+        self.exported.append((table.id, form, selection))
+        try:
+            if self.refusal is not None:
+                raise self.refusal
+            for piece in self.pieces:
+                if isinstance(piece, Exception):
+                    raise piece
+                await trio.to_thread.run_sync(_write, into, piece, abandon_on_cancel=True)
+                self.written += len(piece)
+        finally:
+            self.ended += 1
 
 
 @dataclass
@@ -135,7 +163,15 @@ def served(directory: Path, behind: Behind | None = None, **settings: Any) -> It
     """Serve while the context lasts; what ends the door otherwise fails the test."""
     behind = behind or Behind()
     known = WebSettings(**{"listen": "127.0.0.1:0", **settings})
-    web = Web(known, Layout(directory), lambda: behind.people, behind.register)
+    web = Web(
+        known,
+        Layout(directory),
+        behind.registry,
+        lambda: behind.people,
+        behind.register,
+        behind.may_view,
+        behind.export,
+    )
     failed: list[BaseException] = []
     port: list[int] = []
     up = threading.Event()
