@@ -19,6 +19,11 @@ _TELEMETRY: TelemetryConfig = {
     "auto_configure": False,
 }
 
+_DESCRIPTION = (
+    "Who asks is told by the key of a session, as the parameter bsession or as Authorization: Bearer. "
+    "The file .repofs/session in the mount gives its reader one."
+)
+
 
 def make(services: Services) -> FastAPI:
     """Return the app."""
@@ -26,6 +31,7 @@ def make(services: Services) -> FastAPI:
     app = FastAPI(
         title="repofs",
         version=__version__,
+        description=_DESCRIPTION,
         openapi_url=f"{prefix}/api/openapi.json",
         docs_url=None,  # theirs load scripts from elsewhere
         redoc_url=None,

@@ -59,14 +59,14 @@ async def intended(
     request: Request,
     here: Here,
     asker: Asking,
-    x_csrftoken: Annotated[str | None, Header()] = None,
-    csrftoken: Annotated[str | None, Cookie()] = None,
-    referer: Annotated[str | None, Header()] = None,
+    token: Annotated[str | None, Header(alias=csrf.HEADER, description="What api/v0/token has given")] = None,
+    cookie: Annotated[str | None, Cookie(alias=csrf.COOKIE, description="The same")] = None,
+    referer: Annotated[str | None, Header(alias="Referer", description="This host: https://HOST:PORT")] = None,
 ) -> None:
     """Refuse what another site may have made a browser send."""
     if referer is None or not _is_ours(referer, request.headers.get("host", ""), here.names):
         raise HTTPException(HTTPStatus.FORBIDDEN, "the Referer is not this host by https, see web.hosts")
-    if x_csrftoken is None or csrftoken != x_csrftoken or not here.tokens.good(x_csrftoken, asker.key):
+    if token is None or cookie != token or not here.tokens.good(token, asker.key):
         raise HTTPException(
             HTTPStatus.FORBIDDEN,
             f"no CSRF token, or not of this session: get api/v0/token and send it as {csrf.HEADER} and as its cookie",

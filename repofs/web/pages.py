@@ -22,21 +22,20 @@ router = APIRouter()
 @router.get("/api/docs", include_in_schema=False)
 async def get_docs(request: Request) -> HTMLResponse:
     """The page."""
-    described = request.app.openapi()
-    body = "".join(_sections(described))
+    return HTMLResponse("".join(_page(request.app.openapi())), headers=_HEADERS)
+
+
+def _page(described: Mapping[str, Any]) -> Iterator[str]:
     title = escape(f"The HTTP API of {described['info']['title']}")
-    intro = "<p>For programs: <a href='openapi.json'>its OpenAPI description</a>.</p>"
-    page = f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><style>{_STYLE}</style>"
-    return HTMLResponse(f"{page}<h1>{title}</h1>{intro}{body}", headers=_HEADERS)
-
-
-def _sections(described: Mapping[str, Any]) -> Iterator[str]:
+    yield f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><style>{_STYLE}</style>"
+    yield f"<h1>{title}</h1><p>{escape(described['info']['description'])}</p>"
+    yield "<p>For programs: <a href='openapi.json'>its OpenAPI description</a>.</p>"
     for path, methods in described["paths"].items():
         for method, operation in methods.items():
             yield f"<section><h2><code>{method.upper()} {escape(path)}</code></h2>"
-            yield f"<p>{escape(operation['description'])}</p>"
-            rows = [*_parameters(operation), *_body(operation), *_answers(operation)]
-            yield f"<table>{''.join(rows)}</table></section>"
+            yield f"<p>{escape(operation['description'])}</p><table>"
+            yield from (*_parameters(operation), *_body(operation), *_answers(operation))
+            yield "</table></section>"
 
 
 def _parameters(operation: Mapping[str, Any]) -> Iterator[str]:

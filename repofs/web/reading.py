@@ -30,7 +30,7 @@ class _Parameters(BaseModel):
     """Of a request. A misspelt one would be one that is not heeded."""
 
     model_config = ConfigDict(extra="forbid")
-    bsession: Annotated[str | None, Query(include_in_schema=False)] = None  # read in `callers`
+    bsession: Annotated[str | None, Field(description="The key of a session")] = None  # read in `callers`
 
 
 class Linked(_Parameters):
@@ -140,7 +140,7 @@ async def get_size(table: Seen) -> Data[Size]:
     return Data(data=Size(table.rows, len(table.columns)))
 
 
-@router.get("/{number}/rows", response_class=Piped, responses={200: {"content": {ARROW: {}}}})
+@router.get("/{number}/rows", status_code=200, response_class=Piped, responses={200: {"content": {ARROW: {}}}})
 async def get_rows(here: Here, table: Seen, rows: Annotated[Rows, Query()]) -> Piped:
     """Its rows as a stream of Arrow's IPC format; one that breaks off has no end-of-stream mark."""
     return Piped(partial(here.export, table, "arrow", rows.selection()), ARROW)

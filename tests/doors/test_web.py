@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import json
@@ -252,7 +253,8 @@ def test_a_bad_token_is_refused_and_not_told(door: Door, token: str) -> None:
 
 
 def test_a_token_of_64_kib_is_refused(door: Door) -> None:
-    assert door.register(X_SecretToken="t" * (64 << 10)).status_code == 431
+    with contextlib.suppress(requests.exceptions.ConnectionError):  # it is closed while more headers come
+        assert door.register(X_SecretToken="t" * (64 << 10)).status_code == 431
     assert door.behind.asked == []
 
 
