@@ -5,7 +5,6 @@ from __future__ import annotations
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
-from repofs import __version__
 from repofs.web import errors, pages, reading, registering, whoami
 from repofs.web.answers import ERRORS
 from repofs.web.services import Services
@@ -30,7 +29,7 @@ def make(services: Services) -> FastAPI:
     prefix = services.settings.prefix
     app = FastAPI(
         title="repofs",
-        version=__version__,
+        version="0",  # as in its paths
         description=_DESCRIPTION,
         openapi_url=f"{prefix}/api/openapi.json",
         docs_url=None,  # theirs load scripts from elsewhere
