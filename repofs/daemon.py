@@ -15,6 +15,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 import trio
@@ -38,9 +39,11 @@ from repofs.namespace.failed import Failed
 from repofs.namespace.handles import Directories, Handles
 from repofs.namespace.linking import Linking
 from repofs.namespace.names import Names
+from repofs.namespace.own_files import OwnFiles, Personal
 from repofs.namespace.registered import Registered
 from repofs.namespace.regrouping import Regrouping
 from repofs.namespace.rights import Rights
+from repofs.namespace.session_file import SessionFile
 from repofs.namespace.source_tree import SourceTree
 from repofs.namespace.standing import Standing
 from repofs.namespace.stream import Stream
@@ -60,6 +63,10 @@ from repofs.repository.marks import Marks
 from repofs.repository.sources import Sources
 from repofs.repository.template import Template
 from repofs.table import WHOLE, Form, Table
+from repofs.web.grants import Grants
+
+if TYPE_CHECKING:
+    from repofs.web.server import Web
 
 HANGING_SECONDS = 3.0  # at a stop, for requests that are under way
 TRAIL_SECONDS = 2.0  # at a stop, for an importer that is slow to write the last deeds
@@ -115,12 +122,13 @@ class _Rooms:
     exports: Exports
     processes: TableProcesses
     registrar: Registrar
+    web: Web | None  # None: there is no HTTPS door
     serving: trio.CancelScope
 
 
 @contextlib.contextmanager
 def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Iterator[_Rooms]:
-    layout.make_own()
+    layout.make_own(session=settings.web.listen is not None)
     backing = Backing(layout.managed)
     names = Names(Template(settings.repository.template).reserved, settings.drops)
     registry, processes = Registry(), TableProcesses(settings.tables)
@@ -164,7 +172,12 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
     )
     table_facts = TableFacts(standing, registry, registrar, processes.create, mountpoint, inbox.questions.ask)
     facts = Facts(standing, rights, drops, survey, regrouping, elsewhere, linking, table_facts, inbox.questions.ask)
-    handles = Handles(standing, rights, drops, tree, elsewhere, stream)
+    web = _web(layout, settings, rights, registry, registrar)
+    own_files: dict[bytes, Personal] = {b"events": stream}
+    if web is not None:
+        own_files[b"session"] = SessionFile(web.sessions.create)
+    own = OwnFiles(own_files)
+    handles = Handles(standing, rights, drops, tree, elsewhere, own)
     registry.on_change(handles.tables_changed)
 
     async def export(table: Table, form: Form, into: int) -> None:
@@ -178,12 +191,13 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
     cache_seconds = settings.mount.cache_seconds
     outside = SourceTree(sources, rights, linking, tree)
     operations = Operations(
-        standing, rights, tree, handles, directories, facts, regrouping, linking, outside, tables, stream, cache_seconds
+        standing, rights, tree, handles, directories, facts, regrouping, linking, outside, tables, own, cache_seconds
     )
     try:
         with listening(layout) as sock:
             questions = inbox.questions
-            control = Control(sock, questions.administer, trail.refused, questions.arrive)
+            begin = None if web is None else Grants(web.sessions, rights.people, trail.done).create
+            control = Control(sock, questions.administer, trail.refused, questions.arrive, begin)
             yield _Rooms(
                 operations,
                 inbox,
@@ -197,11 +211,22 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
                 exports,
                 processes,
                 registrar,
+                web,
                 trio.CancelScope(),
             )
     finally:
         exports.close()
         backing.close()
+
+
+def _web(
+    layout: Layout, settings: config.Settings, rights: Rights, registry: Registry, registrar: Registrar
+) -> Web | None:
+    if settings.web.listen is None:
+        return None
+    from repofs.web.server import Web  # a second and 40 MB, for who wants it
+
+    return Web(settings.web, layout, registry, rights.people, registrar.register, registrar.may_view, registrar.export)
 
 
 async def _serve(rooms: _Rooms, ready: Callable[[], None]) -> None:
@@ -220,6 +245,8 @@ async def _serve(rooms: _Rooms, ready: Callable[[], None]) -> None:
             nursery.start_soon(rooms.survey.run)
             nursery.start_soon(rooms.registrar.run)
             nursery.start_soon(rooms.control.run)
+            if rooms.web is not None:
+                await nursery.start(rooms.web.run)
             ready()
             log.info("mounted")
             with rooms.serving:

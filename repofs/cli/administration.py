@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from repofs.cli import location
+from repofs.errors import DaemonUnreachable
 
 if TYPE_CHECKING:
     from repofs.administration.requests import Request
+    from repofs.control.protocol import CreateSession
     from repofs.repository.layout import Layout
 
 
@@ -30,6 +32,19 @@ def ask(context: typer.Context, request: Request) -> Any:
     audit_uid = _audit_uid()
     answered, result = client.ask(layout, Call(request, audit_uid))
     return result if answered else _without_daemon(layout, request, audit_uid)
+
+
+def ask_daemon(context: typer.Context, request: CreateSession) -> Any:
+    """Return the answer to what only a daemon can see to. Raises DaemonUnreachable when none has the repository."""
+    from repofs.control import client
+    from repofs.control.protocol import Call
+    from repofs.repository.layout import Layout
+
+    layout = Layout.open(location.repository(context))
+    answered, result = client.ask(layout, Call(request, _audit_uid()))
+    if not answered:
+        raise DaemonUnreachable(f"no daemon has {layout.root}: mount it first")
+    return result
 
 
 def _without_daemon(layout: Layout, request: Request, audit_uid: int) -> Any:

@@ -23,6 +23,7 @@ from repofs.cli import (
     originals,
     rehome,
     retry,
+    session,
     show,
     status,
     table,
@@ -90,4 +91,5 @@ app.command("originals")(originals.originals)
 app.command("verify")(verify.verify)
 app.command("rehome")(rehome.rehome)
 app.command("audit")(audit.audit)
+app.add_typer(session.app, name="session")
 app.command("completion")(completion.completion)

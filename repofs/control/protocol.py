@@ -2,6 +2,7 @@
 
 {"request": {"type": "user.add", "name": "alice"}, "audit_uid": 1000}
 {"request": {"type": "import", "directory": "L2RhdGE=", "name": "c2Nhbi50aWY="}}    and a descriptor (SCM_RIGHTS)
+{"request": {"type": "session.create", "user": "alice"}}
 {"result": {"user": "alice", …}}    or    {"error": {"errno": 13, "message": "…"}}
 """
 
@@ -12,17 +13,23 @@ from typing import Any
 
 import msgspec
 
-from repofs.administration.requests import Number, Request
+from repofs.administration.requests import Name, Number, Request
 from repofs.errors import InvalidValue, RepofsError, told
 from repofs.importer.requests import Import
 
 MOST_BYTES = 64 << 10  # of a request, with its newline
 
 
+class CreateSession(msgspec.Struct, frozen=True, tag="session.create"):
+    """Begin a session of the HTTPS door."""
+
+    user: Name | None = None  # whose it is to be; None: the caller's
+
+
 class Call(msgspec.Struct, frozen=True):
     """A request, and who is named for it in the audit trail: the caller, if nobody; by root, who called sudo."""
 
-    request: Request | Import
+    request: Request | Import | CreateSession
     audit_uid: Number | None = None
 
 

@@ -21,8 +21,8 @@ import trio
 from repofs.administration import requests
 from repofs.administration.requests import Request
 from repofs.control import protocol
-from repofs.control.protocol import MOST_BYTES, Call
-from repofs.errors import AccessDenied, Busy, InvalidValue, RepofsError
+from repofs.control.protocol import MOST_BYTES, Call, CreateSession
+from repofs.errors import AccessDenied, Busy, InvalidValue, NotFound, RepofsError
 from repofs.importer.requests import Import
 from repofs.repository import as_user
 from repofs.repository.as_user import Caller
@@ -48,6 +48,10 @@ Administer = Callable[[int, Request, int], Awaitable[str]]
 Arrive = Callable[[Import, Caller, int], Awaitable[str]]
 """Imports what somebody asks for from the directory of a descriptor, which stays the server's, and returns what became
 of it as JSON; raises RepofsError."""
+
+Begin = Callable[[int, str | None, int], str]
+"""Begins a session of the HTTPS door for a uid, as the user of this name if there is one (the second uid names whom to
+audit), and returns it as JSON; raises RepofsError."""
 
 
 @contextmanager
@@ -75,11 +79,15 @@ def listening(layout: Layout) -> Iterator[socket.socket]:
 class Control:
     """Serves any number of clients."""
 
-    def __init__(self, sock: socket.socket, administer: Administer, refused: Refused, arrive: Arrive) -> None:
+    def __init__(
+        self, sock: socket.socket, administer: Administer, refused: Refused, arrive: Arrive, begin: Begin | None = None
+    ) -> None:
+        """Without *begin* there is no HTTPS door."""
         self._sock = sock
         self._administer = administer
         self._arrive = arrive
         self._refused = refused
+        self._begin = begin
         self._connections: Counter[int] = Counter()  # by uid; without root's
 
     async def run(self) -> None:
@@ -93,8 +101,11 @@ class Control:
             caller = _peer(stream)
             with self._seat(caller.uid) as seated:
                 if seated:
-                    with closing(_Conversation(stream, caller, self._administer, self._refused, self._arrive)) as one:
-                        await one.run()
+                    conversation = _Conversation(
+                        stream, caller, self._administer, self._refused, self._arrive, self._begin
+                    )
+                    with closing(conversation):
+                        await conversation.run()
                 else:
                     await _send(stream, protocol.error_line(Busy("too many requests at a time: try again in a moment")))
         except (trio.BrokenResourceError, trio.TooSlowError):
@@ -126,7 +137,13 @@ class _Conversation:
     """One client: a request, its answer, the next."""
 
     def __init__(
-        self, stream: trio.SocketStream, caller: Caller, administer: Administer, refused: Refused, arrive: Arrive
+        self,
+        stream: trio.SocketStream,
+        caller: Caller,
+        administer: Administer,
+        refused: Refused,
+        arrive: Arrive,
+        begin: Begin | None,
     ) -> None:
         self._stream = stream
         self._caller = caller
@@ -134,6 +151,7 @@ class _Conversation:
         self._administer = administer
         self._refused = refused
         self._arrive = arrive
+        self._begin = begin
         self._received = bytearray()
         self._descriptor: int | None = None  # the last that came
 
@@ -194,6 +212,8 @@ class _Conversation:
             audit_uid = self._audit_uid(call)
             if isinstance(call.request, Import):
                 return protocol.result_line(await self._import(call.request, audit_uid))
+            if isinstance(call.request, CreateSession):
+                return protocol.result_line(self._create_session(call.request, audit_uid))
             return protocol.result_line(await self._see_to(call.request, audit_uid))
         except RepofsError as error:
             return protocol.error_line(error)
@@ -214,6 +234,15 @@ class _Conversation:
             return await self._arrive(request, self._caller, self._descriptor)
         except AccessDenied as error:
             self._refused(audit_uid, "import" if request.owner is None else "import-as", error.message)
+            raise
+
+    def _create_session(self, request: CreateSession, audit_uid: int) -> str:
+        if self._begin is None:
+            raise NotFound("there is no HTTPS API here: an administrator sets web.listen in settings.toml")
+        try:
+            return self._begin(self._uid, request.user, audit_uid)
+        except AccessDenied as error:
+            self._refused(audit_uid, "session.create", error.message)
             raise
 
     def _audit_uid(self, call: Call) -> int:

@@ -23,12 +23,12 @@ from repofs.namespace.facts import Facts
 from repofs.namespace.handles import Directories, Handles
 from repofs.namespace.linking import Linking
 from repofs.namespace.nodes import Area, Node
+from repofs.namespace.own_files import OwnFiles
 from repofs.namespace.regrouping import Regrouping
 from repofs.namespace.request import Change
 from repofs.namespace.rights import Rights
 from repofs.namespace.source_tree import SourceTree
 from repofs.namespace.standing import Standing
-from repofs.namespace.stream import Stream
 from repofs.namespace.table_tree import TableTree
 from repofs.namespace.tree import Tree
 from repofs.namespace.virtual import FIRST, PASSING
@@ -58,7 +58,7 @@ class Operations(pyfuse3.Operations):
         linking: Linking,
         sources: SourceTree,
         tables: TableTree,
-        stream: Stream,
+        own: OwnFiles,
         cache_seconds: float,
     ) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class Operations(pyfuse3.Operations):
         # The highest numbers first.
         self._rooms: tuple[VirtualOperations, ...] = (outside, TableOperations(tables, cache_seconds))
         self._passing = itertools.count(PASSING)
-        self._stream = stream
+        self._own = own
         self._cache_seconds = cache_seconds
 
     def room_of(self, number: int) -> VirtualOperations:
@@ -102,9 +102,9 @@ class Operations(pyfuse3.Operations):
     def _as_read(
         self, node: Node, attributes: pyfuse3.EntryAttributes, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
-        """Return *attributes* as the caller sees them: of the stream of events everybody has other lines."""
-        if self._stream.is_it(node):
-            attributes.st_size = self._stream.size(ctx.uid)
+        """Return *attributes* as the caller sees them: of a file in .repofs everybody has another."""
+        if self._own.is_one(node):
+            attributes.st_size = self._own.size(node, ctx.uid)
         return attributes
 
     def _keeps(self, node: Node) -> float:
@@ -230,7 +230,7 @@ class Operations(pyfuse3.Operations):
         fh = await self._handles.open_elsewhere(node, flags, caller)
         if fh is None:
             fh = self._handles.open(node, flags, caller)
-        direct = self._stream.has(fh)  # what one reads there is not for the next
+        direct = self._own.has(fh)  # what one reads there is not for the next
         return pyfuse3.FileInfo(fh=fh, keep_cache=not direct and self._handles.keeps_bytes(fh), direct_io=direct)
 
     # pyfuse3 takes any buffer (PyObject_GetBuffer), whatever its stub says

@@ -14,11 +14,11 @@ from repofs.namespace.elsewhere import Elsewhere
 from repofs.namespace.names import Names
 from repofs.namespace.nodes import Node
 from repofs.namespace.openers import Opener, command, killed_by
+from repofs.namespace.own_files import OwnFiles
 from repofs.namespace.registered import REFUSAL
 from repofs.namespace.request import Caller, Change
 from repofs.namespace.rights import Rights
 from repofs.namespace.standing import Standing
-from repofs.namespace.stream import Stream
 from repofs.namespace.tree import Found, Opened, Tree
 from repofs.table import Table
 from repofs.threads import in_thread
@@ -43,7 +43,7 @@ class Handles:
     """All open files of one mount."""
 
     def __init__(
-        self, standing: Standing, rights: Rights, drops: Drops, tree: Tree, elsewhere: Elsewhere, stream: Stream
+        self, standing: Standing, rights: Rights, drops: Drops, tree: Tree, elsewhere: Elsewhere, own: OwnFiles
     ) -> None:
         self._standing = standing
         self._rights = rights
@@ -51,7 +51,7 @@ class Handles:
         self._drops = drops
         self._tree = tree
         self._elsewhere = elsewhere
-        self._stream = stream
+        self._own = own
         self._handles: dict[int, Handle] = {}
         # Filled by one read at a time: the reply is sent before anything else runs.
         self._buffer = bytearray(_MOST_READ)
@@ -101,8 +101,8 @@ class Handles:
             raise OSError(errno.ELOOP, "a symbolic link is not opened itself")
         if not flags & _CHANGES:
             self._rights.require_view(node, caller.uid)
-            if self._stream.is_it(node):
-                return self._keep_stream(node, caller.uid)
+            if self._own.is_one(node):
+                return self._keep_own(node, caller.uid)
             if self._standing.origin(node) is not None:
                 raise OSError(errno.ESTALE, "its bytes are elsewhere: open_elsewhere")
             return self._keep(Handle(self._backing.open(node, os.O_RDONLY), node, None))
@@ -147,8 +147,8 @@ class Handles:
         handle = self._handles[fh]
         return handle.stand_in is None or self._elsewhere.serves_originals_only(handle.node)
 
-    def _keep_stream(self, node: Node, uid: int) -> int:
-        fd = self._stream.open(uid)
+    def _keep_own(self, node: Node, uid: int) -> int:
+        fd = self._own.open(node, uid)
         self._handles[fd] = Handle(fd, node, None)  # no way to the node's own inode: `node.hold` does not hear of it
         return fd
 
@@ -220,8 +220,8 @@ class Handles:
         """The last descriptor of the handle was closed."""
         handle = self._handles.pop(fh)
         node = handle.node
-        if self._stream.has(fh):
-            self._stream.close(fh)
+        if self._own.has(fh):
+            self._own.close(fh)
             return
         try:
             if handle.opener is not None:

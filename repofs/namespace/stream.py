@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 
 from repofs.events import RECENT, News
-from repofs.namespace.nodes import Node
 from repofs.namespace.rights import Rights
 
 MOST_BYTES = 1 << 20  # of one reader's file: then it is emptied and goes on, as by logrotate's copytruncate
@@ -28,10 +27,6 @@ class Stream:
         self._newest = 0  # number of the news heard last
         self._files: dict[int, int] = {}  # memory files by uid: of those who have it open
         self._handles: dict[int, int] = {}  # descriptors that `open` has returned: whose
-
-    def is_it(self, node: Node) -> bool:
-        """Whether *node* is the file of the stream: the only one that lies directly in .repofs."""
-        return node.is_file and bool(node.names) and node.names[0][0].is_own
 
     def hear(self, news: Sequence[News]) -> None:
         """Take in news; what was heard before is passed over."""
@@ -51,10 +46,6 @@ class Stream:
         handle = os.dup(self._files[uid])
         self._handles[handle] = uid
         return handle
-
-    def has(self, handle: int) -> bool:
-        """Whether `open` has returned this descriptor."""
-        return handle in self._handles
 
     def close(self, handle: int) -> None:
         """Close a descriptor that `open` has returned."""

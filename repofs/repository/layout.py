@@ -16,7 +16,7 @@ DIR/                      0711
     .repofs/              shown, never changed through the mount
       log/alice_2/        logs of imports that failed
       failed/alice_2/     a link to each drop that has failed
-      events              empty: the mount shows each reader what is for her
+      events, session     empty: the mount shows each reader what is for her
     alice_2/              a user directory
 """
 
@@ -103,6 +103,10 @@ class Layout:
     def events(self) -> Path:
         return self.managed / ".repofs" / "events"
 
+    @property
+    def session(self) -> Path:
+        return self.managed / ".repofs" / "session"
+
     @classmethod
     def create(cls, root: Path, settings_text: str) -> Layout:
         """Make a repository in *root*, all but the catalogue, and return its layout.
@@ -127,12 +131,16 @@ class Layout:
         for directory in (self.staging, self.arriving, self.linked):
             directory.mkdir(mode=0o700, exist_ok=True)
 
-    def make_own(self) -> None:
-        """Make what .repofs holds, as far as a repository of an older repofs has it not."""
+    def make_own(self, *, session: bool = False) -> None:
+        """Make what .repofs holds, as far as a repository of an older repofs has it not: *session* with the rest."""
         for directory in (self.failed.parent, self.failure_logs, self.failed):
             directory.mkdir(exist_ok=True)
             directory.chmod(0o755)  # whatever the umask: every user passes through
         self.events.touch(0o444)
+        if session:
+            self.session.touch(0o444)
+        else:
+            self.session.unlink(missing_ok=True)
         for name in self.managed.iterdir():
             if name.is_dir() and not name.name.startswith("."):
                 status = name.stat()

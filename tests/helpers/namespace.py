@@ -22,6 +22,7 @@ from repofs.namespace.handles import Directories, Handles
 from repofs.namespace.linking import Linking
 from repofs.namespace.names import Names
 from repofs.namespace.nodes import Node
+from repofs.namespace.own_files import OwnFiles
 from repofs.namespace.registered import Registered
 from repofs.namespace.regrouping import Regrouping
 from repofs.namespace.request import Caller, Change
@@ -108,6 +109,7 @@ class World:
         self.claims = Claims(self.standing, self.rights, self.drops, self.kernel)
         self.tree = Tree(self.standing, self.rights, self.drops)
         self.stream = Stream(self.rights)
+        self.own = OwnFiles({b"events": self.stream})
         self.found: list[tuple[int, State]] = []  # what the catalogue was told of the sources of originals
         sources = Sources(self.settings.sources, self.layout.root)
         self.elsewhere = Elsewhere(
@@ -116,7 +118,7 @@ class World:
         mountpoint = directory.parent / "mnt"
         self.linking = Linking(self.standing, self.rights, self.drops, self.tree, sources, self.layout, mountpoint)
         self.survey = Survey(self.standing, self.rights, self.drops, self.linking.resume)
-        self.handles = Handles(self.standing, self.rights, self.drops, self.tree, self.elsewhere, self.stream)
+        self.handles = Handles(self.standing, self.rights, self.drops, self.tree, self.elsewhere, self.own)
         self.registry.on_change(self.handles.tables_changed)
         self.directories = Directories(self.standing, self.rights, self.drops)
         self.moved: list[tuple[list[int], int, int, bytes]] = []  # what the importer was asked to move to another group
