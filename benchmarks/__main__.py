@@ -3,46 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import platform
-import pwd
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks import ingest
+from benchmarks.mounted import repository
 from benchmarks.workloads import workloads
-
-SETTLE_SECONDS = 0.1  # as short as the settings allow, so that the work is measured and not the wait
-
-
-def repofs(*arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", "repofs", *arguments], check=True, stdout=subprocess.DEVNULL)
-
-
-@contextlib.contextmanager
-def repository(top: Path) -> Iterator[Path]:
-    """Make and mount a repository below *top*; yield the caller's user directory in it."""
-    directory, mountpoint = top / "repository", top / "mount"
-    mountpoint.mkdir()
-    repofs("init", str(directory))
-    (directory / "settings.toml").write_text(f"[drops]\nsettle_seconds = {SETTLE_SECONDS}\n")
-    user = pwd.getpwuid(os.getuid()).pw_name
-    repofs("-C", str(directory), "user", "add", user)
-    repofs("mount", str(directory), str(mountpoint))
-    try:
-        yield next(mountpoint.glob(f"{user}_*"))
-    finally:
-        repofs("umount", str(mountpoint))
 
 
 def measure(bare: Path, mounted: Path, *, quick: bool, rounds: int) -> list[dict[str, object]]:
