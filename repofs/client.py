@@ -2,17 +2,21 @@
 
 A table is named by its path (an array, be it in the mount or not), by the id of its annotation or by an image that it
 is the only table of. The last two are asked of the mount, which knows the caller by her uid: there is no password.
+Where there is no mount they are asked of *server*, ``https://HOST[:PORT][/PREFIX]``, with the key of a *session*.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from repofs import client_mount
+from repofs.client_https import Server
 from repofs.errors import InvalidValue, TokenMissing
 from repofs.table import Form, Secret, Selection, checked_name
 
@@ -127,6 +131,8 @@ def read_table(
     *,
     image_id: int | None = None,
     mount: str | os.PathLike[str] | None = None,
+    server: str | None = None,
+    session: str | None = None,
 ) -> pandas.DataFrame:
     """Return a table, or what is selected of it, as a DataFrame whose index are the numbers of the rows.
 
@@ -136,13 +142,19 @@ def read_table(
 
     Raises NotFound, InvalidValue (no table; unknown columns; a query that is none), AccessDenied.
     """
+    chosen = selection(column_names, rows, query, variables)
+    if server is not None:
+        return _read_from(Server(server, session), path, annotation_id, image_id, chosen)
+    return _read(locate(path, annotation_id, image_id, mount), chosen)
+
+
+def _read(uri: str, chosen: Selection) -> pandas.DataFrame:
     import numpy as np
     import pandas as pd
     import pyarrow as pa
 
     from repofs.tables import array, reading
 
-    uri, chosen = locate(path, annotation_id, image_id, mount), selection(column_names, rows, query, variables)
     ctx = array.context(MEMORY_BYTES)
     parts = [(numbers, reading.frame(batch)) for numbers, batch in reading.numbered(uri, chosen, ctx)]
     if not parts:
@@ -152,14 +164,49 @@ def read_table(
     return whole
 
 
+def _read_from(
+    server: Server, path: object, annotation_id: int | None, image_id: int | None, chosen: Selection
+) -> pandas.DataFrame:
+    """Read over HTTPS. Rows that were picked one by one come as the range that they lie in; the index of what a query
+    finds counts from 0, as the numbers of the rows are not told."""
+    import pandas as pd
+    import pyarrow as pa
+
+    from repofs.tables import reading
+
+    picked = chosen.rows
+    if picked is not None:
+        chosen = replace(chosen, rows=None, start=min(picked, default=0), stop=max(picked, default=-1) + 1)
+    with server.rows(_annotation(server, path, annotation_id, image_id), chosen) as reader:
+        parts = [reading.frame(batch) for batch in reader]
+        whole = (
+            pd.concat(parts, ignore_index=True)
+            if parts
+            else reading.frame(pa.RecordBatch.from_pylist([], schema=reader.schema))
+        )
+    whole.index += chosen.start or 0
+    return whole if picked is None else whole.loc[list(picked)]
+
+
+def _annotation(server: Server, path: object, annotation_id: int | None, image_id: int | None) -> int:
+    if path is not None or (annotation_id is None) == (image_id is None):
+        raise InvalidValue("a server is asked for a table by exactly one of annotation_id and image_id")
+    return annotation_id if annotation_id is not None else server.table_of_image(image_id or 0)
+
+
 def get_table_columns(
     path: str | os.PathLike[str] | None = None,
     annotation_id: int | None = None,
     *,
     image_id: int | None = None,
     mount: str | os.PathLike[str] | None = None,
+    server: str | None = None,
+    session: str | None = None,
 ) -> tuple[str, ...]:
     """Return the names of the columns of a table. Raises as `read_table`."""
+    if server is not None:
+        asked = Server(server, session)
+        return asked.columns(_annotation(asked, path, annotation_id, image_id))
     from repofs.tables import array
 
     with array.opened(locate(path, annotation_id, image_id, mount), array.context(MEMORY_BYTES)) as opened:
@@ -172,8 +219,13 @@ def get_table_size(
     *,
     image_id: int | None = None,
     mount: str | os.PathLike[str] | None = None,
+    server: str | None = None,
+    session: str | None = None,
 ) -> tuple[int, int]:
     """Return how many rows and columns a table has. Raises as `read_table`."""
+    if server is not None:
+        asked = Server(server, session)
+        return asked.size(_annotation(asked, path, annotation_id, image_id))
     from repofs.tables import array
     from repofs.tables.rows import count
 
@@ -201,15 +253,22 @@ def download_table(
     from repofs.tables import array, exporting
 
     target = Path(target_path).absolute()
+    form = _FORMS.get(target.suffix.lower(), "csv")
     chosen = selection(column_names, rows, query, variables)
     uri = locate(path, annotation_id, image_id, mount)
+    with _appearing(target) as file:
+        exporting.write(uri, form, file, chosen, array.context(MEMORY_BYTES))
+
+
+@contextmanager
+def _appearing(target: Path) -> Iterator[BinaryIO]:
+    """Yield a file that becomes *target* when it is whole, and replaces none (FileExistsError)."""
     descriptor, hidden = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with open(descriptor, "wb") as file:
-            form = _FORMS.get(target.suffix.lower(), "csv")
-            exporting.write(uri, form, file, chosen, array.context(MEMORY_BYTES))
+            yield file
             os.fchmod(file.fileno(), 0o666 & ~_umask())
-        os.link(hidden, target)  # refuses to replace
+        os.link(hidden, target)
     finally:
         os.unlink(hidden)
 

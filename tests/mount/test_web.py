@@ -13,7 +13,7 @@ import requests
 
 from tests.helpers import arrays
 from tests.helpers.command_line import repofs
-from tests.helpers.mounting import Drive, fact
+from tests.helpers.mounting import CHECKOUT, Drive, fact
 from tests.helpers.people import ALICE, BOB, CAROL, ROOT, Person
 
 EVE = Person("eve", 61099, 61099)  # a stranger
@@ -197,3 +197,41 @@ def test_a_door_that_cannot_be_is_told_at_the_mount(own_drive: Drive) -> None:
             own_drive.start()
     (own_drive.repository / "settings.toml").write_text("")
     own_drive.start()
+
+
+PROGRAM = """
+import repofs
+there = dict(server="{server}/omero", session="{key}")
+number = {number}
+assert repofs.get_table_columns(annotation_id=number, **there) == ("image", "area", "name")
+assert repofs.get_table_size(annotation_id=number, **there) == (5, 3)
+whole = repofs.read_table(image_id={image}, **there)
+assert whole["area"].tolist() == [0.0, 0.5, 1.0, 1.5, 2.0] and whole["name"].tolist() == ["é"] * 5
+some = repofs.read_table(annotation_id=number, column_names=["area"], rows=[1, 3], **there)
+assert (some.index.tolist(), some["area"].tolist()) == ([1, 3], [0.5, 1.5])
+found = repofs.read_table(annotation_id=number, query="area > low", variables=dict(low=1), **there)
+assert found["image"].tolist() == [3, 4]
+assert repofs.read_table(annotation_id=number, query="area > 9", **there).empty
+for wrong, named in (({{**there, "session": "x"}}, "session"), ({{**there, "server": "http://x"}}, "https://HOST")):
+    try:
+        repofs.read_table(annotation_id=number, **wrong)
+    except repofs.errors.RepofsError as error:
+        assert named in str(error), error
+    else:
+        raise AssertionError(wrong)
+try:
+    repofs.read_table(annotation_id=99999, **there)
+except repofs.errors.NotFound:
+    print("read")
+"""
+
+
+def test_a_program_without_the_mount_reads_over_https(drive: Drive, array: Path, image: str) -> None:
+    key = session(drive, ALICE)
+    number = register(drive, array, image, key).json()["data"]["file_annotation"]
+    program = PROGRAM.format(server=SERVER, key=key, number=number, image=image.removeprefix("Image:"))
+    certificate = drive.outside / "web.pem"
+    certificate.write_bytes((drive.repository / "web.pem").read_bytes().partition(b"-----BEGIN PRIVATE")[0])
+    certificate.chmod(0o644)
+    environment = (f"PYTHONPATH={CHECKOUT}", f"SSL_CERT_FILE={certificate}")
+    assert BOB.run("env", *environment, sys.executable, "-c", program).stdout == "read\n"
