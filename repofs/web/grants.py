@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from repofs.access import require_privilege
-from repofs.errors import InvalidValue, NotFound
+from repofs.errors import AccessDenied, InvalidValue, NotFound
 from repofs.people import People, Privilege
 from repofs.web.sessions import Sessions
 
@@ -29,8 +29,8 @@ class Grants:
     def create(self, uid: int, user: str | None, audit_uid: int) -> str:
         """Return a new session as JSON, ``{"session": key, "user": name}``: of *user* (None: of *uid* herself).
 
-        Raises AccessDenied for a stranger, and for who asks for another's without the privilege Sudo; NotFound;
-        InvalidValue when root says no user.
+        Raises AccessDenied for a stranger, and for who asks for another's without the privilege Sudo, or for that of
+        somebody with privileges that she has not; NotFound; InvalidValue when root says no user.
         """
         people = self._people()
         actor = people.actor(uid)
@@ -41,6 +41,8 @@ class Grants:
         owner = actor if user is None else next((one for one in people.actors.values() if one.name == user), None)
         if owner is None:
             raise NotFound(f"{user} is no experimenter: repofs user list shows who is")
+        if not owner.privileges <= actor.privileges:
+            raise AccessDenied(f"{owner} has privileges that {actor} has not: ask an administrator who has them")
         key = self._sessions.create(owner.uid)
         self._done(audit_uid, "session.create", user=str(owner))
         return json.dumps({"session": key, "user": str(owner)})

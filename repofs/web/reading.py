@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from repofs.errors import InvalidValue, NotFound
+from repofs.errors import Busy, InvalidValue, NotFound
 from repofs.model import ObjectRef
 from repofs.table import Column, Selection, Table, TableState, read_json
 from repofs.web.answers import Data
@@ -141,6 +140,17 @@ async def get_size(table: Seen) -> Data[Size]:
 
 
 @router.get("/{number}/rows", status_code=200, response_class=Piped, responses={200: {"content": {ARROW: {}}}})
-async def get_rows(here: Here, table: Seen, rows: Annotated[Rows, Query()]) -> Piped:
-    """Its rows as a stream of Arrow's IPC format; one that breaks off has no end-of-stream mark."""
-    return Piped(partial(here.export, table, "arrow", rows.selection()), ARROW)
+async def get_rows(here: Here, asker: Asking, table: Seen, rows: Annotated[Rows, Query()]) -> Piped:
+    """Its rows as a stream of Arrow's IPC format, of one table at a time; broken off, it has no end-of-stream mark."""
+    selection, uid = rows.selection(), asker.session.uid
+
+    async def write(into: int) -> None:
+        if uid in here.readers:  # each reader keeps one of few processes, as long as she likes
+            raise Busy("you are reading a table already: one at a time")
+        here.readers.add(uid)
+        try:
+            await here.export(table, "arrow", selection, into)
+        finally:
+            here.readers.remove(uid)
+
+    return Piped(write, ARROW)

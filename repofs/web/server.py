@@ -20,7 +20,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 
 from repofs.config import Web as WebSettings
-from repofs.errors import Busy, SettingsError
+from repofs.errors import AccessDenied, Busy, SettingsError
 from repofs.people import People
 from repofs.registration.registry import Registry
 from repofs.repository.layout import Layout
@@ -65,13 +65,18 @@ class Web:
     async def run(self, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled; tells the port once clients may come.
 
-        Raises SettingsError for a certificate or an address that cannot be used, Busy for a port that is taken;
-        only before that.
+        Raises SettingsError for a certificate or an address that cannot be used, Busy for a port that is taken,
+        AccessDenied for one that is root's; only before that.
         """
         host, port = address.listen(self._settings)
         self._tls = await self._context()
         try:
             listeners = await trio.open_tcp_listeners(port, host=host, backlog=CONNECTIONS)
+        except PermissionError as error:
+            raise AccessDenied(
+                f"nothing may listen at {self._settings.listen}, see web.listen: choose a port from 1024 on,"
+                " or have the kernel allow it with sysctl net.ipv4.ip_unprivileged_port_start"
+            ) from error
         except OSError as error:
             raise Busy(f"nothing can listen at {self._settings.listen}, see web.listen: {error}") from error
         task_status.started(listeners[0].socket.getsockname()[1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
@@ -37,6 +37,7 @@ class Services:
     register: Register
     may_view: MayView
     export: Export
+    readers: set[int] = field(default_factory=set)  # uids whose rows are under way
 
 
 async def _services(request: Request) -> Services:

@@ -21,9 +21,9 @@ import trio.testing
 
 from repofs.administration.requests import AddUser, ListPeople, RemoveUser, Request
 from repofs.control import client, protocol, server
-from repofs.control.protocol import MOST_BYTES, Call
+from repofs.control.protocol import MOST_BYTES, Call, CreateSession
 from repofs.control.server import SHARE, Control, listening
-from repofs.errors import AccessDenied, AlreadyExists, Busy, DaemonUnreachable, RepofsError
+from repofs.errors import AccessDenied, AlreadyExists, Busy, DaemonUnreachable, NotFound, RepofsError
 from repofs.importer.requests import Import
 from repofs.repository.as_user import Caller
 from repofs.repository.layout import Layout
@@ -44,6 +44,7 @@ class Daemon:
     asked: list[tuple[int, Request, int]] = field(default_factory=list)
     refused: list[tuple[int, str, str]] = field(default_factory=list)
     arrived: list[tuple[Import, Caller, list[str]]] = field(default_factory=list)
+    begun: list[tuple[int, str | None, int]] = field(default_factory=list)
     answer: str | Exception = '{"done": true}'
     go: trio.Event | None = None  # an answer waits for it
     _heard: trio.Event = field(default_factory=trio.Event)
@@ -60,6 +61,12 @@ class Daemon:
 
     async def arrive(self, request: Import, caller: Caller, descriptor: int) -> str:
         self.arrived.append((request, caller, os.listdir(descriptor)))
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    def begin(self, uid: int, user: str | None, audit_uid: int) -> str:
+        self.begun.append((uid, user, audit_uid))
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -105,14 +112,15 @@ def _all(sock: socket.socket) -> bytes:
 
 
 @asynccontextmanager
-async def serving(directory: Path) -> AsyncIterator[Daemon]:
+async def serving(directory: Path, *, https: bool = True) -> AsyncIterator[Daemon]:
     layout = Layout.create(directory / "repository", "")
     for above in (directory, directory.parent, directory.parent.parent):
         above.chmod(0o711)
     daemon = Daemon(layout)
     with listening(layout) as sock:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(Control(sock, daemon.administer, daemon.note, daemon.arrive).run)
+            begin = daemon.begin if https else None
+            nursery.start_soon(Control(sock, daemon.administer, daemon.note, daemon.arrive, begin).run)
             yield daemon
             nursery.cancel_scope.cancel()
     assert not layout.control.exists()
@@ -133,6 +141,27 @@ async def test_several_requests_on_one_connection(tmp_path: Path) -> None:
         answers = await daemon.tell(LIST + b'{"request": {"type": "user.remove", "name": "bob"}}\n' + LIST, end=True)
         assert answers == [{"result": {"done": True}}] * 3
         assert [request for _, request, _ in daemon.asked] == [ListPeople(), RemoveUser("bob"), ListPeople()]
+
+
+async def test_a_session_is_begun(tmp_path: Path) -> None:
+    async with serving(tmp_path) as daemon:
+        assert await daemon.ask(Call(CreateSession())) == {"done": True}
+        assert await daemon.ask(Call(CreateSession("bob"))) == {"done": True}
+        assert daemon.begun == [(os.getuid(), None, os.getuid()), (os.getuid(), "bob", os.getuid())]
+
+
+async def test_a_session_that_is_refused_is_audited(tmp_path: Path) -> None:
+    async with serving(tmp_path) as daemon:
+        daemon.answer = AccessDenied("not you")
+        with pytest.raises(AccessDenied, match="not you"):
+            await daemon.ask(Call(CreateSession("bob")))
+        assert daemon.refused == [(os.getuid(), "session.create", "not you")]
+
+
+async def test_no_session_is_begun_without_the_https_door(tmp_path: Path) -> None:
+    async with serving(tmp_path, https=False) as daemon:
+        with pytest.raises(NotFound, match=r"web\.listen"):
+            await daemon.ask(Call(CreateSession()))
 
 
 async def test_a_refusal_is_told_as_what_it_is(tmp_path: Path) -> None:

@@ -210,6 +210,17 @@ def test_rows_are_written_no_faster_than_they_are_read(door: Door) -> None:
     assert door.behind.written < 100 << 20
 
 
+def test_a_user_reads_one_table_at_a_time(door: Door) -> None:
+    door.behind.pieces = [b"x" * 65_536] * 1000
+    first = get(door, "/api/v0/tables/1/rows", stream=True)
+    assert first.status_code == 200
+    second = get(door, "/api/v0/tables/1/rows")
+    assert (second.status_code, list(second.json())) == (503, ["message"])
+    assert len(first.content) == 65_536_000
+    door.behind.pieces = [b"again"]
+    assert get(door, "/api/v0/tables/1/rows").content == b"again"
+
+
 def test_many_rows_come_whole(door: Door) -> None:
     door.behind.pieces = [bytes([number % 256]) * (1 << 20) for number in range(100)]
     assert get(door, "/api/v0/tables/1/rows").content == b"".join(door.behind.pieces)

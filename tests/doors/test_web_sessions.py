@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gc
+import json
+from dataclasses import dataclass, field
 
 import pytest
 
-from repofs.errors import AccessDenied
-from repofs.people import ROOT, Actor, People
+from repofs.errors import AccessDenied, InvalidValue, NotFound, RepofsError
+from repofs.people import ROOT, Actor, People, Privilege
 from repofs.web.csrf import Tokens
+from repofs.web.grants import Grants
 from repofs.web.sessions import MOST, Sessions
 from tests.helpers.web import ALICE, BOB, PEOPLE
 
@@ -99,3 +102,65 @@ def test_a_changed_token_is_none(place: int) -> None:
     changed[place] = "0" if changed[place] != "0" else "1"
     assert not tokens.good("".join(changed), "any")
     assert not Tokens(60).good(token, "any")  # nor one of another daemon
+
+
+# --- asked for by a command -----------------------------------------------------------------------
+
+
+CHIEF, CLERK = 61003, 61004
+OFFICE = People(
+    actors={
+        **PEOPLE.actors,
+        CHIEF: Actor(CHIEF, "chief", administrator=True, privileges=frozenset(Privilege)),
+        CLERK: Actor(CLERK, "clerk", administrator=True, privileges=frozenset({Privilege.SUDO})),
+    }
+)
+
+
+@dataclass
+class Asked:
+    """Grants, their sessions, and what the audit trail was told."""
+
+    sessions: Sessions = field(default_factory=lambda: Sessions(60, lambda: OFFICE))
+    told: list[tuple[int, str, str]] = field(default_factory=list)
+
+    def create(self, uid: int, user: str | None = None, audit_uid: int | None = None) -> str:
+        """Return the user of the session that was begun; its key is one."""
+        grants = Grants(self.sessions, lambda: OFFICE, self._done)
+        begun = json.loads(grants.create(uid, user, uid if audit_uid is None else audit_uid))
+        owner = self.sessions.who(begun["session"])
+        assert owner is not None and OFFICE.actors[owner].name == begun["user"]
+        return str(begun["user"])
+
+    def _done(self, actor_uid: int, act: str, *, user: str) -> None:
+        self.told.append((actor_uid, act, user))
+
+
+@pytest.mark.parametrize(
+    ("uid", "user", "expected"),
+    [(ALICE, None, "alice"), (ALICE, "alice", "alice"), (CLERK, "bob", "bob"), (CHIEF, "clerk", "clerk"),
+     (0, "chief", "chief")],
+)  # fmt: skip
+def test_a_session_is_given_to_who_may_have_it_and_audited(uid: int, user: str | None, expected: str) -> None:
+    asked = Asked()
+    assert asked.create(uid, user, 4321) == expected
+    assert asked.told == [(4321, "session.create", expected)]
+
+
+@pytest.mark.parametrize(
+    ("uid", "user", "refusal", "words"),
+    [
+        (ALICE, "bob", AccessDenied, "Sudo"),
+        (ALICE, "nobody-here", AccessDenied, "Sudo"),  # who there is, is not told either
+        (CLERK, "chief", AccessDenied, "privileges"),
+        (61099, None, AccessDenied, "no experimenter"),
+        (61099, "alice", AccessDenied, "Sudo"),
+        (CHIEF, "nobody-here", NotFound, "repofs user list"),
+        (0, None, InvalidValue, "--as USER"),
+    ],
+)
+def test_a_session_is_refused(uid: int, user: str | None, refusal: type[RepofsError], words: str) -> None:
+    asked = Asked()
+    with pytest.raises(refusal, match=words):
+        asked.create(uid, user)
+    assert asked.told == []
