@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import shutil
 import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import requests
 
+from repofs.catalog import tables
+from repofs.catalog.engine import open_engine
+from repofs.table import Table
 from tests.helpers import arrays
 from tests.helpers.command_line import repofs
 from tests.helpers.mounting import CHECKOUT, Drive, fact
@@ -197,6 +203,31 @@ def test_a_door_that_cannot_be_is_told_at_the_mount(own_drive: Drive) -> None:
             own_drive.start()
     (own_drive.repository / "settings.toml").write_text("")
     own_drive.start()
+
+
+def test_by_attribute_and_over_https_it_is_the_same_in_the_catalogue(drive: Drive, array: Path, image: str) -> None:
+    other = array.with_name(f"other-{array.name}")
+    shutil.copytree(array, other)
+    answer = register(drive, array, image, session(drive, ALICE))
+    over_https = answer.json()["data"]["file_annotation"]
+    asked = {"uri": str(other), "name": registered(drive, over_https).name, "targets": [image], "token": TOKEN}
+    ALICE.do(os.setxattr, drive.home(ALICE), "user.repofs.table.register", json.dumps(asked).encode())
+    told = json.loads(ALICE.do(os.getxattr, drive.home(ALICE), "user.repofs.tables"))
+    by_attribute = int(told[0]["object"].partition(":")[2])
+    one, two = registered(drive, over_https), registered(drive, by_attribute)
+    assert one.digest != two.digest  # each by a salt of its own
+    same = replace(two, id=one.id, uri=one.uri, place=one.place, registered=one.registered)
+    assert replace(one, salt=b"", digest=b"") == replace(same, salt=b"", digest=b"")
+    assert (two.place.kind, two.uri) == ("source", str(other))
+
+
+def registered(drive: Drive, number: int) -> Table:
+    """Return what the catalogue says of a table."""
+    engine = open_engine(drive.layout.catalogue, read_only=True)
+    with engine.begin() as conn:
+        table = tables.get(conn, number)
+    engine.dispose()
+    return table
 
 
 PROGRAM = """
