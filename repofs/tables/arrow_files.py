@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from repofs.errors import InvalidValue, NotFound
-from repofs.tables.columns import BYTES, TEXT, Stored, nullable
+from repofs.tables.columns import TEXT, Stored, nullable
 from repofs.tables.frames import Types, Widened, checked_names, rows_of_a_chunk
 
 _UNNAMED_INDEX = "__index_level_"  # how pandas writes an index that has no name; of which nothing is stored
@@ -119,8 +119,6 @@ def _stored(field: pa.Field, of_pandas: str | None) -> Stored:
         return Stored(TEXT, True, "string" if of_pandas == "string" else None)
     if pa.types.is_null(type_):
         return Stored(TEXT, True)
-    if pa.types.is_binary(type_) or pa.types.is_large_binary(type_):
-        return Stored(BYTES, True)
     if pa.types.is_timestamp(type_) and type_.tz is None:
         return Stored(np.dtype(f"M8[{type_.unit}]"))
     if pa.types.is_boolean(type_) or pa.types.is_integer(type_) or type_ in (pa.float32(), pa.float64()):

@@ -6,12 +6,11 @@
     datetime64[s], [ms], [us], [ns]             the same                 the same; NaT is kept
     object of str, or str and None or NaN       text, nullable           object of str, None or NaN
     object of bool and None or NaN              bool, nullable           boolean
-    object of bytes                             bytes                    object of bytes
     Int8 … UInt64, Float32/64, boolean, string  the same, nullable       the same
     …[pyarrow] of these                         the same, nullable       Int8 …, boolean, string, datetime64
     category                                    its values               as its values would
 
-The rest, such as complex, float16, timedelta64, period, interval, times with a time zone, decimals and lists, is
+The rest, such as bytes, complex, float16, timedelta64, period, interval, times with a time zone, decimals and lists, is
 refused: TileDB does not hold it, or its readers do not read it.
 """
 
@@ -30,7 +29,6 @@ from pandas.api import types as pd_types
 from repofs.errors import InvalidValue
 
 TEXT = np.dtype("U")
-BYTES = np.dtype("S")
 
 _TEXT_INSTEAD = "convert it by .astype(str)"
 _INSTEAD = {  # by NumPy's kind, pandas' type or what objects are found to be
@@ -45,6 +43,7 @@ _INSTEAD = {  # by NumPy's kind, pandas' type or what objects are found to be
     **dict.fromkeys(
         ("integer", "floating", "mixed-integer-float", "decimal"), "convert it by pandas.to_numeric"
     ),
+    "bytes": "convert it by .str.decode('utf-8')",
     **dict.fromkeys(("datetime", "datetime64", "date"), "convert it by pandas.to_datetime"),
 }  # fmt: skip
 
@@ -59,8 +58,8 @@ class Stored:
 
     def attribute(self, name: str) -> tiledb.Attr:
         """Return the attribute of the array; compressed by TileDB's own choice, as omero2pandas has it."""
-        text = self.dtype.kind in "US"
-        dtype = ("<U0" if self.dtype.kind == "U" else "S0") if text else self.dtype
+        text = self.dtype == TEXT
+        dtype = "<U0" if text else self.dtype
         return tiledb.Attr(name=name, dtype=dtype, var=text, nullable=self.nullable, filters=tiledb.FilterList())
 
 
@@ -125,8 +124,6 @@ def _stored_objects(column: pd.Series) -> Stored:
         return Stored(TEXT, True)
     if found == "boolean":
         return Stored(np.dtype(bool), True, "boolean")
-    if found == "bytes":
-        return Stored(BYTES, True)
     raise _refused(column, found, f"object ({found})")
 
 
@@ -139,7 +136,7 @@ def values(column: pd.Series, stored: Stored) -> tuple[npt.NDArray[Any], npt.NDA
 
     Raises ValueError or TypeError if *column* does not fit.
     """
-    dtype = np.dtype(object) if stored.dtype.kind in "US" else stored.dtype
+    dtype = np.dtype(object) if stored.dtype == TEXT else stored.dtype
     if not stored.nullable:
         return column.to_numpy(dtype=dtype), None
     missing = column.isna().to_numpy()

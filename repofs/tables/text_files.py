@@ -1,6 +1,7 @@
 """CSV and TSV files, whose columns have the types that `pandas.read_csv(file, low_memory=False)` finds in all of them.
 
-One exception: True and False with missing ones among them are pandas' `boolean`, not objects.
+Two exceptions: True and False with missing ones among them are pandas' `boolean`, not objects; and what is missing
+among integers of which some are beyond int64 is missing, not an empty text.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import gzip
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -20,9 +22,12 @@ from repofs.errors import InvalidValue, NotFound
 from repofs.tables.columns import TEXT, Stored
 from repofs.tables.frames import Types, Widened, checked_names, rows_of_a_chunk
 
+_MORE = "\0"  # no name of a column
 _EXACT = 2**53  # integers up to this are the same as float64
 
-Facts = frozenset[str]  # of: missing, bool, integer, negative, unsigned (beyond int64), decimal, text
+Facts = frozenset[str]
+"""Of missing, bool, integer, negative, unsigned (beyond int64), beyond (any 64 bits, which only decimals hold), decimal
+and text."""
 
 
 class TextFile:
@@ -35,6 +40,7 @@ class TextFile:
         self._suffix = Path(path.name.lower().removesuffix(".gz")).suffix
         self._separator = "," if self._suffix == ".csv" else "\t"
         self._names = checked_names(self._header(), path.name)
+        self._blank = self._blank_lines()
         self._rows_of_a_chunk = rows_of_a_chunk(len(self._names), chunk_size)
         self._facts: dict[str, Facts] = dict.fromkeys(self._names, frozenset())
         self._settled = False
@@ -46,21 +52,25 @@ class TextFile:
         return self._types()
 
     def settled(self) -> Types:
-        for chunk in self._parsed(_texts(self._types())):
+        for chunk in self._parsed(self._texts()):
             self._learn(chunk)
         self._settled = True
         return self._types()
 
     def chunks(self, types: Types) -> Iterator[pd.DataFrame]:
-        parsed_as: dict[str, type] = _texts(types)
-        if self._settled:  # what pandas makes of 9007199254740993 as a decimal is not what it makes of the integer
-            parsed_as |= {name: float for name, one in types.items() if one.dtype.kind == "f"}
-        for chunk in self._parsed(parsed_as):
+        as_settled = {
+            name: object if one.dtype == TEXT else float for name, one in types.items() if one.dtype.kind in "Uf"
+        }
+        for chunk in self._parsed(as_settled if self._settled else self._texts()):
             if not self._settled:
                 self._learn(chunk)
-                if self._types() != types or not all(_exact(chunk[name], one) for name, one in types.items()):
+                if self._types() != types or not all(_fits(chunk[name], one) for name, one in types.items()):
                     raise Widened
             yield chunk
+
+    def _texts(self) -> dict[str, type]:
+        """What is text already is not to be read as numbers first: 01 is not 1."""
+        return {name: object for name, facts in self._facts.items() if "text" in facts}
 
     def _learn(self, chunk: pd.DataFrame) -> None:
         for name in self._names:
@@ -80,14 +90,23 @@ class TextFile:
             raise InvalidValue(f"{self._path.name}: there is no tab in its first line: name it .csv if it has commas")
         return [name or f"Unnamed: {number}" for number, name in enumerate(names)]  # as pandas calls them
 
+    def _blank_lines(self) -> int:
+        """Return how many lines without anything come before the first: pandas counts them when it skips."""
+        blank = b" \t\r\n".replace(self._separator.encode(), b"")
+        with self._told(), self._open() as file:
+            return sum(1 for _ in takewhile(lambda line: not line.strip(blank), file))
+
     def _parsed(self, parsed_as: dict[str, type]) -> Iterator[pd.DataFrame]:
+        """Yield the rows. A column more than there are is asked for: what pandas reads in chunks has the fields
+        too many of the first line of each chunk cut off in silence."""
         with self._told(), self._open() as file:
             chunks = pd.read_csv(
-                file, sep=self._separator, dtype=parsed_as, chunksize=self._rows_of_a_chunk, low_memory=False
-            )
+                file, sep=self._separator, header=None, skiprows=self._blank + 1, names=[*self._names, _MORE],
+                dtype=parsed_as, chunksize=self._rows_of_a_chunk, low_memory=False,
+            )  # fmt: skip
             for chunk in chunks:
-                if list(chunk.columns) != self._names or not isinstance(chunk.index, pd.RangeIndex):
-                    raise InvalidValue(f"{self._path.name}: its rows have more fields than its first line has names")
+                if not isinstance(chunk.index, pd.RangeIndex) or chunk.pop(_MORE).notna().any():
+                    raise InvalidValue(f"{self._path.name}: a row has more fields than the first line has names")
                 yield chunk
 
     def _open(self) -> BinaryIO:
@@ -110,15 +129,12 @@ class TextFile:
             raise InvalidValue(f"{self._path.name} cannot be read: {' '.join(str(error).split())[:300]}") from None
 
 
-def _texts(types: Types) -> dict[str, type]:
-    """What is text already is not to be read as numbers first: 01 is not 1."""
-    return {name: object for name, one in types.items() if one.dtype == TEXT}
-
-
 def _facts(column: pd.Series) -> Facts:
     kind = column.dtype.kind
     if kind == "O":
-        return frozenset({"bool", "missing"} if pd_types.infer_dtype(column, skipna=True) == "boolean" else {"text"})
+        if pd_types.infer_dtype(column, skipna=True) == "boolean":
+            return frozenset({"bool", "missing"})
+        return frozenset({"beyond" if _is_numbers(column) else "text"})
     if kind == "f":
         missing = column.isna()
         return frozenset(({"missing"} if missing.any() else set()) | (set() if missing.all() else {"decimal"}))
@@ -127,22 +143,35 @@ def _facts(column: pd.Series) -> Facts:
     return frozenset({"unsigned" if kind == "u" else "bool"})
 
 
+def _is_numbers(column: pd.Series) -> bool:
+    """Whether texts are numbers: one of -1 and 2**63, or of 2**64, is text to pandas, unless decimals are among them."""
+    try:
+        pd.to_numeric(column.dropna())
+    except (ValueError, TypeError):
+        return False
+    return True
+
+
 def _type(facts: Facts) -> Stored:
     """Return what pandas makes of a whole column of which *facts* are known."""
-    if "text" in facts or ("bool" in facts and facts & {"integer", "unsigned", "decimal"}) or not facts:
+    if "text" in facts or ("bool" in facts and facts - {"bool", "missing"}) or not facts:
         return Stored(TEXT, nullable=True)
     if "bool" in facts:
         missing = "missing" in facts
         return Stored(np.dtype(bool), missing, "boolean" if missing else "bool")
     if "decimal" in facts:
         return Stored(np.dtype(np.float64))
+    if "beyond" in facts or facts >= {"unsigned", "negative"} or facts >= {"unsigned", "missing"}:
+        return Stored(TEXT, nullable=True)
     if "unsigned" in facts:
-        return Stored(TEXT, nullable=True) if facts & {"negative", "missing"} else Stored(np.dtype(np.uint64))
+        return Stored(np.dtype(np.uint64))
     return Stored(np.dtype(np.float64 if "missing" in facts else np.int64))
 
 
-def _exact(column: pd.Series, stored: Stored) -> bool:
-    """Whether integers of *column* are the same as decimals, if they are stored so."""
-    if stored.dtype.kind != "f" or column.dtype.kind != "i" or not len(column):
-        return True
-    return bool(column.abs().max() <= _EXACT)
+def _fits(column: pd.Series, stored: Stored) -> bool:
+    """Whether *column* as it was read is what it would be if it were read as *stored*."""
+    if stored.dtype == TEXT:
+        return column.dtype.kind == "O" or bool(column.isna().all())
+    if stored.dtype.kind == "f" and column.dtype.kind == "i" and len(column):
+        return bool(column.abs().max() <= _EXACT)
+    return True
