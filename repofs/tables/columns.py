@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import tiledb
@@ -129,20 +128,3 @@ def _stored_objects(column: pd.Series) -> Stored:
 
 def _refused(column: pd.Series, key: str, what: object) -> InvalidValue:
     return InvalidValue(f"column {column.name!r} of {what} cannot be stored: {_INSTEAD.get(key, _TEXT_INSTEAD)}")
-
-
-def values(column: pd.Series, stored: Stored) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8] | None]:
-    """Return what TileDB writes of *column*: its values, and if it is nullable 1 where there is one, 0 where not.
-
-    Raises ValueError or TypeError if *column* does not fit.
-    """
-    dtype = np.dtype(object) if stored.dtype == TEXT else stored.dtype
-    if not stored.nullable:
-        return column.to_numpy(dtype=dtype), None
-    missing = column.isna().to_numpy()
-    nothing = stored.dtype.type()
-    if column.dtype.kind == "O" or isinstance(column.dtype, np.dtype):
-        found = np.where(missing, nothing, column.to_numpy()).astype(dtype)
-    else:
-        found = column.to_numpy(dtype=dtype, na_value=nothing)
-    return found, (~missing).astype(np.uint8)

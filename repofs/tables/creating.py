@@ -22,12 +22,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import tiledb
-from tiledb.sparse_array import _setitem_impl_sparse
 
-from repofs.errors import AlreadyExists, InvalidValue, NotFound
+from repofs.errors import AlreadyExists, NotFound
 from repofs.table import Secret
 from repofs.tables import array, frames
-from repofs.tables.columns import values
+from repofs.tables.fragments import append
 from repofs.tables.frames import Source, Types, Widened
 from repofs.tables.rows import ROWS
 
@@ -91,7 +90,7 @@ def _write(source: Source, types: Types, path: Path, progress: Progress) -> None
             if chunk.empty:  # of a file that has only a header
                 continue
             with array.told(str(path)):
-                _append(made, chunk, types, done)
+                append(made, chunk, types, done)
             done += len(chunk)
             progress(done, source.rows)
 
@@ -108,22 +107,6 @@ def _schema(types: Types, ctx: tiledb.Ctx) -> tiledb.ArraySchema:
         allows_duplicates=False,
         ctx=ctx,
     )
-
-
-def _append(made: tiledb.SparseArray, chunk: pd.DataFrame, types: Types, first: int) -> None:
-    written, there = {}, {}
-    for name, one in types.items():
-        try:
-            written[name], validity = values(chunk[name], one)
-        except (ValueError, TypeError):
-            raise InvalidValue(f"column {name!r} has values of several types: convert it to one") from None
-        if validity is not None:
-            there[name] = validity
-    coordinates = np.arange(first, first + len(chunk))
-    try:
-        _setitem_impl_sparse(made, (coordinates,), written, there)  # of the library's ways in, the one that takes nulls
-    except (SystemError, RuntimeError):
-        raise InvalidValue(f"a text from row {first} is not Unicode (half of a surrogate pair): replace it") from None
 
 
 def _sign(path: Path, token: Secret) -> None:

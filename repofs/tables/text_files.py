@@ -58,7 +58,7 @@ class TextFile:
         return self._types()
 
     def chunks(self, types: Types) -> Iterator[pd.DataFrame]:
-        as_settled = {
+        as_settled: dict[str, type] = {
             name: object if one.dtype == TEXT else float for name, one in types.items() if one.dtype.kind in "Uf"
         }
         for chunk in self._parsed(as_settled if self._settled else self._texts()):
@@ -144,7 +144,7 @@ def _facts(column: pd.Series) -> Facts:
 
 
 def _is_numbers(column: pd.Series) -> bool:
-    """Whether texts are numbers: one of -1 and 2**63, or of 2**64, is text to pandas, unless decimals are among them."""
+    """Whether texts are numbers. Those beyond 64 bits are text to pandas, unless decimals are among them."""
     try:
         pd.to_numeric(column.dropna())
     except (ValueError, TypeError):

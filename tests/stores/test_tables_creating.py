@@ -141,6 +141,12 @@ def test_names_may_be_of_any_language_dotted_and_with_spaces(tmp_path: Path) -> 
     pd.testing.assert_frame_equal(made(frame, tmp_path / "größe 1.0.tiledb"), frame)
 
 
+def test_a_long_text_costs_its_own_length(tmp_path: Path) -> None:
+    """Were all made as wide, these would need 400 GB."""
+    frame = pd.DataFrame({"text": ["x" * 1_000_000, None, *["y"] * 99_998]})
+    pd.testing.assert_frame_equal(made(frame, tmp_path / "t", chunk_size=100_000), frame)
+
+
 def test_a_frame_without_rows(tmp_path: Path) -> None:
     frame = pd.DataFrame({"a": np.zeros(0, dtype="int32"), "b": np.zeros(0, dtype=object)})
     pd.testing.assert_frame_equal(made(frame, tmp_path / "t"), frame, check_index_type=False)
