@@ -117,7 +117,6 @@ class _Rooms:
     trail: Trail
     elsewhere: Elsewhere
     linking: Linking
-    registry: Registry
     registered: Registered
     exports: Exports
     processes: TableProcesses
@@ -157,7 +156,7 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
 
     async def move(filesets: Sequence[int], gid: int, actor_uid: int, path: bytes) -> None:
         await inbox.questions.move(filesets, gid, actor_uid, path)
-        registry.load(await inbox.questions.tables())  # tables follow their targets
+        await registrar.reload()  # tables follow their targets
 
     regrouping = Regrouping(standing, rights, failed, move)
     places = Places(layout, settings, sources, mountpoint)
@@ -206,7 +205,6 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
                 trail,
                 elsewhere,
                 linking,
-                registry,
                 registered,
                 exports,
                 processes,
@@ -235,7 +233,7 @@ async def _serve(rooms: _Rooms, ready: Callable[[], None]) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with rooms.processes.running(), trio.open_nursery() as nursery:
             await nursery.start(_import, rooms.inbox, imports_ended)  # what a crash has left is mended first
-            rooms.registry.load(await rooms.inbox.questions.tables())
+            await rooms.registrar.reload()
             nursery.start_soon(rooms.registered.run, rooms.inbox.questions.table_is)
             nursery.start_soon(rooms.exports.run)
             nursery.start_soon(rooms.trail.run, rooms.inbox.questions.keep)

@@ -23,6 +23,7 @@ from repofs.access import Act, Whose
 from repofs.config import Tables as TableSettings
 from repofs.errors import (
     AccessDenied,
+    Busy,
     InvalidValue,
     NotFound,
     RepofsError,
@@ -53,6 +54,7 @@ from repofs.table import (
 from repofs.threads import in_thread
 
 _AT_A_TIME = 16  # a store that hangs holds these threads up, and no others
+_PAUSE_SECONDS = 1.0  # before the catalogue is asked again
 LOOK_SECONDS = 600.0  # from one look into all arrays to the next
 FRESH_SECONDS = 10.0  # for which what was found of an array is believed
 
@@ -60,7 +62,9 @@ log = structlog.get_logger(__name__)
 
 
 class Catalogue(Protocol):
-    """What the importer process does for tables."""
+    """What the importer process does for tables. Raises Busy when it is away, and may have done it or not."""
+
+    async def tables(self) -> list[Table]: ...
 
     async def register(self, new: NewTable, actor_uid: int) -> Table: ...
 
@@ -108,6 +112,8 @@ class Registrar:
         self._guesses = Guesses()
         self._limiter = trio.CapacityLimiter(_AT_A_TIME)
         self._looked: dict[int, float] = {}  # tables, by when their array was looked into
+        self._changing = trio.Lock()  # catalogue and registry, one after the other
+        self._doubt = trio.Event()  # set when the two may differ: the importer ended before it answered
 
     # --- registering ------------------------------------------------------------------------------
 
@@ -145,8 +151,9 @@ class Registrar:
             salt=salt,
             digest=b"" if examined.token is None else tokens.digest(salt, examined.token),
         )
-        table = await self._catalogue.register(new, who.uid)
-        self._registry.put(table)
+        async with self._change():
+            table = await self._catalogue.register(new, who.uid)
+            self._registry.put(table)
         log.info("table registered", table=str(table.ref), name=table.name, uri=table.uri, uid=who.uid)
         return table
 
@@ -224,19 +231,44 @@ class Registrar:
     async def _stands(self, table: Table) -> Table:
         log.warning("the array of a table stands otherwise", table=str(table.ref), state=str(table.state))
         try:
-            await self._catalogue.table_is(table)
+            async with self._change():
+                await self._catalogue.table_is(table)
+                self._registry.put(table)
         except RepofsError as error:  # it is told at the next look
             log.info("how a table stands could not be written", table=str(table.ref), reason=error.message)
-        else:
-            self._registry.put(table)
         return table
 
     async def run(self) -> None:
         """Look into all arrays again and again, until cancelled."""
         while True:
-            await trio.sleep(LOOK_SECONDS)
+            with trio.move_on_after(LOOK_SECONDS):
+                await self._doubt.wait()
+                await self._catch_up()
+                continue
             for table in self._registry.all():
                 await self.look(table)
+
+    async def _catch_up(self) -> None:
+        try:
+            await self.reload()
+        except Busy:
+            await trio.sleep(_PAUSE_SECONDS)
+        else:
+            self._doubt = trio.Event()
+
+    async def reload(self) -> None:
+        """Let the registry be what the catalogue says. Raises Busy."""
+        async with self._changing:
+            self._registry.load(await self._catalogue.tables())
+
+    @asynccontextmanager
+    async def _change(self) -> AsyncIterator[None]:
+        async with self._changing:
+            try:
+                yield
+            except Busy:
+                self._doubt.set()
+                raise
 
     async def _state(self, table: Table) -> TableState:
         try:
@@ -264,8 +296,9 @@ class Registrar:
     async def unregister(self, table: Table, uid: int) -> None:
         """Take *table* away as *uid* asks; the array stays. Raises AccessDenied, Busy."""
         self._require(Act.DELETE, table, uid)
-        await self._catalogue.unregister(table, uid)
-        self._registry.remove(table.id)
+        async with self._change():
+            await self._catalogue.unregister(table, uid)
+            self._registry.remove(table.id)
         self._looked.pop(table.id, None)
 
     async def rotate(self, table: Table, uid: int, token: Secret) -> Table:
@@ -287,8 +320,9 @@ class Registrar:
             manifest=examined.manifest,
             state=TableState.REGISTERED,
         )
-        await self._catalogue.table_is(rotated, rotated_by=uid)
-        self._registry.put(rotated)
+        async with self._change():
+            await self._catalogue.table_is(rotated, rotated_by=uid)
+            self._registry.put(rotated)
         return rotated
 
     def _require(self, act: Act, table: Table, uid: int) -> None:

@@ -15,6 +15,7 @@ from repofs.config import Settings, Source, Tables
 from repofs.errors import (
     AccessDenied,
     AlreadyExists,
+    Busy,
     InvalidValue,
     NotFound,
     OtherGroup,
@@ -70,7 +71,11 @@ class Catalogue:
     """Keeps what it is told, or refuses it."""
 
     refusal: RepofsError | None = None
-    tables: dict[int, Table] = field(default_factory=dict)
+    lost_answers: bool = False  # what is done is done, and the importer ends before it says so
+    kept: dict[int, Table] = field(default_factory=dict)
+
+    async def tables(self) -> list[Table]:
+        return list(self.kept.values())
 
     async def register(self, new: NewTable, actor_uid: int) -> Table:
         await self.check_table(new, actor_uid)
@@ -79,7 +84,9 @@ class Catalogue:
             9, new.name, new.user_directory, UID, 5000, new.uri, new.place, new.rows, new.columns, refs,
             "2026-11-22T12:00:00.000+00:00", new.manifest, new.salt, new.digest,
         )  # fmt: skip
-        self.tables[table.id] = table
+        self.kept[table.id] = table
+        if self.lost_answers:
+            raise Busy("the importer has just been restarted")
         return table
 
     async def check_table(self, new: NewTable, actor_uid: int) -> None:
@@ -87,10 +94,10 @@ class Catalogue:
             raise self.refusal
 
     async def unregister(self, table: Table, actor_uid: int) -> None:
-        del self.tables[table.id]
+        del self.kept[table.id]
 
     async def table_is(self, table: Table, rotated_by: int | None = None) -> None:
-        self.tables[table.id] = table
+        self.kept[table.id] = table
 
 
 @dataclass
@@ -135,7 +142,7 @@ async def test_what_is_proved_is_a_table(lab: House) -> None:
     table = await lab.registrar.register(ME, b"alice_2", ASKED, ARRAY)
     assert (table.name, table.rows, table.place) == ("cells", 7, Place("mount", "", ARRAY))
     assert table.digest == tokens.digest(table.salt, TOKEN)
-    assert lab.registry.at(table.place) == table == lab.catalogue.tables[9]
+    assert lab.registry.at(table.place) == table == lab.catalogue.kept[9]
     assert TOKEN.reveal() not in repr(table).encode()
 
 
@@ -239,7 +246,7 @@ async def test_a_later_look_tells_how_it_stands(
     table = await lab.registrar.register(ME, b"alice_2", ASKED, ARRAY)
     lab.arrays.found = found
     assert (await lab.registrar.look(table)).state is state
-    assert lab.catalogue.tables[9].state is state
+    assert lab.catalogue.kept[9].state is state
     lab.arrays.found = FOUND
     assert (await lab.registrar.look(table)).state is state  # believed for a moment
     await trio.sleep(registrar_module.FRESH_SECONDS)
@@ -262,7 +269,7 @@ async def test_unregistered_it_is_no_table(lab: House) -> None:
     with pytest.raises(AccessDenied):
         await lab.registrar.unregister(table, UID + 1)
     await lab.registrar.unregister(table, UID)
-    assert lab.registry.all() == [] == list(lab.catalogue.tables)
+    assert lab.registry.all() == [] == list(lab.catalogue.kept)
 
 
 async def test_rotated_the_other_token_counts(lab: House) -> None:
@@ -278,3 +285,15 @@ async def test_the_token_of_an_array_in_a_store_is_not_written_from_here(lab: Ho
     table = replace(await lab.registrar.register(ME, b"alice_2", ASKED, ARRAY), place=Place("store", "lab", b"x"))
     with pytest.raises(InvalidValue, match="not written from here"):
         await lab.registrar.rotate(table, UID, Secret(b"another-token"))
+
+
+async def test_what_was_done_without_an_answer_is_found_out(lab: House, autojump_clock: object) -> None:
+    lab.catalogue.lost_answers = True
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lab.registrar.run)
+        with pytest.raises(Busy):
+            await lab.registrar.register(ME, b"alice_2", ASKED, ARRAY)
+        assert lab.registry.all() == []
+        await trio.sleep(2)
+        assert [table.id for table in lab.registry.all()] == [9]
+        nursery.cancel_scope.cancel()
