@@ -222,7 +222,7 @@ def _web(
 ) -> Web | None:
     if settings.web.listen is None:
         return None
-    from repofs.web.server import Web  # a second and 40 MB, for who wants it
+    from repofs.web.server import Web  # half a second and 20 MiB, for who wants it
 
     return Web(settings.web, layout, registry, rights.people, registrar.register, registrar.may_view, registrar.export)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import socket
 import ssl
 import threading
@@ -293,3 +294,43 @@ def test_it_ends_though_a_client_takes_no_answer(tmp_path: Path) -> None:
             while True:
                 client.sendall(b"GET /api/v0/token HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
     client.close()
+
+
+# --- requests that two servers may read otherwise --------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b"Content-Length: 5\r\nContent-Length: 50\r\n",
+        b"Content-Length: 5, 50\r\n",
+        b"Content-Length: -1\r\n",
+        b"Content-Length: 0x5\r\n",
+        b"Transfer-Encoding: identity, chunked\r\n",
+        b"Transfer-Encoding: xchunked\r\n",
+        b"Transfer-Encoding : chunked\r\n",
+        b"Host: another\r\n",
+        b"X: a\0b\r\n",
+    ],
+)
+def test_an_ambiguous_request_is_refused_and_ends_its_connection(door: Door, headers: bytes) -> None:
+    with door.connect() as client:
+        client.settimeout(30)
+        start = b"POST /omero_plus/api/v0/table HTTP/1.1\r\nHost: localhost\r\n"
+        client.sendall(start + headers + b"\r\nhello" + b"GET /api/v0/token HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        received = b""
+        while chunk := client.recv(1 << 16):
+            received += chunk
+    assert re.match(rb"HTTP/1\.1 (400|501) ", received), received
+    assert received.count(b"HTTP/1.1 ") == 1  # what follows is no request
+
+
+def test_chunks_count_where_a_length_is_given_too(door: Door) -> None:
+    """RFC 9112, 6.3: the length is not heeded."""
+    with door.connect() as client:
+        client.settimeout(30)
+        client.sendall(
+            b"POST /omero_plus/api/v0/table HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        )
+        assert client.recv(1 << 16).startswith(b"HTTP/1.1 401 ")
