@@ -136,6 +136,7 @@ def read_table(
 ) -> pandas.DataFrame:
     """Return a table, or what is selected of it, as a DataFrame whose index are the numbers of the rows.
 
+    Rows come in the order of the table, those of *rows* in theirs, one that is named twice twice.
     *query* is as PyTables and OMERO have it, ``"(area > 50) & (name == who)"``, its *variables* by name; what it
     leaves out is not read. *rows* and *query* exclude each other. *chunk_size* is taken for omero2pandas' sake: what
     is read at a time is bounded in bytes.
@@ -161,7 +162,7 @@ def _read(uri: str, chosen: Selection) -> pandas.DataFrame:
         return reading.frame(pa.RecordBatch.from_pylist([], schema=reading.arrow_schema(uri, chosen, ctx)))
     whole = pd.concat([part for _, part in parts], ignore_index=True)
     whole.index = pd.Index(np.concatenate([numbers for numbers, _ in parts]))
-    return whole
+    return whole if chosen.rows is None else whole.loc[list(chosen.rows)]
 
 
 def _read_from(
@@ -308,7 +309,7 @@ def selection(
     if rows is not None and query is not None:
         raise InvalidValue("a query chooses rows itself: give rows or query")
     names = tuple(column_names)
-    if isinstance(rows, range) and rows.step == 1:
+    if isinstance(rows, range) and rows.step == 1 and rows.start >= 0:
         return Selection(names, start=rows.start, stop=max(rows.start, rows.stop))
     numbers = None if rows is None else tuple(int(row) for row in rows)
     return Selection(names, rows=numbers, query=query, variables=dict(variables or {}))
