@@ -17,6 +17,7 @@ import requests
 from repofs.errors import InvalidValue, Unreachable
 from repofs.model import ObjectRef
 from repofs.table import Column, Selection, TableState
+from repofs.web.errors import STATUS
 from tests.doors.test_web import refused
 from tests.helpers.waiting import until
 from tests.helpers.web import ALICE, BOB, Door, a_table, served
@@ -269,6 +270,16 @@ def test_the_api_is_described(tmp_path: Path, prefix: str) -> None:
                 assert operation["description"]
                 assert "422" not in operation["responses"]  # FastAPI's own shape, which no client gets
                 assert operation["responses"]["4XX"]
+
+
+def test_the_reference_has_each_request_and_status(door: Door) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "http-api.md").read_text()
+    for path, methods in door.get("/api/openapi.json").json()["paths"].items():
+        for method in methods:
+            assert f"`{method.upper()} {path.replace('{number}', '9')}`" in text
+    _, _, statuses = text.partition("## Errors")
+    listed = {int(status) for status in re.findall(r"^\| (\d{3}) \|", statuses, flags=re.MULTILINE)}
+    assert {int(status) for status in STATUS.values()} < listed
 
 
 def test_the_page_needs_nothing_from_elsewhere(door: Door) -> None:

@@ -82,6 +82,15 @@ def test_an_older_repository_gets_what_it_has_not(tmp_path: Path) -> None:
     assert layout.events.read_bytes() == b"" and os.listdir(layout.failed) == ["alice_2"]
 
 
+def test_sessions_have_a_file_where_there_are_any(tmp_path: Path) -> None:
+    layout = Layout.create(tmp_path / "r", "")
+    for _ in range(2):
+        layout.make_own(session=True)
+        assert layout.session.read_bytes() == b""
+    layout.make_own()
+    assert not layout.session.exists()
+
+
 @pytest.mark.parametrize("name", ["", ".", "..", ".repofs", ".hidden", "a/b", "a\0b"])
 def test_user_directory_must_be_one_visible_name(tmp_path: Path, name: str) -> None:
     layout = Layout.create(tmp_path / "r", "")
