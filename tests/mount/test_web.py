@@ -64,7 +64,7 @@ def get(drive: Drive, path: str, key: str) -> requests.Response:
     )
 
 
-def register(drive: Drive, array: Path, image: str, key: str, token: str = TOKEN) -> requests.Response:
+def register(drive: Drive, array: Path | str, image: str, key: str, token: str = TOKEN) -> requests.Response:
     """Register as omero2pandas does."""
     verify = str(drive.repository / "web.pem")
     csrf = requests.get(f"{SERVER}/omero/api/v0/token", verify=verify, timeout=60)
@@ -180,6 +180,26 @@ def test_a_table_is_not_registered_by_who_may_not(drive: Drive, array: Path, ima
     assert get(drive, f"tables?image={image.partition(':')[2]}", session(drive, ALICE)).json()["data"] == []
     log = drive.log.read_text()
     assert TOKEN not in log and "bsession" not in log
+
+
+@pytest.mark.parametrize(
+    ("uri", "status"),
+    [
+        ("file:///etc", 400),
+        ("http://169.254.169.254/latest", 400),
+        ("s3://other-bucket/x.tiledb", 400),
+        ("/etc/passwd", 400),
+        ("cells.tiledb", 400),
+        ("@mount@/../repository", 400),
+        ("@mount@/alice_2/%2e%2e/%2e%2e", 404),
+        ("@outside@/../repository", 400),
+        ("@outside@/nothing.tiledb", 404),
+    ],
+)
+def test_what_is_no_place_for_arrays_is_refused(drive: Drive, uri: str, status: int) -> None:
+    uri = uri.replace("@mount@", str(drive.mountpoint)).replace("@outside@", str(drive.outside))
+    answer = register(drive, uri, "Image:1", session(drive, ALICE))
+    assert (answer.status_code, list(answer.json())) == (status, ["message"]), answer.text
 
 
 def test_without_the_setting_there_is_no_door_and_no_session(own_drive: Drive) -> None:
