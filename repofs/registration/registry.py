@@ -103,14 +103,16 @@ class Registry:
 
     def shown_in(self, user_directory: bytes) -> dict[bytes, Table]:
         """Return the tables in Tables/ of *user_directory* by name, without suffix: of several of one name, those that
-        came later bear their number."""
+        came later bear their number; once more, where the name with the number is that of another table."""
         found = self._shown.get(user_directory)
         if found is None:
             found = {}
             for table in self.all():
                 if table.user_directory == user_directory:
                     name = table.name.encode()
-                    found[name if name not in found else name + b".%d" % table.id] = table
+                    while name in found:
+                        name += b".%d" % table.id
+                    found[name] = table
             self._shown[user_directory] = found
         return found
 
