@@ -72,8 +72,8 @@ class Places:
         raise InvalidValue(f"uri={uri!r} lies in no declared store")
 
     def open(self, place: Place, who: Caller | None) -> At:
-        """Open the array at *place* with the rights of *who*; without her with the daemon's own, for one that somebody
-        was let to before. Blocking. In the mount, whether she may see it is for the caller to decide.
+        """Open the array at *place*, outside with the rights of *who*. Blocking. In the mount the daemon opens it, and
+        whether she may see it is for the caller to decide.
 
         Raises NotFound, AccessDenied, InvalidValue for what leads over a symlink; OSError.
         """
@@ -96,15 +96,14 @@ class Places:
                 return At(None, self._stores[place.root], place.path, None)
 
     def open_table(self, table: Table) -> At:
-        """Open the array of a registered table, for whoever may see that. Blocking. Raises as `open`."""
-        at = self.open(table.place, None)
+        """Open the array of a registered table, for whoever may see that; outside, with the rights of the table's owner
+        from the root of the source on, where others may have moved what is not hers to read. Blocking. Raises as `open`.
+        """
         if table.place.kind != "source":
-            return at
+            return self.open(table.place, None)
         if table.owner_uid is None:
-            assert at.directory is not None
-            os.close(at.directory)
             raise AccessDenied("the array lies outside, and nobody is left by whose rights it could be read")
-        return At(at.directory, None, b"", as_user.by_account(table.owner_uid))
+        return self.open(table.place, as_user.by_account(table.owner_uid))
 
 
 def _in_mount(path: str) -> Place:

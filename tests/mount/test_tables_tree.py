@@ -274,3 +274,22 @@ def test_an_array_outside_is_shown_and_found_out_when_it_is_away(
     assert refusal(Path.read_bytes, suffixed(shown, ".parquet")) == "EIO"
     far.with_suffix(".away").rename(far)
     assert ALICE.do(pd.read_parquet, suffixed(shown, ".parquet"))["image"].tolist() == [0, 1, 2]
+
+
+def test_what_was_moved_to_its_place_is_read_by_its_owner_only_if_she_can_reach_it(
+    drive: Drive, folder: Path, image: str, outside: Path
+) -> None:
+    """In a directory where everybody may rename, Bob's own is closed, and what is in it is not."""
+    ours, bobs = outside / folder.name, outside / f"{folder.name} of bob"
+    for person, directory in ((ALICE, ours), (BOB, bobs)):
+        person.do(os.mkdir, directory)
+        person.do(arrays.make_here, str(directory / "cells.tiledb"), len(FRAME), TOKEN)
+    BOB.do(os.chmod, bobs, 0o700)
+    register(folder, image, uri=str(ours / "cells.tiledb"), name=folder.name)
+    shown = drive.home(ALICE) / "Tables" / folder.name
+    assert ALICE.do(os.listdir, suffixed(shown, ".tiledb"))
+    ALICE.do(os.rename, ours, outside / f"{folder.name} away")
+    ALICE.do(os.rename, bobs, ours)
+    drive.allowed = ["cannot be exported", "stands otherwise"]
+    assert refusal(os.listdir, suffixed(shown, ".tiledb")) == "EHOSTUNREACH"
+    assert refusal(Path.read_bytes, suffixed(shown, ".csv")) == "EIO"
