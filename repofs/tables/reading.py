@@ -70,7 +70,7 @@ def _read(
         schema = _schema(array, selection)
         condition = None if selection.query is None else query.compiled(selection.query, selection.variables, array)
         picked = any(part is not None for part in (selection.rows, selection.start, selection.stop))
-        lie = runs(array, ctx) if picked or numbered else None
+        lie = runs(array) if picked or numbered else None
         reader = _Reader(array, ctx, schema.names, condition)
     for table in _tables(reader, selection, lie):
         numbers = lie.numbers(_coordinates(table)) if numbered and lie is not None else None

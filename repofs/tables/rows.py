@@ -50,24 +50,39 @@ def count(array: tiledb.SparseArray) -> int:
     """Return how many rows the array has: those of overlapping fragments once, deleted ones not."""
     if array.schema.nattr == 0:
         raise InvalidValue("the array has no columns")
+    parts = _apart(array)
+    if parts is not None:
+        return sum(cells for _, _, cells in parts)
     return int(array.query().agg({array.attr(0).name: "count"})[:])
 
 
-def runs(array: tiledb.SparseArray, ctx: tiledb.Ctx) -> Runs:
+def runs(array: tiledb.SparseArray) -> Runs:
     """Return where all rows lie. Costs what opening does if each fragment is one run, else a look at each coordinate.
 
     Raises InvalidValue when there are more than MOST_RUNS.
     """
-    fragments = tiledb.array_fragments(array.uri, ctx=ctx)
+    parts = _apart(array)
+    if parts is not None and all(last - first + 1 == cells for first, last, cells in parts):
+        return _runs([np.array([first]) for first, _, _ in parts], [np.array([cells]) for _, _, cells in parts])
+    return _scanned(array)
+
+
+def _apart(array: tiledb.SparseArray) -> list[tuple[int, int, int]] | None:
+    """Return the first and last coordinate of each fragment, and how many rows it has, if all its rows are the table's:
+    no two fragments overlap, and nothing can have been deleted. Else None."""
+    fragments = tiledb.array_fragments(array.uri, ctx=array.ctx)
     parts = sorted(
         (int(domain[0][0]), int(domain[0][1]), int(cells))
         for domain, cells in zip(fragments.nonempty_domain, fragments.cell_num, strict=True)
     )
-    whole = all(last - first + 1 == cells for first, last, cells in parts)
-    apart = all(before[1] < after[0] for before, after in pairwise(parts))
-    if whole and apart and sum(cells for _, _, cells in parts) == count(array):
-        return _runs([np.array([first]) for first, _, _ in parts], [np.array([cells]) for _, _, cells in parts])
-    return _scanned(array)
+    overlap = any(before[1] >= after[0] for before, after in pairwise(parts))
+    return None if overlap or _may_have_deleted(array) else parts
+
+
+def _may_have_deleted(array: tiledb.SparseArray) -> bool:
+    """Deletions are commits of their own, until they are consolidated with others."""
+    vfs, commits = tiledb.VFS(ctx=array.ctx), f"{array.uri}/__commits"
+    return vfs.is_dir(commits) and any(commit.endswith((".del", ".upd", ".con")) for commit in vfs.ls(commits))
 
 
 def _scanned(array: tiledb.SparseArray) -> Runs:

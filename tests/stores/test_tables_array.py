@@ -102,6 +102,18 @@ def test_holes_within_a_fragment_and_rows_written_twice_are_counted_right(tmp_pa
     assert batch.column("image").to_pylist() == [-1, 1, -2, 1001]
 
 
+@pytest.mark.parametrize("consolidated", [False, True])
+def test_deleted_rows_are_none(table: Path, consolidated: bool) -> None:
+    with tiledb.open(str(table), "d") as deleting:
+        deleting.query(cond="image < 1500 and image >= 500").submit()
+    if consolidated:
+        tiledb.consolidate(str(table), config=tiledb.Config({"sm.consolidation.mode": "commits"}))
+        tiledb.vacuum(str(table), config=tiledb.Config({"sm.vacuum.mode": "commits"}))
+    assert array.examine(str(table), CTX).rows == 1500
+    [batch] = reading.batches(str(table), Selection(column_names=("image",), start=499, stop=501), CTX)
+    assert batch.column("image").to_pylist() == [499, 1500]
+
+
 def test_no_older_state_shows_the_token_that_was(table: Path) -> None:
     before = int(time.time() * 1000)
     array.rotate(str(table), Secret(b"another"), CTX)
