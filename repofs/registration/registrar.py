@@ -201,12 +201,13 @@ class Registrar:
 
     async def _examine(self, place: Place, who: Caller) -> Examined:
         async with self._opened(self._places.open, place, who) as at:
-            if place.kind == "mount":
-                self._require_view(place, at, who)
+            self._require_in_mount(Act.VIEW, place, at, who.uid)
             return await self._arrays.examine(at)
 
-    def _require_view(self, place: Place, at: At, who: Caller) -> None:
-        """Refuse who may not see an array in the mount, as the kernel would at its directory."""
+    def _require_in_mount(self, act: Act, place: Place, at: At, uid: int) -> None:
+        """Refuse whom the kernel would refuse at the directory of an array in the mount; it does so itself outside."""
+        if place.kind != "mount":
+            return
         people = self._people()
         home = people.homes.get(place.path.split(b"/")[0])
         if home is None:
@@ -215,7 +216,7 @@ class Registrar:
         gid = os.fstat(at.directory).st_gid
         gid = gid if gid in people.levels else home.gid
         level = people.levels.get(gid, PermissionLevel.PRIVATE)
-        access.require(Act.VIEW, people.actor(who.uid), Whose(home.uid, gid, level))
+        access.require(act, people.actor(uid), Whose(home.uid, gid, level))
 
     async def look(self, table: Table) -> Table:
         """Look into the array of *table*, unless that was done a moment ago, and return how it is now."""
@@ -294,8 +295,12 @@ class Registrar:
     # --- changing ---------------------------------------------------------------------------------
 
     async def unregister(self, table: Table, uid: int) -> None:
-        """Take *table* away as *uid* asks; the array stays. Raises AccessDenied, Busy."""
-        self._require(Act.DELETE, table, uid)
+        """Take *table* away as *uid* asks, be it another's whose array in the mount is hers; the array stays.
+
+        Raises AccessDenied, Busy.
+        """
+        if not self._is_array_of(table.place, uid):
+            self._require(Act.DELETE, table, uid)
         async with self._change():
             await self._catalogue.unregister(table, uid)
             self._registry.remove(table.id)
@@ -310,6 +315,7 @@ class Registrar:
         if table.place.kind == "store":
             raise InvalidValue("an array in a store is not written from here: write its token there, then register it")
         async with self._opened(self._places.open_table, table) as at:
+            self._require_in_mount(Act.SET, table.place, at, uid)
             await self._arrays.rotate(at, token)
             examined = await self._arrays.examine(at)
         salt = tokens.new_salt()
@@ -333,6 +339,11 @@ class Registrar:
         except RepofsError as refusal:
             self._refused(uid, act.name.lower(), refusal.message, None)
             raise
+
+    def _is_array_of(self, place: Place, uid: int) -> bool:
+        """Whether the array at *place* lies in the user directory of *uid*, who cannot write it while it is a table."""
+        home = self._people().homes.get(place.path.split(b"/")[0]) if place.kind == "mount" else None
+        return home is not None and home.uid == uid
 
     def may_view(self, table: Table, uid: int) -> bool:
         """Whether *uid* may see *table*."""

@@ -210,6 +210,21 @@ def test_unregistered_it_is_its_owners_again(drive: Drive, array: Path, image: s
     set_as(ALICE, array, "table.register", asked(image))
 
 
+def test_an_array_that_another_has_registered_stays_its_owners(drive: Drive, array: Path) -> None:
+    """Bob, who reads alice's array and thereby its token, puts it on a file of his."""
+    dropped = drive.home(BOB) / f"{array.parent.name}.bin"
+    BOB.do(dropped.write_bytes, b"no image")
+    drive.wait_imported(dropped)
+    set_as(
+        BOB, drive.home(BOB), "table.register", asked(str(fact(dropped, "fileset")), uri=str(array), name=dropped.stem)
+    )
+    shown = drive.home(BOB) / "Tables" / f"{dropped.stem}.tiledb"
+    assert BOB.do(refusal_of_setting, shown, "table.rotate", "a token of bob's") == errno.EACCES
+    set_as(ALICE, array, "table.unregister", "1")
+    assert fact(array, "table.id") is None
+    ALICE.do(shutil.rmtree, array)
+
+
 def test_rotated_the_old_token_is_worth_nothing(drive: Drive, array: Path, image: str) -> None:
     set_as(ALICE, array, "table.register", asked(image))
     set_as(ALICE, array, "table.rotate", "another-token-of-cells")
