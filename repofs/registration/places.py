@@ -97,7 +97,9 @@ class Places:
 
     def open_table(self, table: Table) -> At:
         """Open the array of a registered table, for whoever may see that; outside, with the rights of the table's owner
-        from the root of the source on, where others may have moved what is not hers to read. Blocking. Raises as `open`.
+        from the root of the source on, where others may have moved what is not hers to read. Blocking.
+
+        Raises as `open`.
         """
         if table.place.kind != "source":
             return self.open(table.place, None)

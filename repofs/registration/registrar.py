@@ -123,7 +123,8 @@ class Registrar:
         *base* is the directory in the mount that a relative uri counts from; without a uri it is the array.
 
         Raises NotFound (no array; no such target), InvalidValue (no TileDB array, no place for one), TokenMissing,
-        TokenRejected, TooManyGuesses, OtherGroup, AccessDenied, AlreadyExists, Unreachable; then nothing is done.
+        TokenRejected, TooManyGuesses, OtherGroup, AccessDenied, AlreadyExists, Unreachable, Busy (it was moved
+        meanwhile); then nothing is done.
         """
         try:
             return await self._register(who, home, asked, base)
@@ -136,26 +137,32 @@ class Registrar:
             raise InvalidValue('no target is named: write "targets": ["Image:101"], or set user.repofs.target')
         home = home or self._home_of(who)
         place = self._place(asked.uri, base)
-        examined = await self._examine(place, who)
-        self._prove(examined, asked.token, who, place)
-        salt = tokens.new_salt()
-        new = NewTable(
-            name=checked_name(asked.name or _name_of(place), "table.register"),
-            user_directory=home,
-            uri=asked.uri or place.path.decode("utf-8", "backslashreplace"),
-            place=place,
-            rows=examined.rows,
-            columns=examined.columns,
-            targets=asked.targets,
-            manifest=examined.manifest,
-            salt=salt,
-            digest=b"" if examined.token is None else tokens.digest(salt, examined.token),
-        )
-        async with self._change():
-            table = await self._catalogue.register(new, who.uid)
-            self._registry.put(table)
+        async with self._opened(self._places.open, place, who) as at:
+            self._require_in_mount(Act.VIEW, place, at, who.uid)
+            examined = await self._arrays.examine(at)
+            self._prove(examined, asked.token, who, place)
+            async with self._change():
+                table = await self._catalogue.register(_new(asked, home, place, examined), who.uid)
+                self._registry.put(table)
+            await self._require_unmoved(table, at, who)
         log.info("table registered", table=str(table.ref), name=table.name, uri=table.uri, uid=who.uid)
         return table
+
+    async def _require_unmoved(self, table: Table, at: At, who: Caller) -> None:
+        """Take *table* away again when the array that was looked into lay elsewhere in the mount by the time when it
+        was known: from then on it is taken along. Raises Busy."""
+        if table.place.kind != "mount":
+            return
+        try:
+            async with self._opened(self._places.open_table, self._registry.get(table.id) or table) as now:
+                assert at.directory is not None and now.directory is not None
+                moved = not os.path.samestat(os.fstat(at.directory), os.fstat(now.directory))
+        except (NotFound, InvalidValue):
+            moved = True
+        if moved:
+            await self._catalogue.unregister(table, who.uid)
+            self._registry.remove(table.id)
+            raise Busy("the array was moved meanwhile: register it where it is now")
 
     def _place(self, uri: str | None, base: bytes | None) -> Place:
         if uri is not None:
@@ -198,11 +205,6 @@ class Registrar:
         finally:
             if at.directory is not None:
                 os.close(at.directory)
-
-    async def _examine(self, place: Place, who: Caller) -> Examined:
-        async with self._opened(self._places.open, place, who) as at:
-            self._require_in_mount(Act.VIEW, place, at, who.uid)
-            return await self._arrays.examine(at)
 
     def _require_in_mount(self, act: Act, place: Place, at: At, uid: int) -> None:
         """Refuse whom the kernel would refuse at the directory of an array in the mount; it does so itself outside."""
@@ -360,3 +362,19 @@ class Registrar:
 def _name_of(place: Place) -> str:
     name = os.path.basename(place.path)
     return os.fsencode(name).removesuffix(SUFFIX).decode("utf-8", "backslashreplace")
+
+
+def _new(asked: Registration, home: bytes, place: Place, examined: Examined) -> NewTable:
+    salt = tokens.new_salt()
+    return NewTable(
+        name=checked_name(asked.name or _name_of(place), "table.register"),
+        user_directory=home,
+        uri=asked.uri or place.path.decode("utf-8", "backslashreplace"),
+        place=place,
+        rows=examined.rows,
+        columns=examined.columns,
+        targets=asked.targets,
+        manifest=examined.manifest,
+        salt=salt,
+        digest=b"" if examined.token is None else tokens.digest(salt, examined.token),
+    )

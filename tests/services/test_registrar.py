@@ -264,6 +264,21 @@ async def test_what_is_not_as_registered_is_served_by_the_settings(tmp_path: Pat
     strict.registrar.require_served(table)
 
 
+async def test_moved_while_it_is_registered_it_is_no_table(lab: House) -> None:
+    array = lab.layout.managed / os.fsdecode(ARRAY)
+    register = lab.catalogue.register
+
+    async def move_and_register(new: NewTable, actor_uid: int) -> Table:
+        array.rename(array.with_name("elsewhere.tiledb"))
+        array.mkdir()  # another lies there now
+        return await register(new, actor_uid)
+
+    lab.catalogue.register = move_and_register  # type: ignore[method-assign]
+    with pytest.raises(Busy, match="moved meanwhile"):
+        await lab.registrar.register(ME, b"alice_2", ASKED, ARRAY)
+    assert not lab.registry.all() and not lab.catalogue.tables
+
+
 async def test_unregistered_it_is_no_table(lab: House) -> None:
     table = await lab.registrar.register(ME, b"alice_2", ASKED, ARRAY)
     with pytest.raises(AccessDenied):
