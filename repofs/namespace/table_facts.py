@@ -6,12 +6,14 @@ import json
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from repofs import targets, xattrs
 from repofs.errors import InvalidValue, NotFound, NotPermitted
 from repofs.model import ObjectRef
+from repofs.namespace.killable import unless_killed
 from repofs.namespace.names import TABLES
 from repofs.namespace.nodes import Area, Node
 from repofs.namespace.request import Caller
@@ -124,7 +126,7 @@ class TableFacts:
         """Carry out the command ``user.repofs.`` *name* on *node*. Raises RepofsErrors; none has a token in it."""
         who = as_user.caller_of(caller.task, caller.uid, caller.gid)
         if name == "table.create":
-            await self._make(node, value, who)
+            await self._make(node, value, who, caller.task)
         elif not node.is_directory or node.area not in (Area.USER, Area.DROPS):
             raise InvalidValue(f"user.repofs.{name} is set on the directory of an array")
         elif name == "table.register":
@@ -174,8 +176,8 @@ class TableFacts:
             raise NotFound("no table is registered here")
         return table
 
-    async def _make(self, node: Node, value: bytes, who: as_user.Caller) -> None:
-        """Make an array beside the file *node*, and register it: what can be refused is refused first."""
+    async def _make(self, node: Node, value: bytes, who: as_user.Caller, task: int) -> None:
+        """Make an array beside the file *node*, and register it: what can be refused is refused first. *task* waits."""
         if not node.is_file or not node.names:
             raise InvalidValue("user.repofs.table.create is set on a CSV, TSV, Parquet or Arrow file")
         parent, file = node.names[0]
@@ -189,7 +191,7 @@ class TableFacts:
         given = asked.targets or self._targets_in(parent)
         await self._registrar.check(who, home, name, given, Place("mount", "", array))
         source = self._mountpoint + b"/" + directory + b"/" + file
-        token = await self._create(source, self._mountpoint + b"/" + array, who)
+        token = await unless_killed(task, partial(self._create, source, self._mountpoint + b"/" + array, who))
         await self._registrar.register(who, home, Registration(None, name, given, token), array)
 
     def _path(self, node: Node) -> bytes:

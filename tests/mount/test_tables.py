@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import json
 import os
 import shutil
@@ -13,8 +14,10 @@ import pytest
 from tests.helpers import arrays
 from tests.helpers.mounting import Drive, fact
 from tests.helpers.people import ALICE, BOB, CAROL, Person
+from tests.helpers.waiting import until
 
 TOKEN = "the-SecretToken-of-cells"
+_MORE = gzip.compress((b"1," + b"x" * 997 + b"\n") * 1000)
 SETTINGS = """
 [drops]
 settle_seconds = 0.3
@@ -305,6 +308,18 @@ def test_a_file_that_becomes_no_table_leaves_nothing(
     assert ALICE.do(refusal_of_setting, csv, "table.create", value) == code
     assert fact(csv, "error")
     assert sorted(path.name for path in folder.iterdir()) == ["cells.csv", "scan.tif"]
+
+
+def test_who_waits_for_a_table_can_be_killed(drive: Drive, folder: Path, image: str) -> None:
+    """A file that has a gigabyte when it is unpacked."""
+    packed = folder / "cells.csv.gz"
+    ALICE.do(packed.write_bytes, gzip.compress(b"a,b\n" + (b"1," + b"x" * 997 + b"\n") * 1000) + _MORE * 1000)
+    value = json.dumps({"targets": [image]})
+    waiting = ALICE.start("setfattr", "-n", "user.repofs.table.create", "-v", value, packed)
+    until(lambda: any(path.name.startswith(".cells") for path in folder.iterdir()), "the array in the making")
+    waiting.kill()
+    waiting.wait(10)
+    assert not (folder / "cells.tiledb").exists()
 
 
 def test_an_array_that_is_there_is_not_replaced(drive: Drive, array: Path, image: str) -> None:
