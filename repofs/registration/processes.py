@@ -42,7 +42,9 @@ from repofs.tables.exchange import (
 from repofs.threads import in_thread
 
 LOOKS = 4  # children at a time that look into an array
-EXPORTS = 4  # and that read or write a whole one, which may take long
+EXPORTS = 4  # and that write a whole one into a file, which may take long
+STREAMS = 4  # or to a client, who takes it as slowly as she likes
+CREATIONS = 4  # and that make one
 OF_STORES = 8  # and that list and read files of stores
 KEPT_SECONDS = 120.0  # an idle one of these; it ends by itself a minute later
 MOST_READ = 1 << 20  # bytes at a time
@@ -78,6 +80,8 @@ class TableProcesses:
         self._settings = settings
         self._looks = trio.CapacityLimiter(LOOKS)
         self._exports = trio.CapacityLimiter(EXPORTS)
+        self._streams = trio.CapacityLimiter(STREAMS)
+        self._creations = trio.CapacityLimiter(CREATIONS)
         self._of_stores = trio.CapacityLimiter(OF_STORES)
         self._starting = trio.Lock()
         self._parent: Parent | None = None
@@ -114,7 +118,7 @@ class TableProcesses:
 
         It has no time but what the caller gives it.
         """
-        async with self._exports:
+        async with self._streams if form == "arrow" else self._exports:
             task, parent = await self._task(at, None), await self._running_parent()
             await self._ask(parent, task, Export(form, selection), Done, _given(at.directory, into))
 
@@ -123,7 +127,7 @@ class TableProcesses:
 
         Returns its token. Raises InvalidValue, OSError of what the kernel refuses her; it has no time but the caller's.
         """
-        async with self._exports:
+        async with self._creations:
             task, parent = await self._task(At(None, None, b"", who), None), await self._running_parent()
             return Secret((await self._ask(parent, task, Create(source, target), Made, ())).token)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import chain
 from typing import BinaryIO, Literal, get_args
 
 import numpy as np
@@ -36,8 +37,10 @@ def write(uri: str, form: Form, file: BinaryIO, selection: Selection, ctx: tiled
 
 
 def _write_arrow(uri: str, schema: pa.Schema, file: BinaryIO, selection: Selection, ctx: tiledb.Ctx) -> None:
+    rows = batches(uri, selection, ctx)
+    first = next(rows, None)  # before a byte is written: what is wrong with the query can be told
     with pa.ipc.new_stream(file, schema) as writer:
-        for batch in batches(uri, selection, ctx):
+        for batch in rows if first is None else chain((first,), rows):
             writer.write_batch(batch)
 
 

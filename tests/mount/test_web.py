@@ -168,6 +168,8 @@ def test_a_table_is_registered_and_read(drive: Drive, array: Path, image: str) -
     assert pyarrow.ipc.open_stream(rows.content).read_all()["area"].to_pylist() == [1.5, 2.0]
     wrong = get(drive, f"tables/{number}/rows?columns=nothing", key)
     assert wrong.status_code == 400 and "nothing" in wrong.json()["message"]
+    unread = get(drive, f"tables/{number}/rows?query=area%20%3E", key)
+    assert unread.status_code == 400 and "query" in unread.json()["message"]
     assert get(drive, f"tables/{number}", session(drive, BOB)).status_code == 200  # his group is read-only
     assert get(drive, f"tables/{number}", session(drive, CAROL)).status_code == 404
 

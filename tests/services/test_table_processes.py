@@ -243,6 +243,21 @@ async def test_long_exports_do_not_hold_up_looks(wicked: None, array: Path, tmp_
     os.close(into)
 
 
+async def test_slow_clients_do_not_hold_up_files(wicked: None, array: Path, tmp_path: Path) -> None:
+    some, into = of(), os.open(os.devnull, os.O_WRONLY)
+    async with some.running():
+        with opened(a_deed(tmp_path / "a", "hang")) as slow, opened(array) as at:
+            async with trio.open_nursery() as nursery:
+                for _ in range(processes.STREAMS + 2):
+                    nursery.start_soon(some.export, slow, "arrow", WHOLE, into)
+                await a_child(some)
+                with trio.fail_after(10):
+                    await some.export(at, "csv", WHOLE, into)
+                nursery.cancel_scope.cancel()
+        await no_child(some)
+    os.close(into)
+
+
 async def test_a_child_that_is_killed(wicked: None, tmp_path: Path) -> None:
     some, array = of(), a_deed(tmp_path / "a", "hang")
 
