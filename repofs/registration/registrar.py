@@ -160,8 +160,9 @@ class Registrar:
         except (NotFound, InvalidValue):
             moved = True
         if moved:
-            await self._catalogue.unregister(table, who.uid)
-            self._registry.remove(table.id)
+            async with self._change():
+                await self._catalogue.unregister(table, who.uid)
+                self._registry.remove(table.id)
             raise Busy("the array was moved meanwhile: register it where it is now")
 
     def _place(self, uri: str | None, base: bytes | None) -> Place:
