@@ -276,7 +276,7 @@ async def test_moved_while_it_is_registered_it_is_no_table(lab: House) -> None:
     lab.catalogue.register = move_and_register  # type: ignore[method-assign]
     with pytest.raises(Busy, match="moved meanwhile"):
         await lab.registrar.register(ME, b"alice_2", ASKED, ARRAY)
-    assert not lab.registry.all() and not lab.catalogue.tables
+    assert not lab.registry.all() and not lab.catalogue.kept
 
 
 async def test_unregistered_it_is_no_table(lab: House) -> None:
