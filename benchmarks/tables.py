@@ -206,6 +206,17 @@ def show(lines: list[dict[str, object]]) -> None:
     Console().print(table)
 
 
+def ratios(lines: list[dict[str, Any]]) -> list[str]:
+    """Return, for each number of rows, how many times as fast ours is, in sentences."""
+    told = []
+    for rows in dict.fromkeys(line["rows"] for line in lines):
+        of = {line["work"]: line["seconds"] for line in lines if line["rows"] == rows}
+        made, part, whole = of["create"], of["read 100,000 rows, 3 columns"], of["read all of the CSV file"]
+        told.append(f"{rows:,} rows: made {of['create, 1000 rows at a time'] / made:.1f} × as fast as 1000 at a time")
+        told.append(f"{rows:,} rows: a part is read {whole / part:.0f} × as fast as all of the CSV file")
+    return told
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tables", description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 10_000_000])
@@ -225,6 +236,7 @@ def main() -> None:
             warm_up(home, outside, target)
             lines = [line for rows in arguments.rows for line in measure(home, outside, target, rows)]
     show(lines)
+    print("\n".join(ratios(lines)))
     if arguments.json:
         arguments.json.write_text(json.dumps(lines, indent=2) + "\n")
 
