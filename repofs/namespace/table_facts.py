@@ -27,7 +27,8 @@ from repofs.xattrs import Kind
 TABLE_KIND = "FileAnnotation"
 TABLE_FACTS = tuple(name for name, kind in xattrs.KINDS.items() if kind is Kind.FACT and name.startswith("table."))
 _VALUE_BYTES = 60_000
-_NAMED = 25  # tables in one value, beside a count of all: the kernel bounds it to 64 KiB
+_TABLES_BYTES = 24_000  # beside the rest that is told of an object: the kernel bounds a value to 64 KiB
+_NAMED = 25  # targets in it, beside a count of all
 
 
 class Create(Protocol):
@@ -97,7 +98,14 @@ class TableFacts:
         return self.described(table) if table is not None and self._registrar.may_view(table, uid) else None
 
     def _shown(self, tables: list[Table]) -> list[dict[str, object]]:
-        return [self.described(table) for table in tables[:_NAMED]]
+        """Return what is told of *tables*, of the first ones if there are more than a value has room for."""
+        told, room = [], _TABLES_BYTES
+        for one in map(self.described, tables):
+            room -= len(json.dumps(one))
+            if room < 0:
+                break
+            told.append(one)
+        return told
 
     def described(self, table: Table) -> dict[str, object]:
         """Return what is told of *table* as JSON has it."""
@@ -164,7 +172,7 @@ class TableFacts:
         text = self._standing.target(directory)
         if text is None:
             parts = self._path(directory).split(b"/")[1:3]
-            return (f"Dataset:name:{os.fsdecode(parts[-1])}",) if parts else ()
+            return (f"Dataset:name:{parts[-1].decode('utf-8', 'backslashreplace')}",) if parts else ()
         target = targets.parse(text)
         if target.dataset is not None:
             return (f"Dataset:{_plain(target.dataset)}",)

@@ -22,7 +22,7 @@ from repofs.tables.rows import ROWS, count
 
 VERSION = "3"
 TOKEN_KEY, VERSION_KEY, INITIALIZED_KEY = "SecretToken", "__version", "__initialized"
-MOST_FRAGMENTS = 10_000
+MOST_FRAGMENTS = 40_000  # omero2pandas makes one of each 1000 rows
 MOST_COLUMNS = 10_000
 
 _OBJECTS = {  # columns of these names, in any case, hold ids of objects (omero2pandas 0.4.2, upload.py)

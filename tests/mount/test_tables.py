@@ -329,3 +329,27 @@ def test_an_array_that_is_there_is_not_replaced(drive: Drive, array: Path, image
     assert ALICE.do(refusal_of_setting, csv, "table.create", value) == errno.EEXIST
     set_as(ALICE, array, "table.register", asked(image))
     assert fact(array, "table.rows") == "5"
+
+
+def test_no_more_tables_are_told_than_a_value_has_room_for(
+    drive: Drive, folder: Path, image: str, templates: Path
+) -> None:
+    deep = drive.outside / folder.name / "/".join(["d" * 200] * 15)
+    deep.mkdir(parents=True)
+    for number in range(10):
+        shutil.copytree(templates / "with", deep / f"{number}.tiledb")
+        uri = str(deep / f"{number}.tiledb")
+        set_as(ALICE, drive.home(ALICE), "table.register", asked(image, uri=uri, name=f"deep{number}"))
+    told = json.loads(ALICE.do(os.getxattr, folder / "scan.tif", "user.repofs.tables"))
+    assert 5 < len(told) < 10
+    newest = json.loads(ALICE.do(os.getxattr, drive.home(ALICE), "user.repofs.tables"))[0]
+    assert newest["name"] == "deep9"
+    shutil.rmtree(drive.outside / folder.name)
+
+
+def test_a_dataset_whose_name_is_no_text_is_none(drive: Drive, image: str, outside: Path, templates: Path) -> None:
+    strange = os.path.join(os.fsencode(drive.home(ALICE)), b"set\xff")
+    ALICE.do(os.mkdir, strange)
+    array = copied(templates / "with", outside, Path(os.fsdecode(strange)) / "cells.tiledb")
+    assert ALICE.do(refusal_of_setting, array, "table.token", TOKEN) == errno.ENOENT
+    assert fact(array, "error") == r"alice has no Dataset called 'set\\xff'"
