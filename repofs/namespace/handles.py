@@ -143,8 +143,11 @@ class Handles:
 
     def keeps_bytes(self, fh: int) -> bool:
         """Whether the kernel may keep what it reads by *fh* for later opens: every write goes through the mount, and an
-        original is served only while it is what was imported."""
+        original is served only while it is what was imported. Not of a registered array: whoever has mapped a file of
+        it before writes on into the kernel's pages, although none of that comes through."""
         handle = self._handles[fh]
+        if self._standing.registered.has(handle.node):
+            return False
         return handle.stand_in is None or self._elsewhere.serves_originals_only(handle.node)
 
     def _keep_own(self, node: Node, uid: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import mmap
 import os
 import signal
 import stat
@@ -224,6 +225,21 @@ def test_who_has_a_file_open_writes_no_more_once_it_is_registered(drive: Drive, 
     finally:
         os.close(fd)
     assert (array / "beside").read_bytes() == b"beforeagain"
+
+
+def test_who_has_mapped_a_file_shows_others_nothing_else(drive: Drive, folder: Path, image: str) -> None:
+    array = folder / "results" / folder.name / "cells.tiledb"
+    ALICE.do(os.makedirs, array.parent)
+    make(array)
+    file = next(path for path in arrays.files_of(array) if path.stat().st_size)
+    before = file.read_bytes()
+    with file.open("r+b") as opened, mmap.mmap(opened.fileno(), 0) as mapped:
+        register(array, image)
+        mapped[:4] = b"evil"
+        with pytest.raises(PermissionError):
+            mapped.flush()
+        assert file.read_bytes() == before
+    assert file.read_bytes() == before
 
 
 def test_who_waits_for_a_file_can_be_killed(drive: Drive, shown: Path) -> None:
