@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import urllib.error
@@ -91,7 +92,10 @@ class Server:
         except urllib.error.URLError as error:
             raise Unreachable(f"{self._address} cannot be asked: {error.reason}") from None
         with answer:
-            yield answer
+            try:
+                yield answer
+            except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
+                raise Unreachable(f"{self._address} broke off its answer, its log says why: {error!r}") from None
 
 
 def _refusal(status: int, body: bytes) -> RepofsError:

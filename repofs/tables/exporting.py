@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import chain
 from typing import BinaryIO, Literal, get_args
 
 import numpy as np
@@ -37,11 +36,12 @@ def write(uri: str, form: Form, file: BinaryIO, selection: Selection, ctx: tiled
 
 
 def _write_arrow(uri: str, schema: pa.Schema, file: BinaryIO, selection: Selection, ctx: tiledb.Ctx) -> None:
-    rows = batches(uri, selection, ctx)
-    first = next(rows, None)  # before a byte is written: what is wrong with the query can be told
-    with pa.ipc.new_stream(file, schema) as writer:
-        for batch in rows if first is None else chain((first,), rows):
-            writer.write_batch(batch)
+    """Write nothing before the first batch is read, and the end-of-stream mark only after the last: who asks over HTTPS
+    is told what is wrong with a query, and who was cut off sees it."""
+    writer = pa.ipc.new_stream(file, schema)  # not by `with`, which writes the mark after an error, too
+    for batch in batches(uri, selection, ctx):
+        writer.write_batch(batch)
+    writer.close()
 
 
 def _write_parquet(uri: str, schema: pa.Schema, file: BinaryIO, selection: Selection, ctx: tiledb.Ctx) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,9 @@ def table(frame: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
+END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
+
+
 def read(table: str, **selection: Any) -> pd.DataFrame:
     parts = [reading.frame(batch) for batch in reading.batches(table, Selection(**selection), CTX)]
     if parts:
@@ -60,6 +64,28 @@ def written(table: str, form: Form, **selection: Any) -> bytes:
     file = io.BytesIO()
     exporting.write(table, form, file, Selection(**selection), CTX)
     return file.getvalue()
+
+
+def test_of_what_cannot_be_read_no_stream_is_begun(table: str) -> None:
+    file = io.BytesIO()
+    with pytest.raises(InvalidValue, match="neither a column nor a variable"):
+        exporting.write(table, "arrow", file, Selection(query="nope > 1"), CTX)
+    assert file.getvalue() == b""
+
+
+def test_a_stream_that_breaks_off_has_no_mark_of_its_end(table: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert written(table, "arrow").endswith(END_OF_STREAM)
+
+    def one_and_no_more(*asked: Any) -> Iterator[pa.RecordBatch]:
+        yield next(reading.batches(*asked))
+        raise InvalidValue("the array is damaged")
+
+    monkeypatch.setattr(exporting, "batches", one_and_no_more)
+    file = io.BytesIO()
+    with pytest.raises(InvalidValue, match="damaged"):
+        exporting.write(table, "arrow", file, Selection(), CTX)
+    assert file.getvalue() and not file.getvalue().endswith(END_OF_STREAM)
+    assert pa.ipc.open_stream(file.getvalue()).read_next_batch().num_rows
 
 
 def test_all_rows_are_read_as_they_were_stored(table: str, frame: pd.DataFrame) -> None:
