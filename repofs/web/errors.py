@@ -26,6 +26,7 @@ STATUS: Mapping[int, HTTPStatus] = {
     errno.EHOSTUNREACH: HTTPStatus.BAD_GATEWAY,
     errno.EBUSY: HTTPStatus.SERVICE_UNAVAILABLE,
 }
+NO_ADDRESS = "there is no such address: api/docs describes those that there are"
 WENT_WRONG = "something went wrong here: the administrator finds it in the log of repofs"
 
 
@@ -44,7 +45,8 @@ def install(app: FastAPI) -> None:
 
 async def _of_http(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    return said(error.status_code, error.detail, error.headers)
+    nowhere = error.status_code == HTTPStatus.NOT_FOUND  # what is not there otherwise is a NotFound of the house
+    return said(error.status_code, NO_ADDRESS if nowhere else error.detail, error.headers)
 
 
 async def _of_parameters(_request: Request, error: Exception) -> JSONResponse:

@@ -118,6 +118,11 @@ def test_a_number_that_is_none_is_refused(door: Door, number: str) -> None:
     refused(get(door, f"/api/v0/tables/{number}"), 400, "number")
 
 
+def test_an_address_that_is_none_is_told_where_they_are_described(door: Door) -> None:
+    for path in ("/", "/api/v0/nothing"):
+        refused(get(door, path), 404, "api/docs")
+
+
 @pytest.mark.parametrize(
     ("query", "word"),
     [
