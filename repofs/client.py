@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from repofs import client_mount
 from repofs.client_https import Server
-from repofs.errors import InvalidValue, TokenMissing
+from repofs.errors import AlreadyExists, InvalidValue, NotFound, TokenMissing
 from repofs.table import Form, Secret, Selection, checked_name
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ Progress = Callable[[int, int | None], None]
 """Told how many rows are written, and of how many; None: nobody knows yet."""
 
 _FORMS: Mapping[str, Form] = {
+    "": "csv",
     ".csv": "csv",
     ".parquet": "parquet",
     ".arrow": "arrow",
@@ -96,7 +97,7 @@ def array_path(place: str | os.PathLike[str], table_name: str) -> Path:
     path = Path(place).absolute()
     if path.suffix == ".tiledb":
         return path
-    return path / f"{checked_name(table_name, 'table_name')}.tiledb"
+    return path / f"{checked_name(table_name, 'table')}.tiledb"
 
 
 def remote_uri(remote_path: str | os.PathLike[str] | None, path: Path) -> str:
@@ -249,12 +250,17 @@ def download_table(
 ) -> None:
     """Write a table, or what is selected of it, to *target_path*: CSV, by its suffix Parquet or a stream of Arrow.
 
-    The file appears when it is whole, and replaces none. Raises as `read_table`, FileExistsError.
+    The file appears when it is whole, and replaces none. Raises as `read_table`, AlreadyExists, InvalidValue for
+    another suffix.
     """
     from repofs.tables import array, exporting
 
     target = Path(target_path).absolute()
-    form = _FORMS.get(target.suffix.lower(), "csv")
+    form = _FORMS.get(target.suffix.lower())
+    if form is None:
+        raise InvalidValue(f"{target}: tables are written as {' '.join(filter(None, _FORMS))}, by the suffix")
+    if os.path.lexists(target):  # before all is read, and once more when it appears
+        raise AlreadyExists(f"{target} exists: write another name")
     chosen = selection(column_names, rows, query, variables)
     uri = locate(path, annotation_id, image_id, mount)
     with _appearing(target) as file:
@@ -263,13 +269,16 @@ def download_table(
 
 @contextmanager
 def _appearing(target: Path) -> Iterator[BinaryIO]:
-    """Yield a file that becomes *target* when it is whole, and replaces none (FileExistsError)."""
+    """Yield a file that becomes *target* when it is whole, and replaces none (AlreadyExists)."""
     descriptor, hidden = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with open(descriptor, "wb") as file:
             yield file
             os.fchmod(file.fileno(), 0o666 & ~_umask())
-        os.link(hidden, target)
+        try:
+            os.link(hidden, target)
+        except FileExistsError:
+            raise AlreadyExists(f"{target} exists: write another name") from None
     finally:
         os.unlink(hidden)
 
@@ -286,12 +295,18 @@ def locate(
     image_id: int | None,
     mount: str | os.PathLike[str] | None,
 ) -> str:
-    """Return the path or URI of the array that one of the three names. Raises InvalidValue for none or several."""
+    """Return the path or URI of the array that one of the three names.
+
+    Raises NotFound, InvalidValue for none or several.
+    """
     given = [one for one in (path, annotation_id, image_id) if one is not None]
     if len(given) != 1:
         raise InvalidValue("name the table by exactly one of path, annotation_id and image_id")
     if path is not None:
-        return os.fspath(path)
+        uri = os.fspath(path)
+        if "://" not in uri and not os.path.lexists(uri):
+            raise NotFound(f"{uri}: there is no such array")
+        return uri
     there = client_mount.find(mount)
     if annotation_id is not None:
         return str(client_mount.table_path(there, int(annotation_id)))

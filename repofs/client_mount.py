@@ -28,8 +28,11 @@ def find(mount: str | os.PathLike[str] | None) -> Path:
     if here is not None:
         return here.mountpoint
     there = [one.mountpoint for one in mounts.all_mounts() if one.is_repofs]
-    if len(there) != 1:
-        raise InvalidValue(f"this machine has {len(there)} repofs mounts: name one by mount=, or by {VARIABLE}")
+    if not there:
+        raise InvalidValue("no repofs is mounted on this machine: mount one, or read over HTTPS by server=")
+    if len(there) > 1:
+        names = ", ".join(map(str, there))
+        raise InvalidValue(f"several repofs are mounted: name one by {VARIABLE}, in Python also by mount=: {names}")
     return there[0]
 
 

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 import repofs
-from repofs import client
-from repofs.errors import InvalidValue, NotFound
+from repofs import client, client_mount, mounts
+from repofs.errors import AlreadyExists, InvalidValue, NotFound
 from repofs.tables import creating
 
 FRAME = pd.DataFrame({"image": [5, 6, 7, 8], "a.b": [0.5, np.nan, 2.5, 3.5], "name": ["a", None, "é", "d"]})
@@ -65,7 +65,7 @@ def test_what_cannot_be_read_is_refused(table: Path, asked: dict[str, Any], reas
 
 def test_a_table_that_is_not_there(tmp_path: Path) -> None:
     for function in (repofs.read_table, repofs.get_table_size, repofs.get_table_columns):
-        with pytest.raises(NotFound):
+        with pytest.raises(NotFound, match=r"none\.tiledb: there is no such array"):
             function(tmp_path / "none.tiledb")
 
 
@@ -78,12 +78,27 @@ def test_a_download_is_whole_and_replaces_nothing(table: Path, tmp_path: Path) -
     target = tmp_path / "t.csv"
     repofs.download_table(target, table)
     assert target.read_text() == FRAME.to_csv(index=False)
-    with pytest.raises(FileExistsError):
+    with pytest.raises(AlreadyExists, match=f"^{target} exists"):
         repofs.download_table(target, table, column_names=["image"])
+    with pytest.raises(InvalidValue, match=r"\.csv \.parquet \.arrow"):
+        repofs.download_table(tmp_path / "t.xlsx", table)
     assert target.read_text() == FRAME.to_csv(index=False)
     with pytest.raises(InvalidValue):
         repofs.download_table(tmp_path / "other.csv", table, query="nope > 1")
     assert sorted(one.name for one in tmp_path.iterdir()) == ["t.csv", "t.tiledb"]
+
+
+@pytest.mark.parametrize(
+    ("mountpoints", "reason"), [((), "no repofs is mounted"), (("/a", "/b"), "REPOFS_MOUNT, in Python also .*: /a, /b")]
+)
+def test_a_mount_is_named_where_there_is_not_one(
+    monkeypatch: pytest.MonkeyPatch, mountpoints: tuple[str, ...], reason: str
+) -> None:
+    there = [mounts.Mount(1, Path(one), mounts.FILE_SYSTEM_TYPE, Path("/r")) for one in mountpoints]
+    monkeypatch.setattr(mounts, "all_mounts", lambda: there)
+    monkeypatch.delenv("REPOFS_MOUNT", raising=False)
+    with pytest.raises(InvalidValue, match=reason):
+        client_mount.find(None)
 
 
 @pytest.mark.parametrize(
