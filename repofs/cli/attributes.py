@@ -37,6 +37,10 @@ def facts(path: Path) -> dict[str, object]:
     return values
 
 
+_WRITERS = "only who may write a file may set its attributes: chmod u+w first, or name its directory"
+_TABLE_OWNERS = "only who may write the array may do this: ask the owner of the table, or an administrator"
+
+
 def command(path: Path, name: str, value: str) -> None:
     """Set the command ``user.repofs.NAME`` of *path*. Raises OSError, in the daemon's words where it has left some."""
     try:
@@ -45,5 +49,5 @@ def command(path: Path, name: str, value: str) -> None:
         told = error.errno in (errno.EINVAL, errno.EBUSY) or name.startswith("table.")
         words = read(path, "error") if told else None
         if error.errno == errno.EACCES and words is None:
-            words = "only who may write a file may set its attributes: chmod u+w first, or name its directory"
+            words = _TABLE_OWNERS if name.startswith("table.") else _WRITERS
         raise OSError(error.errno, words or error.strerror, str(path)) from error

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
+import shlex
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,19 +19,19 @@ import typer
 from repofs.cli import attributes, location
 from repofs.cli.output import AsJson, print_columns, print_facts, print_json
 from repofs.cli.show import reference_of
-from repofs.errors import InvalidValue, NotFound
+from repofs.errors import InvalidValue, NotFound, RepofsError, told
+from repofs.namespace.names import TABLES
+from repofs.table import checked_target, checked_token
 
 app = typer.Typer(help="Make tables, attach them to images, read them.", no_args_is_help=True)
 
 _TOKEN_BYTES = 32
-_FACTS = ("id", "name", "rows", "state", "targets")
+_LISTED = ("id", "name", "rows", "state", "targets", "path")
 
 What = Annotated[
     str, typer.Argument(metavar="TABLE", help="FileAnnotation:N, Image:N that has one table, or the path of an array.")
 ]
-Targets = Annotated[
-    list[str], typer.Option("--target", "-T", metavar="Image:N", help="What the table is about; may be repeated.")
-]
+_TARGET = typer.Option("--target", "-T", metavar="KIND:ID", help="What the table is about; may be repeated.")
 Columns = Annotated[
     list[str] | None, typer.Option("--column", "-c", metavar="NAME", help="A column to read; may be repeated.")
 ]
@@ -42,7 +45,7 @@ Variables = Annotated[
 def create(
     context: typer.Context,
     source: Annotated[Path, typer.Argument(metavar="FILE", help="A CSV, TSV, Parquet or Arrow file.")],
-    target: Targets,
+    target: Annotated[list[str] | None, _TARGET] = None,
     name: Annotated[str | None, typer.Option(help="The table's name; else that of the file.")] = None,
     local_path: Annotated[
         Path | None,
@@ -58,6 +61,9 @@ def create(
     """Make an array of a file, and register it as a table."""
     from repofs import client, client_mount
 
+    targets = [checked_target(one) for one in target or ()]
+    if register and not targets:
+        raise InvalidValue("no object is named that the table is about: --target Image:101, or --no-register")
     there = _mountpoint(context) if register or local_path is None else None
     called = name if name is not None else source.stem
     place = local_path if local_path is not None else client_mount.own_directory(_known(there))
@@ -67,30 +73,30 @@ def create(
     made: dict[str, object] = {"array": str(path)}
     if register:
         uri = client.remote_uri(remote_path, path)
-        made["object"] = f"FileAnnotation:{client_mount.register(_known(there), uri, called, target, token)}"
+        try:
+            made["object"] = f"FileAnnotation:{client_mount.register(_known(there), uri, called, targets, token)}"
+        except RepofsError as error:
+            stays = f"the array stays, for repofs table register {shlex.quote(str(path))}"
+            raise told(error.errno or 0, f"{error.message}; {stays}") from None
     print_json(made) if as_json else print(f"{made.get('object', 'array')}: {path}")
 
 
 @app.command("list")
 def list_(context: typer.Context, as_json: AsJson = False) -> None:
     """List all tables that you may see."""
-    mountpoint = _mountpoint(context)
-    rows = [{"path": str(path.relative_to(mountpoint)), **_facts(path)} for path in _all(mountpoint)]
+    rows = [facts for path in _all(_mountpoint(context)) if "id" in (facts := _facts(path))]
     if as_json:
         print_json(rows)
     else:
-        headers = (*_FACTS, "path")
-        print_columns([header.upper() for header in headers], ([row.get(name) for name in headers] for row in rows))
+        print_columns([name.upper() for name in _LISTED], ([row[name] for name in _LISTED] for row in rows))
 
 
 @app.command()
 def show(context: typer.Context, what: What, as_json: AsJson = False) -> None:
     """Show what is known of a table."""
-    path = _path(context, what)
-    facts = {"path": str(path), **_facts(path)}
+    facts = _facts(_path(context, what))
     if "id" not in facts:
         raise NotFound(f"{what} is no registered table")
-    facts["columns"] = json.loads(str(facts["columns"]))
     print_json(facts) if as_json else print_facts(facts)
 
 
@@ -144,7 +150,7 @@ def download(
 def register(
     context: typer.Context,
     array: Annotated[str, typer.Argument(metavar="ARRAY", help="The path of an array, or its URI: s3://BUCKET/KEY.")],
-    target: Targets,
+    target: Annotated[list[str], _TARGET],
     name: Annotated[str | None, typer.Option(help="The table's name; else that of the array.")] = None,
     token_file: Annotated[
         typer.FileText | None,
@@ -154,7 +160,6 @@ def register(
 ) -> None:
     """Attach an array that is there to what it is about."""
     from repofs import client, client_mount
-    from repofs.table import checked_token
 
     mountpoint = _mountpoint(context)
     uri = array if "://" in array else os.path.abspath(array)
@@ -204,17 +209,25 @@ def _path(context: typer.Context, what: str) -> Path:
 
 
 def _all(mountpoint: Path) -> list[Path]:
-    """Return the arrays of all tables that the caller may see, as the mount shows them."""
+    """Return the arrays of all tables that the caller may see, as the mount shows them; maybe some that are no tables,
+    in a directory Tables of old."""
     found: list[Path] = []
     for home in sorted(mountpoint.iterdir()):
-        if not home.name.startswith(".") and home.is_dir():
-            found += sorted(path for path in home.glob("Tables/*.tiledb"))
+        tops = [home / os.fsdecode(name) for name in TABLES if not home.name.startswith(".")]
+        shown = [top for top in tops if top.is_dir()]
+        found += sorted(shown[-1].glob("*.tiledb")) if shown else []
     return found
 
 
 def _facts(path: Path) -> dict[str, object]:
+    """Return what is known of the table whose array *path* is, as JSON has it; only its path when it is none."""
     known = attributes.facts(path)
-    return {name.removeprefix("table."): value for name, value in known.items() if name.startswith("table.")}
+    facts = {name.removeprefix("table."): value for name, value in known.items() if name.startswith("table.")}
+    if "id" in facts:
+        facts["rows"] = int(str(facts["rows"]))
+        facts["targets"] = str(facts["targets"]).split(",")
+        facts["columns"] = json.loads(str(facts["columns"]))
+    return {**facts, "path": str(path)}
 
 
 def _known(mountpoint: Path | None) -> Path:
@@ -233,10 +246,18 @@ def _read(context: typer.Context, what: str, **selection: Any) -> Any:
 
 def _print_frame(frame: Any, as_json: bool) -> None:
     """Print a DataFrame: a CSV with a header, or a line of JSON for each row."""
-    if as_json:
-        frame.to_json(sys.stdout, orient="records", lines=True, date_format="iso")
+    if as_json:  # not by pandas, which cuts the digits of floats
+        for row in frame.astype(object).where(frame.notna(), None).to_dict("records"):
+            print(json.dumps({name: _json_value(value) for name, value in row.items()}))
     else:
         frame.to_csv(sys.stdout, index=False)
+
+
+def _json_value(value: Any) -> Any:
+    """Return a value as JSON has it: an infinite one as null, a time as a text."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def _variables(given: list[str]) -> dict[str, Any]:

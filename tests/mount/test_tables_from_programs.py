@@ -109,7 +109,9 @@ def test_a_table_is_made_and_used_from_the_command_line(
     made = json.loads(told)["object"]
     _, listed, _ = command(BOB, drive, "list", "--json")
     [mine] = [table for table in json.loads(listed) if table["id"] == made]
-    assert (mine["name"], mine["rows"], mine["state"]) == (folder.name, "3", "registered")
+    assert (mine["name"], mine["rows"], mine["state"]) == (folder.name, 3, "registered")
+    assert (mine["targets"], mine["columns"]["ok"]) == ([image], "Bool")
+    assert mine["path"] == f"{drive.home(ALICE)}/Tables/{folder.name}.tiledb"
     assert made not in command(CAROL, drive, "list")[1]
     shown = json.loads(command(BOB, drive, "show", made, "--json")[1])
     assert shown["columns"] == {"image": "Image", "area": "Double", "name": "String", "ok": "Bool"}
@@ -120,7 +122,9 @@ def test_a_table_is_made_and_used_from_the_command_line(
     command(BOB, drive, "download", made, target)
     assert target.read_text() == CSV
     code, _, told = command(BOB, drive, "download", made, target, check=False)
-    assert code != 0 and "exists" in told
+    assert code != 0 and f"{target} exists" in told
+    code, _, told = command(BOB, drive, "unregister", made, check=False)
+    assert code == 4 and "ask the owner of the table" in told
     token = command(ALICE, drive, "rotate", made)[1].strip()
     assert len(token) > 40
     command(ALICE, drive, "unregister", made)
@@ -134,7 +138,7 @@ def test_what_is_refused_is_said_in_a_sentence(drive: Drive, folder: Path, image
     code, _, told = command(
         ALICE, drive, "create", source, "--name", folder.name, "--target", "Image:99999", check=False
     )
-    assert code != 0 and "there is no Image:99999" in told
+    assert code != 0 and "there is no Image:99999; the array stays, for repofs table register /" in told
     assert (drive.home(ALICE) / f"{folder.name}.tiledb").is_dir()  # whole, and to be registered by the next command
     command(ALICE, drive, "register", drive.home(ALICE) / f"{folder.name}.tiledb", "--target", image)
     for arguments in (("head", "FileAnnotation:99999"), ("head", image + "9"), ("show", source), ("head", "Dataset:1")):
@@ -144,9 +148,29 @@ def test_what_is_refused_is_said_in_a_sentence(drive: Drive, folder: Path, image
     assert code != 0 and "nothing" in told
 
 
+def test_targets_that_are_none_are_refused_before_an_array_is_made(drive: Drive, source: Path, outside: Path) -> None:
+    place = outside / "never.tiledb"
+    for targets, words in (((), "--no-register"), (("--target", "Image"), "Image:101")):
+        code, _, told = command(ALICE, drive, "create", source, *targets, "--local-path", place, check=False)
+        assert code != 0 and words in told
+    assert not place.exists()
+
+
+def test_json_has_each_value_as_it_is(drive: Drive, outside: Path) -> None:
+    source, array = outside / "values.csv", outside / "values.tiledb"
+    source.write_text("exact,tiny,gone\n3.141592653589793,1e-300,\n63.69616873214543,inf,x\n")
+    source.chmod(0o644)
+    command(ALICE, drive, "create", source, "--local-path", array, "--no-register")
+    rows = [json.loads(line) for line in command(ALICE, drive, "head", array, "--json")[1].splitlines()]
+    assert rows == [
+        {"exact": 3.141592653589793, "tiny": 1e-300, "gone": None},
+        {"exact": 63.69616873214543, "tiny": None, "gone": "x"},
+    ]
+
+
 def test_without_registering_an_array_is_only_made(drive: Drive, folder: Path, source: Path, outside: Path) -> None:
     place = outside / f"{folder.name}.tiledb"
-    command(ALICE, drive, "create", source, "--target", "Image:1", "--local-path", place, "--no-register")
+    command(ALICE, drive, "create", source, "--local-path", place, "--no-register")
     assert command(ALICE, drive, "head", place, "-n", "1", "-c", "area")[1] == "area\n0.5\n"
 
 
