@@ -77,10 +77,10 @@ class TableFacts:
         known = _FACTS.get(name)
         return None if known is None else known(table)
 
-    async def linked(self, filesets: int, images: tuple[int, ...], uid: int) -> list[dict[str, object]]:
+    async def linked(self, fileset: int, images: tuple[int, ...], uid: int) -> list[dict[str, object]]:
         """Return the tables on a fileset, its images, and the datasets and projects that these are in."""
-        known = json.loads(await self._ask(f"Fileset:{filesets}"))
-        return self.on(known, uid, ObjectRef("Fileset", filesets), *(ObjectRef("Image", one) for one in images))
+        known = json.loads(await self._ask(f"Fileset:{fileset}"))
+        return self.on(known, uid, ObjectRef("Fileset", fileset), *(ObjectRef("Image", one) for one in images))
 
     def on(self, described: dict[str, object], uid: int, *more: ObjectRef) -> list[dict[str, object]]:
         """Return the tables that *uid* may see on the object that the catalogue has *described*, and what it is in."""

@@ -361,8 +361,7 @@ class Registrar:
 
 
 def _name_of(place: Place) -> str:
-    name = os.path.basename(place.path)
-    return os.fsencode(name).removesuffix(SUFFIX).decode("utf-8", "backslashreplace")
+    return os.path.basename(place.path).removesuffix(SUFFIX).decode("utf-8", "backslashreplace")
 
 
 def _new(asked: Registration, home: bytes, place: Place, examined: Examined) -> NewTable:

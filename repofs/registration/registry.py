@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
 from repofs.model import ObjectRef
-from repofs.table import Place, Table, TableState
+from repofs.table import Place, Table
 
 SUFFIX = b".tiledb"
 
@@ -69,12 +68,6 @@ class Registry:
     def _tell(self, before: Table | None, after: Table | None) -> None:
         for told in self._hearers:
             told(before, after)
-
-    def stands(self, number: int, state: TableState) -> None:
-        """Note how the array of a table was found."""
-        table = self._by_id.get(number)
-        if table is not None and table.state is not state:
-            self.put(replace(table, state=state))
 
     def all(self) -> list[Table]:
         """Return all tables, by id."""

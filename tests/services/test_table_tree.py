@@ -359,7 +359,9 @@ async def test_a_source_that_hangs_holds_up_nobody_else(t: Shown) -> None:
 
 @pytest.mark.parametrize("state", [TableState.CHANGED, TableState.MISMATCH])
 async def test_one_that_has_changed_is_listed_and_read_as_the_settings_say(t: Shown, state: TableState) -> None:
-    t.w.registry.stands(1, state)
+    cells = t.w.registry.get(1)
+    assert cells is not None
+    t.w.registry.put(replace(cells, state=state))
     assert await t.read("cells.csv") == b"cells as csv"
     settings = config.Tables(serve_changed=False)
     t.tree._require_served = Registrar(settings, *[None] * 6).require_served  # type: ignore[arg-type]
