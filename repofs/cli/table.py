@@ -31,7 +31,7 @@ _LISTED = ("id", "name", "rows", "state", "targets", "path")
 What = Annotated[
     str, typer.Argument(metavar="TABLE", help="FileAnnotation:N, Image:N that has one table, or the path of an array.")
 ]
-_TARGET = typer.Option("--target", "-T", metavar="KIND:ID", help="What the table is about; may be repeated.")
+_TARGET = typer.Option("--target", "-T", metavar="KIND:ID", help="What the table is about: Image:101; may be repeated.")
 Columns = Annotated[
     list[str] | None, typer.Option("--column", "-c", metavar="NAME", help="A column to read; may be repeated.")
 ]
