@@ -14,6 +14,7 @@ import pyarrow
 import pytest
 import requests
 
+import repofs
 from repofs.errors import InvalidValue, Unreachable
 from repofs.model import ObjectRef
 from repofs.table import Column, Selection, TableState
@@ -197,6 +198,17 @@ def test_an_error_after_it_breaks_the_answer_off(door: Door) -> None:
         get(door, "/api/v0/tables/1/rows")
     door.behind.pieces = []
     assert get(door, "/api/v0/tables/1/rows").content == b""
+
+
+def test_a_program_is_told_that_an_answer_broke_off(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(door.certificate))
+    file = io.BytesIO()
+    batch = pyarrow.record_batch({"area": list(range(20_000))})
+    with pyarrow.ipc.new_stream(file, batch.schema) as writer:
+        writer.write_batch(batch)
+    door.behind.pieces = [file.getvalue()[:-1000], Unreachable("away")]
+    with pytest.raises(Unreachable, match="broke off its answer"):
+        repofs.read_table(annotation_id=1, server=door.address, session=door.session())
 
 
 def test_rows_are_written_no_faster_than_they_are_read(door: Door) -> None:
