@@ -53,11 +53,14 @@ def table_path(mountpoint: Path, number: int) -> Path:
 
 
 def table_path_of_image(mountpoint: Path, number: int) -> Path:
-    """Return the path in the mount of the only table on an image. Raises NotFound, InvalidValue for one of several."""
+    """Return the path in the mount of the only table on the image itself, not on what it is in.
+
+    Raises NotFound, InvalidValue for one of several.
+    """
     image = _read_json(mountpoint, f"Image:{number}")
     if image is None:
         raise NotFound(f"there is no Image:{number} that you may see")
-    tables = image["tables"]
+    tables = [table for table in image["tables"] if f"Image:{number}" in table["on"]]
     if not tables:
         raise NotFound(f"Image:{number} has no table")
     if len(tables) > 1:
@@ -78,8 +81,10 @@ def register(mountpoint: Path, uri: str, name: str, targets: list[str], token: S
     except OSError as error:
         reason = _read(home, "error")
         raise told(error.errno or 0, reason or os.strerror(error.errno or 0)) from None
-    tables = _read_json(home, "tables")
-    return int(next(table for table in tables if table["uri"] == uri)["object"].partition(":")[2])
+    for table in _read_json(home, "tables") or []:  # the newest first
+        if table["uri"] == uri:
+            return int(table["object"].partition(":")[2])
+    raise NotFound(f"{uri} was registered, and somebody has taken it away again")
 
 
 def _read(path: Path, name: str) -> str | None:

@@ -52,6 +52,7 @@ from repofs.namespace.table_facts import TableFacts
 from repofs.namespace.table_tree import TableTree
 from repofs.namespace.trail import Trail
 from repofs.namespace.tree import Tree
+from repofs.registration.ledger import Ledger
 from repofs.registration.places import Places
 from repofs.registration.processes import TableProcesses
 from repofs.registration.registrar import Registrar
@@ -120,6 +121,7 @@ class _Rooms:
     registered: Registered
     exports: Exports
     processes: TableProcesses
+    ledger: Ledger
     registrar: Registrar
     web: Web | None  # None: there is no HTTPS door
     serving: trio.CancelScope
@@ -156,16 +158,17 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
 
     async def move(filesets: Sequence[int], gid: int, actor_uid: int, path: bytes) -> None:
         await inbox.questions.move(filesets, gid, actor_uid, path)
-        await registrar.reload()  # tables follow their targets
+        await ledger.reload()  # tables follow their targets
 
     regrouping = Regrouping(standing, rights, failed, move)
     places = Places(layout, settings, sources, mountpoint)
+    ledger = Ledger(inbox.questions, registry)
     registrar = Registrar(
         settings.tables,
         places,
         processes,
         registry,
-        inbox.questions,
+        ledger,
         rights.people,
         lambda uid, act, reason, path: trail.refused(uid, act, reason, path=path),
     )
@@ -208,6 +211,7 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
                 registered,
                 exports,
                 processes,
+                ledger,
                 registrar,
                 web,
                 trio.CancelScope(),
@@ -233,7 +237,7 @@ async def _serve(rooms: _Rooms, ready: Callable[[], None]) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with rooms.processes.running(), trio.open_nursery() as nursery:
             await nursery.start(_import, rooms.inbox, imports_ended)  # what a crash has left is mended first
-            await rooms.registrar.reload()
+            await rooms.ledger.reload()
             nursery.start_soon(rooms.registered.run, rooms.inbox.questions.table_is)
             nursery.start_soon(rooms.exports.run)
             nursery.start_soon(rooms.trail.run, rooms.inbox.questions.keep)
@@ -241,6 +245,7 @@ async def _serve(rooms: _Rooms, ready: Callable[[], None]) -> None:
             nursery.start_soon(rooms.linking.run)
             nursery.start_soon(rooms.elsewhere.run)
             nursery.start_soon(rooms.survey.run)
+            nursery.start_soon(rooms.ledger.run)
             nursery.start_soon(rooms.registrar.run)
             nursery.start_soon(rooms.control.run)
             if rooms.web is not None:

@@ -85,7 +85,8 @@ class TableFacts:
     def on(self, described: dict[str, object], uid: int, *more: ObjectRef) -> list[dict[str, object]]:
         """Return the tables that *uid* may see on the object that the catalogue has *described*, and what it is in."""
         refs = {*more, *_refs(described)}
-        return self._shown([table for table in self._registry.linked(refs) if self._registrar.may_view(table, uid)])
+        tables = [table for table in self._registry.linked(refs) if self._registrar.may_view(table, uid)]
+        return self._shown(tables, refs)
 
     def in_home(self, node: Node, uid: int) -> list[dict[str, object]]:
         """Return the tables that are shown in Tables/ of the user directory *node*, as far as *uid* may see them."""
@@ -97,10 +98,16 @@ class TableFacts:
         table = self._registry.get(number)
         return self.described(table) if table is not None and self._registrar.may_view(table, uid) else None
 
-    def _shown(self, tables: list[Table]) -> list[dict[str, object]]:
-        """Return what is told of *tables*, of the first ones if there are more than a value has room for."""
+    def _shown(
+        self, tables: list[Table], refs: frozenset[ObjectRef] | set[ObjectRef] = frozenset()
+    ) -> list[dict[str, object]]:
+        """Return what is told of *tables*, of the first ones if there are more than a value has room for, and which of
+        *refs* each is on."""
         told, room = [], _TABLES_BYTES
-        for one in map(self.described, tables):
+        for table in tables:
+            one = self.described(table)
+            if on := sorted(str(ref) for ref in refs if ref in table.targets):
+                one["on"] = on[:_NAMED]
             room -= len(json.dumps(one))
             if room < 0:
                 break

@@ -34,6 +34,7 @@ from repofs.errors import (
 from repofs.model import PermissionLevel
 from repofs.people import People
 from repofs.registration import tokens
+from repofs.registration.ledger import Ledger
 from repofs.registration.places import Places
 from repofs.registration.processes import At
 from repofs.registration.registry import SUFFIX, Registry
@@ -54,25 +55,10 @@ from repofs.table import (
 from repofs.threads import in_thread
 
 _AT_A_TIME = 16  # a store that hangs holds these threads up, and no others
-_PAUSE_SECONDS = 1.0  # before the catalogue is asked again
 LOOK_SECONDS = 600.0  # from one look into all arrays to the next
 FRESH_SECONDS = 10.0  # for which what was found of an array is believed
 
 log = structlog.get_logger(__name__)
-
-
-class Catalogue(Protocol):
-    """What the importer process does for tables. Raises Busy when it is away, and may have done it or not."""
-
-    async def tables(self) -> list[Table]: ...
-
-    async def register(self, new: NewTable, actor_uid: int) -> Table: ...
-
-    async def check_table(self, new: NewTable, actor_uid: int) -> None: ...
-
-    async def unregister(self, table: Table, actor_uid: int) -> None: ...
-
-    async def table_is(self, table: Table, rotated_by: int | None = None) -> None: ...
 
 
 class Arrays(Protocol):
@@ -98,7 +84,7 @@ class Registrar:
         places: Places,
         arrays: Arrays,
         registry: Registry,
-        catalogue: Catalogue,
+        ledger: Ledger,
         people: Callable[[], People],
         refused: Refused,
     ) -> None:
@@ -106,14 +92,12 @@ class Registrar:
         self._places = places
         self._arrays = arrays
         self._registry = registry
-        self._catalogue = catalogue
+        self._ledger = ledger
         self._people = people
         self._refused = refused
         self._guesses = Guesses()
         self._limiter = trio.CapacityLimiter(_AT_A_TIME)
         self._looked: dict[int, float] = {}  # tables, by when their array was looked into
-        self._changing = trio.Lock()  # catalogue and registry, one after the other
-        self._doubt = trio.Event()  # set when the two may differ: the importer ended before it answered
 
     # --- registering ------------------------------------------------------------------------------
 
@@ -141,9 +125,7 @@ class Registrar:
             self._require_in_mount(Act.VIEW, place, at, who.uid)
             examined = await self._arrays.examine(at)
             self._prove(examined, asked.token, who, place)
-            async with self._change():
-                table = await self._catalogue.register(_new(asked, home, place, examined), who.uid)
-                self._registry.put(table)
+            table = await self._ledger.register(_new(asked, home, place, examined), who.uid)
             await self._require_unmoved(table, at, who)
         log.info("table registered", table=str(table.ref), name=table.name, uri=table.uri, uid=who.uid)
         return table
@@ -160,9 +142,7 @@ class Registrar:
         except (NotFound, InvalidValue):
             moved = True
         if moved:
-            async with self._change():
-                await self._catalogue.unregister(table, who.uid)
-                self._registry.remove(table.id)
+            await self._ledger.unregister(table, who.uid)
             raise Busy("the array was moved meanwhile: register it where it is now")
 
     def _place(self, uri: str | None, base: bytes | None) -> Place:
@@ -175,7 +155,7 @@ class Registrar:
     async def check(self, who: Caller, home: bytes, name: str, targets: tuple[str, ...], place: Place) -> None:
         """Refuse what `register` would refuse of an array that is not there yet: its name, targets and rights."""
         new = NewTable(checked_name(name, "table.create"), home, "", place, 0, (), targets, "", b"", b"")
-        await self._catalogue.check_table(new, who.uid)
+        await self._ledger.check(new, who.uid)
 
     def _prove(self, examined: Examined, given: Secret | None, who: Caller, place: Place) -> None:
         """Refuse whose token is not the array's. Each wrong one counts against the user, and for the array."""
@@ -235,9 +215,7 @@ class Registrar:
     async def _stands(self, table: Table) -> Table:
         log.warning("the array of a table stands otherwise", table=str(table.ref), state=str(table.state))
         try:
-            async with self._change():
-                await self._catalogue.table_is(table)
-                self._registry.put(table)
+            await self._ledger.change(table)
         except RepofsError as error:  # it is told at the next look
             log.info("how a table stands could not be written", table=str(table.ref), reason=error.message)
         return table
@@ -245,34 +223,9 @@ class Registrar:
     async def run(self) -> None:
         """Look into all arrays again and again, until cancelled."""
         while True:
-            with trio.move_on_after(LOOK_SECONDS):
-                await self._doubt.wait()
-                await self._catch_up()
-                continue
+            await trio.sleep(LOOK_SECONDS)
             for table in self._registry.all():
                 await self.look(table)
-
-    async def _catch_up(self) -> None:
-        try:
-            await self.reload()
-        except Busy:
-            await trio.sleep(_PAUSE_SECONDS)
-        else:
-            self._doubt = trio.Event()
-
-    async def reload(self) -> None:
-        """Let the registry be what the catalogue says. Raises Busy."""
-        async with self._changing:
-            self._registry.load(await self._catalogue.tables())
-
-    @asynccontextmanager
-    async def _change(self) -> AsyncIterator[None]:
-        async with self._changing:
-            try:
-                yield
-            except Busy:
-                self._doubt.set()
-                raise
 
     async def _state(self, table: Table) -> TableState:
         try:
@@ -304,9 +257,7 @@ class Registrar:
         """
         if not self._is_array_of(table.place, uid):
             self._require(Act.DELETE, table, uid)
-        async with self._change():
-            await self._catalogue.unregister(table, uid)
-            self._registry.remove(table.id)
+        await self._ledger.unregister(table, uid)
         self._looked.pop(table.id, None)
 
     async def rotate(self, table: Table, uid: int, token: Secret) -> Table:
@@ -329,9 +280,7 @@ class Registrar:
             manifest=examined.manifest,
             state=TableState.REGISTERED,
         )
-        async with self._change():
-            await self._catalogue.table_is(rotated, rotated_by=uid)
-            self._registry.put(rotated)
+        await self._ledger.change(rotated, rotated_by=uid)
         return rotated
 
     def _require(self, act: Act, table: Table, uid: int) -> None:

@@ -34,6 +34,7 @@ from repofs.namespace.table_facts import TableFacts
 from repofs.namespace.trail import Trail
 from repofs.namespace.tree import Tree
 from repofs.people import Actor, Home, People
+from repofs.registration.ledger import Ledger
 from repofs.registration.places import Places
 from repofs.registration.registrar import Registrar
 from repofs.registration.registry import Registry
@@ -130,7 +131,7 @@ class World:
             self.places,
             nowhere,
             self.registry,
-            nowhere,
+            Ledger(nowhere, self.registry),
             lambda: self.people,
             lambda uid, act, reason, path: self.trail.refused(uid, act, reason, path=path),
         )

@@ -94,7 +94,8 @@ def test_one_setfattr_attaches_a_table(drive: Drive, array: Path, image: str) ->
     assert json.loads(BOB.do(os.getxattr, array.parent / "scan.tif", "user.repofs.tables")) == told
     known = json.loads(ALICE.do(os.getxattr, drive.mountpoint, f"user.repofs.{image}"))
     assert known["tables"] == told
-    assert json.loads(ALICE.do(os.getxattr, drive.mountpoint, f"user.repofs.{told[0]['object']}")) == told[0]
+    itself = json.loads(ALICE.do(os.getxattr, drive.mountpoint, f"user.repofs.{told[0]['object']}"))
+    assert {**itself, "on": [image]} == told[0]
     assert CAROL.do(refusal_of_reading, drive.mountpoint, told[0]["object"]) == errno.ENODATA
 
 

@@ -168,6 +168,23 @@ def test_json_has_each_value_as_it_is(drive: Drive, outside: Path) -> None:
     ]
 
 
+def test_a_table_of_the_dataset_is_not_the_images_own(drive: Drive, folder: Path, scan: Path, source: Path) -> None:
+    dataset = folder / "DatasetZ"
+    ALICE.do(os.mkdir, dataset)
+    ALICE.run("cp", scan, dataset / "scan.tif")
+    drive.wait_imported(dataset / "scan.tif")
+    image = str(fact(dataset / "scan.tif", "images"))
+    command(ALICE, drive, "create", source, "--name", f"all {folder.name}", "--target", "Dataset:name:DatasetZ")
+    assert "has no table" in command(ALICE, drive, "head", image, check=False)[2]
+    command(ALICE, drive, "create", source, "--name", f"one {folder.name}", "--target", image)
+    assert command(ALICE, drive, "head", image, "-n", "1", "-c", "area")[1] == "area\n0.5\n"
+    told = json.loads(ALICE.do(os.getxattr, dataset / "scan.tif", "user.repofs.tables"))
+    assert sorted(kind for table in told for kind in (on.partition(":")[0] for on in table["on"])) == [
+        "Dataset",
+        "Image",
+    ]
+
+
 def test_without_registering_an_array_is_only_made(drive: Drive, folder: Path, source: Path, outside: Path) -> None:
     place = outside / f"{folder.name}.tiledb"
     command(ALICE, drive, "create", source, "--local-path", place, "--no-register")

@@ -29,6 +29,7 @@ from repofs.model import ObjectRef, PermissionLevel
 from repofs.people import Actor, Home, People
 from repofs.registration import registrar as registrar_module
 from repofs.registration import tokens
+from repofs.registration.ledger import Ledger
 from repofs.registration.places import Places
 from repofs.registration.processes import At
 from repofs.registration.registrar import Registrar
@@ -104,6 +105,7 @@ class Catalogue:
 class House:
     layout: Layout
     registrar: Registrar
+    ledger: Ledger
     arrays: Arrays
     catalogue: Catalogue
     registry: Registry
@@ -121,16 +123,17 @@ def house(tmp_path: Path, settings: Tables | None = None, level: PermissionLevel
         {UID: me, UID + 1: other}, {5000: level}, {b"alice_2": Home(UID, 5000, frozenset({5000}))}, {"lab": 5000}
     )
     arrays, catalogue, registry, refused = Arrays(), Catalogue(), Registry(), []
+    ledger = Ledger(catalogue, registry)
     registrar = Registrar(
         settings or Tables(),
         Places(layout, Settings(), sources, tmp_path / "mnt"),
         arrays,
         registry,
-        catalogue,
+        ledger,
         lambda: people,
         lambda uid, act, why, path: refused.append((uid, act, why)),
     )
-    return House(layout, registrar, arrays, catalogue, registry, refused)
+    return House(layout, registrar, ledger, arrays, catalogue, registry, refused)
 
 
 @pytest.fixture
@@ -305,7 +308,7 @@ async def test_the_token_of_an_array_in_a_store_is_not_written_from_here(lab: Ho
 async def test_what_was_done_without_an_answer_is_found_out(lab: House, autojump_clock: object) -> None:
     lab.catalogue.lost_answers = True
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(lab.registrar.run)
+        nursery.start_soon(lab.ledger.run)
         with pytest.raises(Busy):
             await lab.registrar.register(ME, b"alice_2", ASKED, ARRAY)
         assert lab.registry.all() == []
