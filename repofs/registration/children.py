@@ -26,6 +26,10 @@ _ENDED = "the process that reads arrays has ended: try again"
 Expected = TypeVar("Expected", bound=Answer)
 
 
+class Crashed(InvalidValue):
+    """The child was ended by a fault of its libraries."""
+
+
 class Parent:
     """The process that forks a child for each task."""
 
@@ -95,7 +99,8 @@ class Child:
         return bool(poll.poll(0))
 
     async def answer(self, task: Task, job: Job, expected: type[Expected]) -> Expected:
-        """Have *job* of *task* done. Raises the RepofsError that is its answer; InvalidValue when there is none."""
+        """Have *job* of *task* done. Raises the RepofsError that is its answer; InvalidValue when there is none, of
+        which Crashed is one."""
         self.usable = False
         asked = exchange.pack(job, TASK_BYTES)
         await self._send(asked if self._begun else exchange.pack(task, TASK_BYTES) + asked)
@@ -136,7 +141,9 @@ class Child:
         if len(status) < exchange.STATUS.size:
             return Unreachable(_ENDED)
         (code,) = exchange.STATUS.unpack(status)
-        return InvalidValue(f"the array cannot be read: its reader {_how(os.waitstatus_to_exitcode(code))}")
+        exit_code = os.waitstatus_to_exitcode(code)
+        kind = Crashed if -exit_code in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT) else InvalidValue
+        return kind(f"the array cannot be read: its reader {_how(exit_code)}")
 
     def end(self) -> None:
         """Have the process ended, if it has not by itself. Its parent, who sees the sockets closed, kills it."""

@@ -19,7 +19,7 @@ from repofs.config import Tables as TableSettings
 from repofs.confinement import landlock
 from repofs.errors import InvalidValue, Unreachable
 from repofs.registration import stores
-from repofs.registration.children import Child, Parent
+from repofs.registration.children import Child, Crashed, Parent
 from repofs.repository.as_user import Caller
 from repofs.table import Examined, Form, Secret, Selection
 from repofs.tables.exchange import (
@@ -107,7 +107,10 @@ class TableProcesses:
 
         Raises InvalidValue for what is no table or cannot be read, NotFound, AccessDenied, Unreachable.
         """
-        return (await self._timely(at, Examine(), Found)).examined()
+        try:
+            return (await self._timely(at, Examine(), Found)).examined()
+        except Crashed:  # as TileDB 2.30 does now and then, whatever the array: its sorts use memory that is freed
+            return (await self._timely(at, Examine(), Found)).examined()
 
     async def rotate(self, at: At, token: Secret) -> None:
         """Give the array another token. Raises as `examine`, and RepofsError when it cannot be written."""

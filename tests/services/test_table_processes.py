@@ -270,6 +270,22 @@ async def test_a_child_that_is_killed(wicked: None, tmp_path: Path) -> None:
             await examined(some, array)
 
 
+async def test_a_look_that_crashes_once_is_taken_again(wicked: None, array: Path) -> None:
+    some, deed = of(), array / "deed"
+    deed.write_text("hang")
+
+    async def crash() -> None:
+        child = await a_child(some)
+        await until(lambda: status_of(child)["Seccomp"] == ["2"])
+        await trio.sleep(0.5)  # it hangs by now
+        deed.unlink()
+        os.kill(child, signal.SIGSEGV)
+
+    async with some.running(), trio.open_nursery() as nursery:
+        nursery.start_soon(crash)
+        assert (await examined(some, array)).rows == ROWS
+
+
 async def test_a_parent_that_died_is_replaced(wicked: None, array: Path, tmp_path: Path) -> None:
     some, bad = of(), a_deed(tmp_path / "a", "hang")
 
