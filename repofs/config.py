@@ -125,7 +125,7 @@ class PathMap(_Section):
 
 
 class Tables(_Section):
-    serve_changed: bool = True  # whether a table is shown and read when its array is not what was registered
+    serve_changed: bool = True  # whether a table is read when its array has changed since it was registered
     allow_without_token: bool = False  # whether an array without a SecretToken may be registered
     memory_bytes: Annotated[int, Field(ge=512 << 20)] = 2 << 30  # of a process that reads or writes an array
     timeout_seconds: Annotated[float, Field(ge=1.0, le=86_400.0)] = 60.0  # for a look into an array

@@ -187,7 +187,7 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
 
     exports = Exports(layout.cache, settings.tables.cache_bytes, export, handles.read)
     registry.on_change(exports.forget)
-    files = ArrayFiles(places.open_table, processes, handles.read)
+    files = ArrayFiles(registrar.open_table, registrar.look_anew, processes, handles.read)
     tables = TableTree(registry, rights, backing, files, exports, table_facts, registrar.require_served)
     directories = Directories(standing, rights, drops)
     cache_seconds = settings.mount.cache_seconds

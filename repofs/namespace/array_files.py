@@ -17,6 +17,7 @@ import trio
 from repofs.errors import InvalidValue, NotFound, Unreachable
 from repofs.namespace.virtual import made_status
 from repofs.registration.processes import At
+from repofs.registration.registrar import NotLookedAt
 from repofs.repository.arrays import Listed, list_in, open_in, status_in
 from repofs.repository.as_user import acting_as
 from repofs.table import Table
@@ -28,7 +29,10 @@ _FILE, _DIRECTORY = stat.S_IFREG | 0o444, stat.S_IFDIR | 0o555
 
 Answer = TypeVar("Answer")
 OpenTable = Callable[[Table], At]
-"""Opens the array of a table; blocks, but for one in a store."""
+"""Opens the array of a table; blocks, but for one in a store. Raises NotLookedAt before it was looked into."""
+
+LookAnew = Callable[[Table], Awaitable[None]]
+"""Looks into the array of a table before it is opened again. Raises Unreachable when it is not to be read."""
 
 Read = Callable[[int, int, int], Awaitable[bytes | memoryview]]
 """Reads from a descriptor, as `Handles.read`."""
@@ -78,8 +82,9 @@ class _InStore:
 class ArrayFiles:
     """Reads the arrays of registered tables, for who was found to be let to them."""
 
-    def __init__(self, open_table: OpenTable, stores: Stores, read: Read) -> None:
+    def __init__(self, open_table: OpenTable, look_anew: LookAnew, stores: Stores, read: Read) -> None:
         self._open_table = open_table
+        self._look_anew = look_anew
         self._stores = stores
         self._read = read
         self._limiters: defaultdict[str, trio.CapacityLimiter] = defaultdict(lambda: trio.CapacityLimiter(_AT_A_TIME))
@@ -110,6 +115,13 @@ class ArrayFiles:
         return _InStore(self._stores, self._open(table), below)
 
     async def _ask(self, table: Table, question: Callable[[int, bytes], Answer], below: bytes) -> Answer:
+        try:
+            return await self._in_thread(table, question, below)
+        except NotLookedAt:
+            await self._look_anew(table)
+            return await self._in_thread(table, question, below)
+
+    async def _in_thread(self, table: Table, question: Callable[[int, bytes], Answer], below: bytes) -> Answer:
         limiter = self._limiters[table.place.root]
         return await in_thread(self._on_disk, table, question, below, limiter=limiter, abandon_on_cancel=True)
 
@@ -129,6 +141,8 @@ class ArrayFiles:
     def _open(self, table: Table) -> At:
         try:
             return self._open_table(table)
+        except NotLookedAt:
+            raise
         except OSError as error:
             raise Unreachable(f"the array of {table.ref} cannot be reached: {error}") from error
 

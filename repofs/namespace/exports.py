@@ -25,6 +25,8 @@ from repofs.namespace.openers import is_being_killed
 from repofs.table import Form, Table, TableState
 
 CSV_SECONDS = 2.0  # after which reading a CSV begins, whole or not; a Parquet file is read from its end
+_LEAST_FREE = 0.02  # of the repository's disk: imports need it more than a copy of a table
+_ROOM_SECONDS = 0.5  # between two looks at how much is free
 _LOOK_SECONDS = 0.05  # between two looks at how far it is: whoever fills it says nothing before the end
 
 Export = Callable[[Table, Form, int], Awaitable[None]]
@@ -44,6 +46,7 @@ class _Made:
     users: int = 0  # open handles, and those who wait for one
     size: int = 0  # bytes, once it is whole
     failed: str | None = None  # why it never will be
+    ended: str = "it was not made to its end: nobody waited for it"  # why, if `making` is cancelled
     done: trio.Event = field(default_factory=trio.Event)
     making: trio.CancelScope = field(default_factory=trio.CancelScope)
 
@@ -101,16 +104,30 @@ class Exports:
     async def run(self) -> None:
         """Make files until cancelled."""
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch_room)
             async for made, table in self._to_make:
                 nursery.start_soon(self._make, made, table)
 
+    async def _watch_room(self) -> None:
+        """End what is being made when the disk is nearly full."""
+        while True:
+            await trio.sleep(_ROOM_SECONDS)
+            disk = os.statvfs(self._directory)
+            if disk.f_bavail < disk.f_blocks * _LEAST_FREE:
+                for made in [made for made in self._kept.values() if not made.done.is_set()]:
+                    log.warning("a table is not exported: the disk is nearly full", table=made.key[0])
+                    made.ended = "the disk of the repository is nearly full"
+                    made.making.cancel()
+
     async def _make(self, made: _Made, table: Table) -> None:
-        failed: str | None = "it was not made to its end: nobody waited for it"
+        failed: str | None = "the daemon ends"
         try:
             with made.making:
                 await self._export(table, made.key[-1], made.file.fileno())
                 made.size = os.fstat(made.file.fileno()).st_size
                 failed = None
+            if made.making.cancelled_caught:
+                failed = made.ended
         except OSError as error:
             failed = f"{table.ref} cannot be made {made.key[-1]}: {error}"
             log.warning("a table cannot be exported", table=str(table.ref), form=made.key[-1], error=str(error))

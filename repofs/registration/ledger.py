@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Protocol
 
 import trio
@@ -60,6 +61,14 @@ class Ledger:
         async with self._change():
             await self._catalogue.table_is(table, rotated_by=rotated_by)
             self._registry.put(table)
+
+    async def stands(self, found: Table) -> None:
+        """Write the state that *found* has, unless the table has been changed since it was looked at. Raises Busy."""
+        async with self._change():
+            now = self._registry.get(found.id)
+            if now is not None and replace(now, state=found.state) == found:
+                await self._catalogue.table_is(found)
+                self._registry.put(found)
 
     async def reload(self) -> None:
         """Let the registry be what the catalogue says. Raises Busy."""

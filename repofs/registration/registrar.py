@@ -75,6 +75,10 @@ Refused = Callable[[int, str, str, bytes | None], None]
 """Told which act was refused to whom, why, and of what path in the mount."""
 
 
+class NotLookedAt(Unreachable):
+    """Another directory lies where the array of a table was: it is to be looked into before it is read."""
+
+
 class Registrar:
     """Registers, looks after and takes away the tables of one repository."""
 
@@ -98,6 +102,7 @@ class Registrar:
         self._guesses = Guesses()
         self._limiter = trio.CapacityLimiter(_AT_A_TIME)
         self._looked: dict[int, float] = {}  # tables, by when their array was looked into
+        self._known: dict[int, tuple[int, int]] = {}  # and which directory was found to be it
 
     # --- registering ------------------------------------------------------------------------------
 
@@ -126,6 +131,7 @@ class Registrar:
             examined = await self._arrays.examine(at)
             self._prove(examined, asked.token, who, place)
             table = await self._ledger.register(_new(asked, home, place, examined), who.uid)
+            self._know(table, at)
             await self._require_unmoved(table, at, who)
         log.info("table registered", table=str(table.ref), name=table.name, uri=table.uri, uid=who.uid)
         return table
@@ -212,10 +218,15 @@ class Registrar:
         self._looked[table.id] = trio.current_time()
         return known if known.state is state else await self._stands(replace(known, state=state))
 
+    async def look_anew(self, table: Table) -> None:
+        """Look into it now. Raises Unreachable when it is not to be read as it is."""
+        self._looked.pop(table.id, None)
+        self.require_served(await self.look(table))
+
     async def _stands(self, table: Table) -> Table:
         log.warning("the array of a table stands otherwise", table=str(table.ref), state=str(table.state))
         try:
-            await self._ledger.change(table)
+            await self._ledger.stands(table)
         except RepofsError as error:  # it is told at the next look
             log.info("how a table stands could not be written", table=str(table.ref), reason=error.message)
         return table
@@ -230,22 +241,59 @@ class Registrar:
     async def _state(self, table: Table) -> TableState:
         try:
             async with self._opened(self._places.open_table, table) as at:
-                examined = await self._arrays.examine(at)
-        except InvalidValue as error:  # it is there, and no array any more
+                return self._judged(table, at, await self._found(table, at))
+        except InvalidValue as error:  # a file or a symbolic link lies there
             log.info("an array is not what was registered", table=str(table.ref), reason=error.message)
             return TableState.CHANGED
         except OSError as error:
             log.info("an array cannot be reached", table=str(table.ref), reason=str(error))
             return TableState.UNREACHABLE
-        token = b"" if examined.token is None else tokens.digest(table.salt, examined.token)
-        if token != table.digest:
-            return TableState.MISMATCH
-        return TableState.REGISTERED if examined.manifest == table.manifest else TableState.CHANGED
+
+    async def _found(self, table: Table, at: At) -> Examined | None:
+        try:
+            return await self._arrays.examine(at)
+        except InvalidValue as error:  # it is there, and no array any more
+            log.info("an array is not what was registered", table=str(table.ref), reason=error.message)
+            return None
+
+    def _judged(self, table: Table, at: At, found: Examined | None) -> TableState:
+        digest = b"" if found is None or found.token is None else tokens.digest(table.salt, found.token)
+        if found is not None and (digest, found.manifest) == (table.digest, table.manifest):
+            self._know(table, at)  # be it another directory: it was put back, or its file system mounted again
+            return TableState.REGISTERED
+        if self._known.setdefault(table.id, _directory(at)) != _directory(at):
+            log.warning("another array lies where that of a table was", table=str(table.ref))
+            return TableState.UNREACHABLE
+        return TableState.MISMATCH if found is not None and digest != table.digest else TableState.CHANGED
+
+    def _know(self, table: Table, at: At) -> None:
+        self._known[table.id] = _directory(at)
+
+    def open_table(self, table: Table) -> At:
+        """Open the array of a registered table, for whoever may see that. Blocking.
+
+        Raises NotLookedAt when it is another directory than was looked into; as `Places.open_table`.
+        """
+        at = self._places.open_table(table)
+        if at.directory is not None and self._known.get(table.id) != _directory(at):
+            os.close(at.directory)
+            raise NotLookedAt(f"another array than that of {table.ref} lies in its place")
+        return at
+
+    @asynccontextmanager
+    async def _opened_table(self, table: Table) -> AsyncIterator[At]:
+        try:
+            at = await in_thread(self.open_table, table, limiter=self._limiter)
+        except NotLookedAt:
+            await self.look_anew(table)
+            at = await in_thread(self.open_table, table, limiter=self._limiter)
+        async with self._opened(lambda: at):
+            yield at
 
     async def export(self, table: Table, form: Form, selection: Selection, into: int) -> None:
         """Write what is selected of *table* into the descriptor *into*. Raises Unreachable, InvalidValue."""
         self.require_served(await self.look(table))
-        async with self._opened(self._places.open_table, table) as at:
+        async with self._opened_table(table) as at:
             await self._arrays.export(at, form, selection, into)
 
     # --- changing ---------------------------------------------------------------------------------
@@ -259,6 +307,7 @@ class Registrar:
             self._require(Act.DELETE, table, uid)
         await self._ledger.unregister(table, uid)
         self._looked.pop(table.id, None)
+        self._known.pop(table.id, None)
 
     async def rotate(self, table: Table, uid: int, token: Secret) -> Table:
         """Give the array of *table* another token, and take the old one out of its history.
@@ -268,7 +317,7 @@ class Registrar:
         self._require(Act.SET, table, uid)
         if table.place.kind == "store":
             raise InvalidValue("an array in a store is not written from here: write its token there, then register it")
-        async with self._opened(self._places.open_table, table) as at:
+        async with self._opened_table(table) as at:
             self._require_in_mount(Act.SET, table.place, at, uid)
             await self._arrays.rotate(at, token)
             examined = await self._arrays.examine(at)
@@ -304,9 +353,19 @@ class Registrar:
         return access.may(Act.VIEW, people.actor(uid), Whose(table.owner_uid, table.gid, level))
 
     def require_served(self, table: Table) -> None:
-        """Refuse (Unreachable) to read a table whose array is not what was registered, unless the settings allow it."""
-        if table.state in (TableState.CHANGED, TableState.MISMATCH) and not self._settings.serve_changed:
+        """Refuse (Unreachable) to read a table whose array has another token, or has changed and the settings do not
+        allow that."""
+        if table.state is TableState.MISMATCH or (
+            table.state is TableState.CHANGED and not self._settings.serve_changed
+        ):
             raise Unreachable(f"{table.ref} is not what was registered ({table.state}): have it registered again")
+
+
+def _directory(at: At) -> tuple[int, int]:
+    if at.directory is None:
+        return 0, 0  # a store has none
+    status = os.fstat(at.directory)
+    return status.st_dev, status.st_ino
 
 
 def _name_of(place: Place) -> str:

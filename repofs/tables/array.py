@@ -56,7 +56,7 @@ def opened(uri: str, ctx: tiledb.Ctx) -> Iterator[tiledb.SparseArray]:
     """
     with told(uri):
         if "://" not in uri:
-            os.listdir(uri)  # to TileDB what is closed is no array
+            _require_files(uri)  # to TileDB what is closed is no array, and it would wait for the writer of a FIFO
         if tiledb.object_type(uri, ctx=ctx) != "array":
             raise InvalidValue("this is no TileDB array")
         with tiledb.open(uri, ctx=ctx) as array:
@@ -65,6 +65,17 @@ def opened(uri: str, ctx: tiledb.Ctx) -> Iterator[tiledb.SparseArray]:
             if not (array.schema.sparse and domain.ndim == 1 and rows.name == ROWS and rows.dtype.kind in "iu"):
                 raise InvalidValue(f"this array is no table: one is sparse, with the one dimension {ROWS} of integers")
             yield array
+
+
+def _require_files(directory: str, levels: int = 3) -> None:
+    """Refuse (InvalidValue) an array with anything but files and directories. Raises OSError."""
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                if levels:
+                    _require_files(entry.path, levels - 1)
+            elif not entry.is_file(follow_symlinks=False):
+                raise InvalidValue("the array has something that is neither a file nor a directory")
 
 
 @contextmanager

@@ -240,3 +240,16 @@ async def test_nothing_is_kept_of_what_is_registered_no_more(made: Exports, writ
     assert made.size(CELLS, CSV) == 0
     assert await held.read(0, 1000) == writer.content
     held.close()
+
+
+async def test_what_would_fill_the_disk_is_ended(
+    made: Exports, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_LEAST_FREE", 1.1)
+    writer.gate = trio.Event()
+    with pytest.raises(RepofsError, match="nearly full"):
+        await read(made, form=PARQUET)
+    assert writer.cancelled == 1
+    monkeypatch.setattr(module, "_LEAST_FREE", 0.0)
+    writer.gate = None
+    assert await read(made, form=PARQUET) == writer.content

@@ -32,7 +32,7 @@ from repofs.registration import tokens
 from repofs.registration.ledger import Ledger
 from repofs.registration.places import Places
 from repofs.registration.processes import At
-from repofs.registration.registrar import Registrar
+from repofs.registration.registrar import NotLookedAt, Registrar
 from repofs.registration.registry import Registry
 from repofs.repository.as_user import Caller
 from repofs.repository.layout import Layout
@@ -256,30 +256,40 @@ async def test_a_later_look_tells_how_it_stands(
     assert (await lab.registrar.look(table)).state is TableState.REGISTERED
 
 
-async def test_what_is_not_as_registered_is_served_by_the_settings(tmp_path: Path) -> None:
+async def test_what_has_changed_is_served_by_the_settings_and_another_token_never(tmp_path: Path) -> None:
     (tmp_path / "2").mkdir()
     strict, lenient = house(tmp_path, Tables(serve_changed=False)), house(tmp_path / "2")
     table = await strict.registrar.register(ME, b"alice_2", ASKED, ARRAY)
-    for state in (TableState.CHANGED, TableState.MISMATCH):
-        lenient.registrar.require_served(replace(table, state=state))
+    lenient.registrar.require_served(replace(table, state=TableState.CHANGED))
+    for registrar, state in (
+        (strict.registrar, TableState.CHANGED),
+        (strict.registrar, TableState.MISMATCH),
+        (lenient.registrar, TableState.MISMATCH),
+    ):
         with pytest.raises(Unreachable, match="not what was registered"):
-            strict.registrar.require_served(replace(table, state=state))
+            registrar.require_served(replace(table, state=state))
     strict.registrar.require_served(table)
 
 
-async def test_moved_while_it_is_registered_it_is_no_table(lab: House) -> None:
+async def test_another_directory_in_its_place_is_not_read_before_it_is_known_to_be_the_array(lab: House) -> None:
+    table = await lab.registrar.register(ME, b"alice_2", ASKED, ARRAY)
+    os.close(lab.registrar.open_table(table).directory or -1)
     array = lab.layout.managed / os.fsdecode(ARRAY)
-    register = lab.catalogue.register
-
-    async def move_and_register(new: NewTable, actor_uid: int) -> Table:
-        array.rename(array.with_name("elsewhere.tiledb"))
-        array.mkdir()  # another lies there now
-        return await register(new, actor_uid)
-
-    lab.catalogue.register = move_and_register  # type: ignore[method-assign]
-    with pytest.raises(Busy, match="moved meanwhile"):
-        await lab.registrar.register(ME, b"alice_2", ASKED, ARRAY)
-    assert not lab.registry.all() and not lab.catalogue.kept
+    array.rename(array.with_suffix(".away"))
+    array.mkdir()
+    with pytest.raises(NotLookedAt):
+        lab.registrar.open_table(table)
+    lab.arrays.found = replace(FOUND, manifest="of another array with the same token")
+    await lab.registrar.look_anew(table)
+    assert lab.registry.all()[0].state is TableState.UNREACHABLE
+    with pytest.raises(NotLookedAt):
+        lab.registrar.open_table(table)
+    with pytest.raises(Unreachable):
+        await lab.registrar.rotate(table, UID, Secret(b"another-token"))
+    lab.arrays.found = FOUND  # a copy, put back
+    await lab.registrar.look_anew(table)
+    assert lab.registry.all()[0].state is TableState.REGISTERED
+    os.close(lab.registrar.open_table(table).directory or -1)
 
 
 async def test_unregistered_it_is_no_table(lab: House) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from pathlib import Path
@@ -203,3 +204,13 @@ def test_what_tiledb_says_tells_no_path(table: Path) -> None:
     with pytest.raises(InvalidValue) as raised:
         array.examine(str(table), CTX)
     assert str(table) not in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link"])
+def test_what_is_neither_file_nor_directory_in_it_is_refused_at_once(table: Path, kind: str) -> None:
+    if kind == "fifo":
+        os.mkfifo(table / "__meta" / "fifo")
+    else:
+        os.symlink("/etc/passwd", table / "__meta" / "link")
+    with pytest.raises(InvalidValue, match="neither a file nor a directory"):
+        array.examine(str(table), array.context(1 << 30))
