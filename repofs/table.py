@@ -13,6 +13,7 @@ from typing import Literal
 from repofs.errors import InvalidValue
 from repofs.model import ObjectRef
 
+SHOWN_AS = (b"Tables", b"Tables (registered)")  # in a user directory; the second where the first is somebody's of old
 MOST_TARGETS = 1000
 MOST_NAME_BYTES = 228  # it becomes a file's in Tables/, with a number and a suffix
 MOST_URI = 4096

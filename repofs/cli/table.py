@@ -20,8 +20,7 @@ from repofs.cli import attributes, location
 from repofs.cli.output import AsJson, print_columns, print_facts, print_json
 from repofs.cli.show import reference_of
 from repofs.errors import InvalidValue, NotFound, RepofsError, told
-from repofs.namespace.names import TABLES
-from repofs.table import checked_target, checked_token
+from repofs.table import SHOWN_AS, checked_target, checked_token
 
 app = typer.Typer(help="Make tables, attach them to images, read them.", no_args_is_help=True)
 
@@ -213,7 +212,7 @@ def _all(mountpoint: Path) -> list[Path]:
     in a directory Tables of old."""
     found: list[Path] = []
     for home in sorted(mountpoint.iterdir()):
-        tops = [home / os.fsdecode(name) for name in TABLES if not home.name.startswith(".")]
+        tops = [home / os.fsdecode(name) for name in SHOWN_AS if not home.name.startswith(".")]
         shown = [top for top in tops if top.is_dir()]
         found += sorted(shown[-1].glob("*.tiledb")) if shown else []
     return found

@@ -13,7 +13,6 @@ from repofs.namespace.nodes import Area, Node
 
 HIDDEN = frozenset({b".staging", b".arriving", b".linked"})  # `repository.layout` says what lies there
 OWN = b".repofs"
-TABLES = (b"Tables", b"Tables (registered)")  # the second where the first is somebody's directory of old
 
 
 class Alone(Enum):

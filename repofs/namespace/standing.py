@@ -11,11 +11,12 @@ from repofs.errors import Busy, InvalidName, NotPermitted
 from repofs.lifecycle import State
 from repofs.model import Closed, Mark, Origin, Original, Policy, Refused
 from repofs.namespace.backing import Backing
-from repofs.namespace.names import TABLES, Names
+from repofs.namespace.names import Names
 from repofs.namespace.nodes import UNKNOWN, Area, Node, Unknown
 from repofs.namespace.registered import Registered
 from repofs.repository import stand_ins
 from repofs.repository.marks import Marks
+from repofs.table import SHOWN_AS
 from repofs.xattrs import ImportCommand
 
 _NO_ATTRIBUTE = (errno.ENODATA, errno.EOPNOTSUPP)
@@ -165,7 +166,7 @@ class Standing:
     def require_changeable(self, directory: Node, name: bytes) -> None:
         """The one gate of every operation that makes, removes or renames *name* in *directory*."""
         self.names.require_changeable(directory, name)
-        if directory.area is Area.USER and name in TABLES and not self.backing.has(directory, name):
+        if directory.area is Area.USER and name in SHOWN_AS and not self.backing.has(directory, name):
             raise InvalidName(f"{name.decode()} is where registered tables are shown: choose another name")
         self.registered.require_changeable(directory, name)
         if self.seal(directory) is not None:

@@ -14,14 +14,13 @@ from repofs import targets, xattrs
 from repofs.errors import InvalidValue, NotFound, NotPermitted
 from repofs.model import ObjectRef
 from repofs.namespace.killable import unless_killed
-from repofs.namespace.names import TABLES
 from repofs.namespace.nodes import Area, Node
 from repofs.namespace.request import Caller
 from repofs.namespace.standing import Standing
 from repofs.registration.registrar import Registrar
 from repofs.registration.registry import SUFFIX, Registry
 from repofs.repository import as_user
-from repofs.table import Place, Registration, Secret, Table, checked_name
+from repofs.table import SHOWN_AS, Place, Registration, Secret, Table, checked_name
 from repofs.xattrs import Kind
 
 TABLE_KIND = "FileAnnotation"
@@ -131,7 +130,7 @@ class TableFacts:
 
     def shown_path(self, table: Table) -> bytes:
         """Return the path below the mount by which the array of *table* is shown, wherever it lies."""
-        tops = (table.user_directory + b"/" + name for name in TABLES)
+        tops = (table.user_directory + b"/" + name for name in SHOWN_AS)
         top = next(top for top in tops if not self._backing.has(self._backing.table.root, top))
         return top + b"/" + self._registry.shown_name(table) + SUFFIX
 

@@ -21,7 +21,6 @@ from repofs.errors import AccessDenied, NotFound
 from repofs.namespace.array_files import ArrayFiles, OpenFile
 from repofs.namespace.backing import Backing
 from repofs.namespace.exports import Exports
-from repofs.namespace.names import TABLES as NAMES
 from repofs.namespace.nodes import Area, Node
 from repofs.namespace.request import Caller
 from repofs.namespace.rights import Rights
@@ -29,7 +28,7 @@ from repofs.namespace.table_facts import TABLE_FACTS, TableFacts
 from repofs.namespace.virtual import TABLES, VirtualNode, VirtualNodes, made_status
 from repofs.registration.registry import SUFFIX as ARRAY
 from repofs.registration.registry import Registry
-from repofs.table import Form, Table
+from repofs.table import SHOWN_AS, Form, Table
 
 _FORMS: dict[bytes, Form] = {b".csv": "csv", b".parquet": "parquet"}
 _TOP_STATUS = made_status(stat.S_IFDIR | 0o555)
@@ -92,11 +91,11 @@ class TableTree:
         """
         if directory.area is not Area.USER or not self._seen(directory.names[0][1], uid):
             return None
-        return next((name for name in NAMES if not self._backing.has(directory, name)), None)
+        return next((name for name in SHOWN_AS if not self._backing.has(directory, name)), None)
 
     def top(self, directory: Node, name: bytes, uid: int) -> tuple[TableNode, os.stat_result] | None:
         """Return `Tables` itself when that is what *uid* finds as *name* in *directory*."""
-        if name not in NAMES or name != self.name_in(directory, uid):
+        if name not in SHOWN_AS or name != self.name_in(directory, uid):
             return None
         return self._node(TablePlace(directory.names[0][1]), _TOP_STATUS), _TOP_STATUS
 
