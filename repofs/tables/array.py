@@ -136,17 +136,23 @@ def _manifest(uri: str, ctx: tiledb.Ctx) -> str:
     The metadata are not in it: the token has a state of its own.
     """
     vfs = tiledb.VFS(ctx=ctx)
-    fragments = sorted(vfs.ls(f"{uri}/__fragments")) if vfs.is_dir(f"{uri}/__fragments") else []
-    if len(fragments) > MOST_FRAGMENTS:
-        raise InvalidValue(f"the array has {len(fragments)} fragments, {MOST_FRAGMENTS} are allowed: consolidate it")
+    there = fragments(uri, ctx)
+    if len(there) > MOST_FRAGMENTS:
+        raise InvalidValue(f"the array has {len(there)} fragments, {MOST_FRAGMENTS} are allowed: consolidate it")
     return json.dumps(
         {
-            "fragments": {_name(fragment): vfs.dir_size(fragment) for fragment in fragments},
+            "fragments": {_name(fragment): vfs.dir_size(fragment) for fragment in there},
             "schema": _hash(_content(vfs, file) for file in _files(vfs, f"{uri}/__schema")),
             "commits": _hash(_name(file).encode() for file in _files(vfs, f"{uri}/__commits")),
         },
         sort_keys=True,
     )
+
+
+def fragments(uri: str, ctx: tiledb.Ctx) -> list[str]:
+    """Return the URIs of the array's fragments, by name; those that were consolidated and not yet removed too."""
+    vfs = tiledb.VFS(ctx=ctx)
+    return sorted(vfs.ls(f"{uri}/__fragments")) if vfs.is_dir(f"{uri}/__fragments") else []
 
 
 def _files(vfs: tiledb.VFS, directory: str) -> list[str]:

@@ -20,13 +20,14 @@ import tiledb
 from repofs.errors import InvalidValue
 from repofs.table import Selection
 from repofs.tables import query
-from repofs.tables.array import opened, told
+from repofs.tables.array import fragments, opened, told
 from repofs.tables.rows import ROWS, Integers, Runs, runs
 
 BUFFERS_BYTES = 64 << 20
 MOST_BUFFERS_BYTES = 1 << 30
 _BUFFER_BYTES = 8 << 20  # of one column at most: what is larger is no faster
 _LEAST_BUFFER_BYTES = 64 << 10
+FEW_FRAGMENTS = 500  # TileDB without its merge of tiles has one of each fragment in memory: 80 KB of coordinates
 _POINTS = 10_000  # rows that are asked for one by one in one query
 _NULLABLE: dict[pa.DataType, Any] = {
     pa.bool_(): pd.BooleanDtype(),
@@ -156,6 +157,10 @@ class _Reader:
     def __init__(self, array: tiledb.SparseArray, ctx: tiledb.Ctx, names: list[str], condition: str | None) -> None:
         self._uri, self._timestamp = array.uri, array.timestamp_range
         self._settings = ctx.config().dict()
+        if len(fragments(array.uri, ctx)) <= FEW_FRAGMENTS:
+            # That merge frees memory too early, so that once in some thousand reads the process dies, or its heap is
+            # damaged (TileDB 2.30; mended by https://github.com/TileDB-Inc/TileDB/pull/5723).
+            self._settings["sm.query.sparse_global_order.preprocess_tile_merge"] = "0"
         self._names, self._condition = names, condition
         self._buffer_bytes = max(_LEAST_BUFFER_BYTES, min(_BUFFER_BYTES, BUFFERS_BYTES // (len(names) + 1)))
 

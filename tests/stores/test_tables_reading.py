@@ -261,3 +261,19 @@ def bytes_read(table: str, **selection: Any) -> int:
 )
 def test_what_is_not_selected_is_not_read(long_table: str, selection: dict[str, Any], least: float) -> None:
     assert bytes_read(long_table) > least * bytes_read(long_table, **selection)
+
+
+@pytest.mark.parametrize(("few", "merged"), [(5, False), (4, True)])
+def test_tiles_are_merged_beforehand_only_among_many_fragments(
+    frame: pd.DataFrame, table: str, monkeypatch: pytest.MonkeyPatch, few: int, merged: bool
+) -> None:
+    """TileDB 2.30 may die of that merge; without it, memory grows with the fragments, of which the table has five."""
+    monkeypatch.setattr(reading, "FEW_FRAGMENTS", few)
+    tiledb.stats_reset()
+    tiledb.stats_enable()
+    try:
+        assert read(table, column_names=("image",))["image"].tolist() == frame["image"].tolist()
+        assert read(table, column_names=("image",), rows=(2999, 1))["image"].tolist() == [1, 2999]
+        assert ("preprocess_result_tile_order" in str(tiledb.stats_dump(print_out=False))) is merged
+    finally:
+        tiledb.stats_disable()
