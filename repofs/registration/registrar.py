@@ -190,8 +190,7 @@ class Registrar:
         try:
             yield at
         finally:
-            if at.directory is not None:
-                os.close(at.directory)
+            _close(at)
 
     def _require_in_mount(self, act: Act, place: Place, at: At, uid: int) -> None:
         """Refuse whom the kernel would refuse at the directory of an array in the mount; it does so itself outside."""
@@ -276,7 +275,7 @@ class Registrar:
         """
         at = self._places.open_table(table)
         if at.directory is not None and self._known.get(table.id) != _directory(at):
-            os.close(at.directory)
+            _close(at)
             raise NotLookedAt(f"another array than that of {table.ref} lies in its place")
         return at
 
@@ -287,8 +286,10 @@ class Registrar:
         except NotLookedAt:
             await self.look_anew(table)
             at = await in_thread(self.open_table, table, limiter=self._limiter)
-        async with self._opened(lambda: at):
+        try:
             yield at
+        finally:
+            _close(at)
 
     async def export(self, table: Table, form: Form, selection: Selection, into: int) -> None:
         """Write what is selected of *table* into the descriptor *into*. Raises Unreachable, InvalidValue."""
@@ -359,6 +360,11 @@ class Registrar:
             table.state is TableState.CHANGED and not self._settings.serve_changed
         ):
             raise Unreachable(f"{table.ref} is not what was registered ({table.state}): have it registered again")
+
+
+def _close(at: At) -> None:
+    if at.directory is not None:
+        os.close(at.directory)
 
 
 def _directory(at: At) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from repofs.tables.frames import Types, Widened, checked_names, rows_of_a_chunk
 _UNNAMED_INDEX = "__index_level_"  # how pandas writes an index that has no name; of which nothing is stored
 
 
-class _File:
+class _File(ABC):
     """What both kinds of files have in common: a schema, and batches."""
 
     rows: int | None = None
@@ -32,12 +33,12 @@ class _File:
         self._types = _types(schema, names)
         self._rows_of_a_chunk = rows_of_a_chunk(len(names), chunk_size)
 
-    def _read_schema(self) -> pa.Schema:
-        raise NotImplementedError
+    @abstractmethod
+    def _read_schema(self) -> pa.Schema: ...
 
+    @abstractmethod
     def _batches(self, names: list[str]) -> Iterator[pa.RecordBatch]:
         """Yield the rows, at most `_rows_of_a_chunk` at a time."""
-        raise NotImplementedError
 
     def types(self) -> Types:
         with self._told():
