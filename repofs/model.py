@@ -299,6 +299,28 @@ class ImageInfo:
     time_increment_s: float | None = None
     acquired: str | None = None  # ISO 8601 as the file says, no time zone added
     channels: tuple[Channel, ...] = ()
+    instrument: str | None = None  # the microscope or scanner, by maker and model
+    objective: str | None = None  # as its maker calls it: "Plan-Apochromat 63x/1.40 Oil DIC"
+    magnification: float | None = None  # of the objective, nominal
+    numerical_aperture: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """Which files form one fileset, as one of them says. Names are below the directory that this one lies in."""
+
+    main: str  # the file that is read for all of them
+    names: tuple[str, ...]  # all of them, *main* too, whether they are there or not
+    key: str | None = None  # the files beside it that say the same are of it too: nobody says how many there are
+    certain: bool = True  # False: only the name says so; it stands alone if the others do not come
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A small picture of one image, and what was measured in the samples that it was made from."""
+
+    png: bytes
+    ranges: tuple[tuple[float, float], ...] = ()  # the least and the largest value of each channel
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,11 @@
 """What the importer and a reader process say to each other, over a Unix stream socket.
 
-    [length of the rest, 4 bytes][MessagePack]        a Request bears the file's descriptor (SCM_RIGHTS)
+    [length of the rest, 4 bytes][MessagePack]
+
+    importer  Request ─▶            the file's descriptor (SCM_RIGHTS) comes with it, unless it is a directory
+                        ◀─ Wanted   any number of times: another file of the fileset, or what there is
+              Given   ─▶            with its descriptor
+                        ◀─ Answer
 
 Bytes in, bytes out: the importer sends and receives them under trio, the reader process blocks.
 """
@@ -8,14 +13,15 @@ Bytes in, bytes out: the importer sends and receives them under trio, the reader
 from __future__ import annotations
 
 import struct
+from enum import StrEnum
 
 import msgspec
 
 from repofs.errors import ReaderFailed
-from repofs.model import Recognised
+from repofs.model import Members, Picture, Recognised
 
 HEADER = struct.Struct("<I")
-REQUEST_BYTES = 4096  # a name is at most 255 bytes long
+REQUEST_BYTES = 32 << 20  # a directory of a million names
 ANSWER_BYTES = 4 << 20
 
 
@@ -27,16 +33,48 @@ class Limits(msgspec.Struct, frozen=True):
     answer_bytes: int = ANSWER_BYTES
 
 
+class Task(StrEnum):
+    """What is asked."""
+
+    MEMBERS = "members"  # which files form one fileset with this one
+    READ = "read"  # what the fileset holds
+    PICTURE = "picture"  # a thumbnail of one image of it
+
+
 class Request(msgspec.Struct, frozen=True):
-    """Read the file of the descriptor that comes with this."""
+    """Do *task* for the file of the descriptor that comes with this."""
 
-    name: bytes  # without directories, as in the tree
+    task: Task
+    name: bytes  # below the directory that the fileset lies in; a directory ends in /
+    series: int = 0  # of a picture
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """Found this, or *error* says in a sentence why not: one of the two. Neither: ready for a file."""
+class Question(StrEnum):
+    HAS = "has"
+    NAMES = "names"
+    OPEN = "open"
+
+
+class Wanted(msgspec.Struct, frozen=True, tag="wanted"):
+    """The reader asks for another file, or what there is."""
+
+    question: Question
+    name: bytes
+
+
+class Given(msgspec.Struct, frozen=True):
+    """The answer to a Wanted; a file's descriptor comes with it."""
+
+    errno: int = 0  # why there is none
+    names: tuple[bytes, ...] = ()
+
+
+class Answer(msgspec.Struct, frozen=True, tag="answer"):
+    """Found this, or *error* says in a sentence why not. Nothing at all: ready for a file, or it stands alone."""
 
     recognised: Recognised | None = None
+    members: Members | None = None
+    picture: Picture | None = None
     error: str | None = None
 
 
@@ -44,10 +82,11 @@ READY = Answer()
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_request = msgspec.msgpack.Decoder(Request).decode
-_decode_answer = msgspec.msgpack.Decoder(Answer).decode
+_decode_given = msgspec.msgpack.Decoder(Given).decode
+_decode_answer = msgspec.msgpack.Decoder(Answer | Wanted).decode
 
 
-def pack(message: Request | Answer) -> bytes:
+def pack(message: Request | Answer | Wanted | Given) -> bytes:
     """Return *message* with its header, ready to be sent. Raises UnicodeEncodeError on a lone surrogate."""
     body = _encode(message)
     return HEADER.pack(len(body)) + body
@@ -66,9 +105,15 @@ def request(body: bytes) -> Request:
     return _decode_request(body)
 
 
-def answer(body: bytes) -> Answer:
-    """Read an Answer; ReaderFailed when it is none (its sender may be in a hostile file's hands)."""
+def given(body: bytes) -> Given:
+    """Read a Given; msgspec.MsgspecError when it is none."""
+    return _decode_given(body)
+
+
+def answer(body: bytes) -> Answer | Wanted:
+    """Read an Answer or a Wanted; ReaderFailed when it is neither (its sender may be in a hostile file's hands)."""
     try:
-        return _decode_answer(body)
+        answer: Answer | Wanted = _decode_answer(body)
+        return answer
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ReaderFailed(f"the answer of the reader makes no sense ({error})") from error

@@ -1,44 +1,90 @@
-"""All readers, and the one question put to them: what does this file hold?"""
+"""All readers, and the questions put to them: what belongs together, what does it hold, what does it look like?"""
 
 from __future__ import annotations
 
+import importlib
 import os
+import re
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import entry_points
-from typing import BinaryIO
+from typing import TypeVar
 
 from repofs.errors import ReaderFailed
-from repofs.formats.reader import Reader
-from repofs.formats.tiff import TiffReader
-from repofs.model import Recognised
+from repofs.formats import thumbnail
+from repofs.formats.reader import Files, Reader
+from repofs.model import Members, Picture, Recognised
 
 ENTRY_POINTS = "repofs.readers"
 HEAD_BYTES = 4096
 
 KEPT = "kept as an original without an image"
 
+Answer = TypeVar("Answer")
+
+# The house's own, module and class: those that know their files by more than a magic number come first.
+_OWN = (("tiff", "TiffReader"),)
+_STRAY_BYTES = re.compile("[\udc80-\udcff]")
+
 
 @cache
 def readers() -> tuple[Reader, ...]:
     """Return every reader: third parties' first, by name, so that they can do better than the house's own."""
     found = sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name)
-    return (*(point.load()() for point in found), TiffReader())
+    own = (getattr(importlib.import_module(f"repofs.formats.{module}"), name) for module, name in _OWN)
+    return (*(point.load()() for point in found), *(reader() for reader in own))
 
 
-def recognise(file: BinaryIO, name: str) -> Recognised:
-    """Return what the first reader that accepts *file* says of it, or a note why none does.
+def members(name: str, files: Files) -> Members | None:
+    """Return which files form one fileset with *name*, as its reader says; None: it stands alone.
 
-    Raises ReaderFailed when that reader broke on it.
+    Raises ReaderFailed when the reader broke on it.
     """
-    head = file.read(HEAD_BYTES)
-    if not head:
+    reader = _reader(name, files)
+    return None if reader is None else _asked(reader, lambda: reader.members(name, files))
+
+
+def read(name: str, files: Files) -> Recognised:
+    """Return what the first reader that accepts the file *name* says of the fileset, or a note why none does.
+
+    Raises ReaderFailed when that reader broke on it, OSError when the file cannot be read.
+    """
+    if not name.endswith("/") and not _head(name, files):
         return Recognised(note=f"the file is empty: {KEPT}")
-    reader = next((reader for reader in readers() if reader.accepts(head, name)), None)
+    reader = _reader(name, files)
     if reader is None:
         return Recognised(note=_nobody(name))
-    file.seek(0)
+    found = _asked(reader, lambda: reader.read(name, files))
+    return replace(found, images=tuple(replace(image, name=_shown(image.name)) for image in found.images))
+
+
+def picture(name: str, files: Files, series: int) -> Picture:
+    """Return a thumbnail of one image of the fileset. Raises as `read` does."""
+    reader = _reader(name, files)
+    if reader is None:
+        raise ReaderFailed("no reader knows this format")
+    image = next((one for one in reader.read(name, files).images if one.series == series), None)
+    if image is None:
+        raise ReaderFailed(f"the {reader.name} reader finds no image {series} in it")
+    return _asked(reader, lambda: thumbnail.make(reader.preview(name, files, series, thumbnail.PIXELS), image))
+
+
+def _reader(name: str, files: Files) -> Reader | None:
+    head = _head(name, files)
+    return next((reader for reader in readers() if reader.accepts(head, name, files)), None)
+
+
+def _head(name: str, files: Files) -> bytes:
+    if name.endswith("/"):
+        return b""
+    with files.open(name) as file:
+        return file.read(HEAD_BYTES)
+
+
+def _asked(reader: Reader, question: Callable[[], Answer]) -> Answer:
     try:
-        return reader.read(file, name)
+        return question()
     except MemoryError as error:
         raise ReaderFailed(f"the {reader.name} reader ran out of memory: {KEPT}") from error
     except Exception as error:
@@ -46,7 +92,14 @@ def recognise(file: BinaryIO, name: str) -> Recognised:
         raise ReaderFailed(f"the {reader.name} reader broke on it ({what}): {KEPT}") from error
 
 
+def _shown(name: str) -> str:
+    """Return *name* with a mark in the place of bytes that are no text."""
+    return _STRAY_BYTES.sub("\N{REPLACEMENT CHARACTER}", name)
+
+
 def _nobody(name: str) -> str:
+    if name.endswith("/"):
+        return f"no reader knows this kind of directory: its files are {KEPT.replace('an original', 'originals')}"
     suffix = os.path.splitext(name)[1].lower()
     named = next((reader.name for reader in readers() if suffix and suffix in reader.suffixes), None)
     if named is not None:

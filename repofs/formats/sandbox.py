@@ -1,9 +1,9 @@
 """A reader process: one after another it reads files that nobody has checked, with nothing to lose.
 
 Started by the importer as ``python -m repofs.formats.sandbox FD LIMITS`` with its end of a socket and the limits as
-JSON (`exchange`). It sees a file only through the descriptor that comes with a request: it is nobody, in no group,
-has no file system, no network and no other process (`seccomp`, `landlock`), cannot gain a privilege, and ends when the
-importer does.
+JSON (`exchange`). It sees files only through descriptors that come with a request, or when it asks: it is nobody, in no
+group, has no file system, no network and no other process (`seccomp`, `landlock`), cannot gain a privilege, and ends
+when the importer does.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import os
 import resource
 import signal
 import socket
-import stat
 import sys
 
 import msgspec
@@ -22,8 +21,8 @@ from repofs import privileges
 from repofs.confinement import landlock, seccomp
 from repofs.errors import ReaderFailed
 from repofs.formats import exchange, registry
-from repofs.formats.exchange import Answer, Limits
-from repofs.model import Recognised
+from repofs.formats.exchange import Answer, Limits, Request, Task
+from repofs.formats.lent_files import LentFiles, receive
 
 NOBODY = 65534
 _OPEN_FILES = 64
@@ -71,19 +70,26 @@ def serve(connection: socket.socket, limits: Limits) -> None:
         header, descriptors, _, _ = socket.recv_fds(connection, exchange.HEADER.size, 1, socket.MSG_WAITALL)
         if not header:
             return
-        body = connection.recv(exchange.body_bytes(header, exchange.REQUEST_BYTES), socket.MSG_WAITALL)
+        body = receive(connection, exchange.body_bytes(header, exchange.REQUEST_BYTES))
         allow_processor_time(limits.cpu_seconds)
-        connection.sendall(_packed(_answer(descriptors[0], exchange.request(body).name), limits.answer_bytes))
+        request = exchange.request(body)
+        files = LentFiles(connection, os.fsdecode(request.name), next(iter(descriptors), None))
+        try:
+            connection.sendall(_packed(_answer(request, files), limits.answer_bytes))
+        finally:
+            files.close()
 
 
-def _answer(descriptor: int, name: bytes) -> Answer:
-    readable_name = name.decode("utf-8", "replace")
+def _answer(request: Request, files: LentFiles) -> Answer:
+    name = os.fsdecode(request.name)
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            return Answer(Recognised(note=f"no reader takes a directory: {registry.KEPT}"))
-        with open(descriptor, "rb") as file:
-            return Answer(registry.recognise(file, readable_name))
+        match request.task:
+            case Task.MEMBERS:
+                return Answer(members=registry.members(name, files))
+            case Task.READ:
+                return Answer(recognised=registry.read(name, files))
+            case Task.PICTURE:
+                return Answer(picture=registry.picture(name, files, request.series))
     except ReaderFailed as error:
         return Answer(error=error.message.encode("utf-8", "replace").decode())
     except OSError as error:

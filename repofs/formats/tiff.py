@@ -18,8 +18,9 @@ import tifffile
 
 from repofs.formats import ome_tiff, ome_xml, tiff_layout
 from repofs.formats.original_metadata import OriginalMetadata, text
+from repofs.formats.reader import Files
 from repofs.formats.tiff_layout import MAX_SIZE, Layout
-from repofs.model import Channel, ImageInfo, Recognised
+from repofs.model import Channel, ImageInfo, Members, Recognised
 
 # tifffile needs these (and ElementTree, and what strptime imports) in the middle of a file, when a confined process
 # may be unable to read them: the interpreter may lie in a directory that only root can enter.
@@ -47,12 +48,22 @@ class TiffReader:
     name = "TIFF"
     suffixes = (".tif", ".tiff", ".tf2", ".tf8", ".btf")
 
-    def accepts(self, head: bytes, name: str) -> bool:
+    def accepts(self, head: bytes, name: str, siblings: Files) -> bool:
         """Return whether *head* begins with the magic number of TIFF or BigTIFF."""
         return head[:4] in _MAGIC
 
-    def read(self, file: BinaryIO, name: str) -> Recognised:
-        """Return the images of *file*, whole or in part; the note says what is missing."""
+    def members(self, name: str, files: Files) -> Members | None:
+        return None
+
+    def read(self, name: str, files: Files) -> Recognised:
+        """Return the images of the file, whole or in part; the note says what is missing."""
+        with files.open(name) as file:
+            return self._read(file, name)
+
+    def preview(self, name: str, files: Files, series: int, pixels: int) -> numpy.ndarray:
+        raise LookupError("not yet")
+
+    def _read(self, file: BinaryIO, name: str) -> Recognised:
         layout = tiff_layout.walk(file)
         if layout is None:
             return _no_image("the file is not whole: it ends within its header")

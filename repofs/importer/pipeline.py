@@ -12,6 +12,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -29,6 +30,7 @@ from repofs.importer import files, removal, transactions
 from repofs.importer.commits import Commits, Groups
 from repofs.importer.files import Examined
 from repofs.importer.import_log import ImportLog
+from repofs.importer.lending import Lender, LentFiles
 from repofs.importer.names import Names
 from repofs.importer.placement import Placement
 from repofs.importer.transactions import Begun, Ending, Ids, Intent, Owners, Wanted
@@ -62,7 +64,7 @@ class Duplicate(RepofsError):
 class Recogniser(Protocol):
     """readers.Readers, as the pipeline sees it."""
 
-    async def recognise(self, fd: int, name: str) -> Recognised: ...
+    async def read(self, name: bytes, files: Lender) -> Recognised: ...
 
 
 @dataclass(slots=True)
@@ -240,10 +242,12 @@ class Pipeline:
         return _called(recognised, job.drop.name)
 
     async def _look_into(self, job: _Job) -> Recognised:
-        name = os.fsdecode(os.path.basename(job.drop.path))
-        with contextlib.ExitStack() as stack:
-            fd = await in_thread(stack.enter_context, self._placement.bringing.bytes_of(job.fd, job.root))
-            return await self._readers.recognise(fd, name)
+        name = os.path.basename(job.drop.path)
+
+        def bytes_of(fd: int) -> AbstractContextManager[int]:
+            return self._placement.bringing.bytes_of(fd, job.root)
+
+        return await self._readers.read(name, LentFiles(None, lambda _: False, bytes_of, (name, job.fd)))
 
     async def _require_new_bytes(self, drop: Drop, begun: Begun, examined: list[Examined]) -> None:
         """Raise Duplicate when the owner has the bytes of every file already."""

@@ -5,12 +5,15 @@ The processes themselves, and what they may do, are `repofs.formats.sandbox`.
 
 from __future__ import annotations
 
+import array
+import errno
 import math
 import os
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from types import TracebackType
 
 import msgspec
@@ -21,8 +24,10 @@ from repofs import config
 from repofs.confinement import landlock
 from repofs.errors import ReaderFailed
 from repofs.formats import exchange
-from repofs.formats.exchange import Limits, Request
-from repofs.model import Recognised
+from repofs.formats.exchange import Answer, Given, Limits, Question, Request, Task, Wanted
+from repofs.importer.lending import Lender
+from repofs.model import Members, Picture, Recognised
+from repofs.threads import in_thread
 
 START_SECONDS = 60.0  # loading the readers takes 0.5 s on an idle machine
 END_SECONDS = 2.0
@@ -51,47 +56,76 @@ class Worker:
         self.usable = True
         self.files = 0
 
-    async def read(self, fd: int, name: str, timeout_seconds: float) -> Recognised:
-        """Return what the process says of the open file *fd*. Raises ReaderFailed, and is then mostly not usable."""
+    async def ask(self, request: Request, files: Lender, timeout_seconds: float) -> Answer:
+        """Return the answer to *request*. Raises ReaderFailed, and is then mostly not usable; OSError when the file
+        itself cannot be opened."""
+        descriptors = [] if request.name.endswith(b"/") else [await in_thread(files.open, request.name)]
         self.usable = False
         try:
             await self._wait_ready()
             with trio.fail_after(timeout_seconds):
-                answer = await self._exchange(fd, name)
+                answer = await self._exchange(request, descriptors, files)
         except trio.TooSlowError:
             raise ReaderFailed(f"the reader did not finish within {timeout_seconds:g} s") from None
         except OSError as error:
             if isinstance(error, ReaderFailed):
                 raise
             raise ReaderFailed(await self._cause_of_death()) from error
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
         self.usable = True
         self.files += 1
-        if answer.recognised is None:
-            raise ReaderFailed(answer.error or "the reader gave no answer")
-        return answer.recognised
+        if answer.error is not None:
+            raise ReaderFailed(answer.error)
+        return answer
 
     async def _wait_ready(self) -> None:
         if self._ready:
             return
         try:
             with trio.fail_after(START_SECONDS):
-                await self._answer()
+                await self._receive_answer()
         except trio.TooSlowError:
             raise ReaderFailed(f"the reader process did not start within {START_SECONDS:g} s") from None
         self._ready = True
 
-    async def _exchange(self, fd: int, name: str) -> exchange.Answer:
-        # Opened anew, for reading only and with a position of its own: the process must not get *fd* itself.
-        own = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            message = exchange.pack(Request(os.fsencode(name)))
-            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, own.to_bytes(4, sys.byteorder))]
-            await self._socket.sendmsg([message], rights)  # short, on an idle socket: it goes whole
-        finally:
-            os.close(own)
-        return await self._answer()
+    async def _exchange(self, request: Request, descriptors: Sequence[int], files: Lender) -> Answer:
+        await self._send(exchange.pack(request), descriptors)
+        while True:
+            answer = await self._receive_answer()
+            if isinstance(answer, Answer):
+                return answer
+            await self._give(answer, files)
 
-    async def _answer(self) -> exchange.Answer:
+    async def _give(self, wanted: Wanted, files: Lender) -> None:
+        """Answer what the process asks; why it is refused is no reason to leave it without an answer."""
+        descriptors: list[int] = []
+        try:
+            match wanted.question:
+                case Question.HAS:
+                    given = Given(0 if await in_thread(files.has, wanted.name) else errno.ENOENT)
+                case Question.NAMES:
+                    given = Given(names=tuple(await in_thread(files.names, wanted.name)))
+                case Question.OPEN:
+                    descriptors.append(await in_thread(files.open, wanted.name))
+                    given = Given()
+        except OSError as error:
+            given = Given(error.errno or errno.EIO)
+        try:
+            await self._send(exchange.pack(given), descriptors)
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+    async def _send(self, message: bytes, descriptors: Sequence[int]) -> None:
+        """Send *message*, the *descriptors* with its first bytes."""
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+        sent = await self._socket.sendmsg([message], rights)
+        while sent < len(message):
+            sent += await self._socket.send(message[sent:])
+
+    async def _receive_answer(self) -> Answer | Wanted:
         header = await self._receive(exchange.HEADER.size)
         return exchange.answer(await self._receive(exchange.body_bytes(header, self._limits.answer_bytes)))
 
@@ -134,7 +168,7 @@ class Worker:
 
 
 class Readers:
-    """`recognise` for the importer. An async context manager: the processes live as long as it is open."""
+    """What readers say, for the importer. An async context manager: the processes live as long as it is open."""
 
     def __init__(self, settings: config.Readers) -> None:
         self._timeout_seconds = settings.timeout_seconds
@@ -160,18 +194,35 @@ class Readers:
             for worker in self._killed:
                 await worker.wait_ended()
 
-    async def recognise(self, fd: int, name: str) -> Recognised:
-        """Return what the readers say of the open file *fd* named *name* (without directories).
+    async def members(self, name: bytes, files: Lender) -> Members | None:
+        """Return which files form one fileset with *name*, as its reader says; None: alone. Raises as `read`."""
+        return (await self._ask(Request(Task.MEMBERS, name), files)).members
+
+    async def read(self, name: bytes, files: Lender) -> Recognised:
+        """Return what the readers say of the fileset whose main file, or directory with a ``/`` behind it, is *name*.
 
         Waits for a free process. Raises ReaderFailed with a sentence when the reader broke, took too long, too
-        much memory, or its process died; *fd* stays open and its position is not moved.
+        much memory, or its process died; OSError when the file cannot be opened.
         """
+        answer = await self._ask(Request(Task.READ, name), files)
+        if answer.recognised is None:
+            raise ReaderFailed("the reader gave no answer")
+        return answer.recognised
+
+    async def picture(self, name: bytes, files: Lender, series: int) -> Picture:
+        """Return a thumbnail of one image of the fileset. Raises as `read`."""
+        answer = await self._ask(Request(Task.PICTURE, name, series), files)
+        if answer.picture is None:
+            raise ReaderFailed("the reader gave no picture")
+        return answer.picture
+
+    async def _ask(self, request: Request, files: Lender) -> Answer:
         worker = await self._lend.receive()
         if worker.process.poll() is not None:  # died while idle: no fault of this file
             self._end(worker)
             worker = self._worker()
         try:
-            return await worker.read(fd, name, self._timeout_seconds)
+            return await worker.ask(request, files, self._timeout_seconds)
         finally:
             if worker.usable and worker.files < FILES_PER_WORKER:
                 self._return.send_nowait(worker)

@@ -9,8 +9,21 @@ from pathlib import Path
 
 from repofs.catalog import imports, objects, users
 from repofs.catalog.engine import Engine, create, open_engine
+from repofs.importer.lending import Lender
 from repofs.lifecycle import State
-from repofs.model import Closed, Drop, Duplicates, Event, Mark, Original, PermissionLevel, Policy, Recognised, Refused
+from repofs.model import (
+    Closed,
+    Drop,
+    Duplicates,
+    Event,
+    Mark,
+    Members,
+    Original,
+    PermissionLevel,
+    Policy,
+    Recognised,
+    Refused,
+)
 from repofs.repository.layout import Layout, load_key
 from repofs.repository.marks import ORIGINAL_BIT, Marks
 
@@ -20,9 +33,13 @@ class FakeReaders:
 
     def __init__(self) -> None:
         self.answers: dict[str, Recognised | Exception] = {}
+        self.filesets: dict[str, Members] = {}
 
-    async def recognise(self, fd: int, name: str) -> Recognised:
-        answer = self.answers.get(name, Recognised(note="no reader knows this file"))
+    async def members(self, name: bytes, files: Lender) -> Members | None:
+        return self.filesets.get(os.fsdecode(name))
+
+    async def read(self, name: bytes, files: Lender) -> Recognised:
+        answer = self.answers.get(os.fsdecode(name), Recognised(note="no reader knows this file"))
         if isinstance(answer, Exception):
             raise answer
         return answer

@@ -17,7 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from repofs.model import ImageInfo, Recognised
+import numpy
+
+from repofs.formats.reader import Files
+from repofs.model import ImageInfo, Members, Recognised
 
 
 def hang() -> Recognised:
@@ -155,10 +158,20 @@ class WickedReader:
     name = "WICKED"
     suffixes = (".wicked",)
 
-    def accepts(self, head: bytes, name: str) -> bool:
+    def accepts(self, head: bytes, name: str, siblings: Files) -> bool:
         return head.startswith(b"WICKED ")
 
-    def read(self, file: BinaryIO, name: str) -> Recognised:
+    def members(self, name: str, files: Files) -> Members | None:
+        return None
+
+    def preview(self, name: str, files: Files, series: int, pixels: int) -> numpy.ndarray:
+        return numpy.zeros((1, 8, 8), "u1")
+
+    def read(self, name: str, files: Files) -> Recognised:
+        with files.open(name) as file:
+            return self._read(file)
+
+    def _read(self, file: BinaryIO) -> Recognised:
         deed, *words = file.read().decode().split()[1:]
         if deed == "attack":
             return attack(words, file)

@@ -15,11 +15,12 @@ import trio
 
 from repofs import config
 from repofs.errors import ReaderFailed
-from repofs.formats import registry
-from repofs.formats.exchange import Limits
+from repofs.formats.exchange import Limits, Request, Task
 from repofs.importer import readers
+from repofs.importer.lending import LentFiles, only
 from repofs.importer.readers import Readers, Worker
 from repofs.model import Recognised
+from tests.helpers.formats import recognised
 
 pytestmark = pytest.mark.trio
 HELPERS = Path(__file__).parents[1] / "helpers"
@@ -53,10 +54,14 @@ def tiff(z: int = 3) -> bytes:
     return file.getvalue()
 
 
+async def read(pool: Readers, fd: int, name: bytes) -> Recognised:
+    return await pool.read(name, only(fd, name))
+
+
 async def deed(pool: Readers, tmp_path: Path, name: str, *words: object) -> Recognised:
     fd = made(tmp_path / f"{name}.wicked", " ".join(map(str, ("WICKED", name, *words))).encode())
     try:
-        return await pool.recognise(fd, f"{name}.wicked")
+        return await read(pool, fd, f"{name}.wicked".encode())
     finally:
         os.close(fd)
 
@@ -67,7 +72,7 @@ def status_of(pid: int) -> list[str]:
 
 async def still_works(pool: Readers, tmp_path: Path) -> None:
     fd = made(tmp_path / "good.tif", tiff())
-    assert (await pool.recognise(fd, "good.tif")).images[0].size_z == 3
+    assert (await read(pool, fd, b"good.tif")).images[0].size_z == 3
     os.close(fd)
 
 
@@ -76,12 +81,13 @@ async def test_answers_are_the_registry_s(tmp_path: Path) -> None:
     fd = made(tmp_path / "scan.tif", raw)
     os.lseek(fd, 7, os.SEEK_SET)
     async with pool() as some:
-        assert await some.recognise(fd, "scan.tif") == registry.recognise(io.BytesIO(raw), "scan.tif")
+        assert await read(some, fd, b"scan.tif") == recognised(raw, "scan.tif")
         assert os.lseek(fd, 0, os.SEEK_CUR) == 7
         empty = made(tmp_path / "empty", b"")
-        assert (await some.recognise(empty, "empty")).note == "the file is empty: kept as an original without an image"
+        assert (await read(some, empty, b"empty")).note == "the file is empty: kept as an original without an image"
         directory = os.open(tmp_path, os.O_RDONLY)
-        assert "no reader takes a directory" in str((await some.recognise(directory, "a.zarr")).note)
+        beside = LentFiles(directory, lambda _: True)
+        assert "no reader knows this kind of directory" in str((await some.read(b"a.zarr/", beside)).note)
     for one in (fd, empty, directory):
         os.close(one)
 
@@ -89,7 +95,7 @@ async def test_answers_are_the_registry_s(tmp_path: Path) -> None:
 async def test_names_are_bytes_in_the_tree(tmp_path: Path) -> None:
     fd = made(tmp_path / "scan", tiff())
     async with pool() as some:
-        found = await some.recognise(fd, os.fsdecode(b"caf\xe9.tif"))
+        found = await read(some, fd, b"caf\xe9.tif")
     os.close(fd)
     assert found.images[0].name == "caf\N{REPLACEMENT CHARACTER}.tif"
 
@@ -100,7 +106,7 @@ async def test_many_files_over_few_processes(tmp_path: Path, monkeypatch: pytest
 
     async def one(some: Readers, z: int) -> None:
         fd = made(tmp_path / f"{z}.tif", tiff(z))
-        found[z] = (await some.recognise(fd, f"{z}.tif")).images[0].size_z
+        found[z] = (await read(some, fd, f"{z}.tif".encode())).images[0].size_z
         os.close(fd)
 
     async with pool(workers=2) as some, trio.open_nursery() as nursery:
@@ -150,7 +156,7 @@ async def test_processor_time_is_bounded_without_us(wicked: None, tmp_path: Path
     worker = Worker(Limits(memory_bytes=256 << 20, cpu_seconds=1))
     fd = made(tmp_path / "spin", b"WICKED spin")
     with pytest.raises(ReaderFailed, match="used more than 1 s of processor time"):
-        await worker.read(fd, "spin", timeout_seconds=60)
+        await worker.ask(Request(Task.READ, b"spin"), only(fd, b"spin"), timeout_seconds=60)
     os.close(fd)
     assert not worker.usable
     worker.kill()
@@ -192,7 +198,7 @@ async def test_what_a_reader_process_has(wicked: None, tmp_path: Path, monkeypat
     status = {name: words.split() for name, _, words in (line.partition(":") for line in lines)}
     assert (status["NoNewPrivs"], status["Seccomp"]) == (["1"], ["2"])
     assert {int(status[name][0], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {0}
-    assert len(told["descriptors"].split()) == 5  # the three standard ones, the socket, the file
+    assert len(told["descriptors"].split()) == 6  # the three standard ones, the socket, the file as given and as lent
     assert "SECRET" not in told["environment"]
     assert directory == "/"
     if os.geteuid() == 0:

@@ -10,9 +10,10 @@ import numpy
 import pytest
 import tifffile
 
-from repofs.formats import ome_xml, registry
+from repofs.formats import ome_xml
 from repofs.formats.ome_xml import OmeXmlFault
 from repofs.model import Channel, Recognised
+from tests.helpers.formats import recognised
 
 PIXELS = numpy.zeros((6, 16, 24), "u2")
 UUID = "urn:uuid:00000000-0000-0000-0000-000000000001"
@@ -37,7 +38,7 @@ def pixels_element(
 def read(xml: str, name: str = "scan.ome.tif", pages: numpy.ndarray = PIXELS) -> Recognised:
     file = io.BytesIO()
     tifffile.imwrite(file, pages, description=xml.encode(), metadata=None, photometric="minisblack")
-    return registry.recognise(io.BytesIO(file.getvalue()), name)
+    return recognised(file.getvalue(), name)
 
 
 def test_everything_that_it_says_of_an_image() -> None:
@@ -75,7 +76,7 @@ def test_colour_samples_count_as_channels_of_one_plane() -> None:
     xml = ome(pixels_element(1, 3, inner=inner).replace("uint16", "uint8"))
     rgb = numpy.zeros((16, 24, 3), "u1")
     tifffile.imwrite(file, rgb, description=xml, metadata=None, photometric="rgb")
-    found = registry.recognise(io.BytesIO(file.getvalue()), "scan.ome.tif")
+    found = recognised(file.getvalue(), "scan.ome.tif")
     assert found.note is None
     assert (found.images[0].size_c, found.images[0].rgb) == (3, True)
 

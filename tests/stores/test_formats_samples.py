@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from repofs.formats import registry
+from repofs.formats.local_files import LocalFiles
 from repofs.model import ImageInfo
 
 SAMPLES = Path(os.environ.get("REPOFS_SAMPLES", Path(__file__).parents[3] / "shared" / "samples"))
@@ -56,8 +57,7 @@ def test_samples(capsys: pytest.CaptureFixture[str]) -> None:
     for entry in entries():
         files += 1
         path = SAMPLES / entry["path"]
-        with path.open("rb") as file:
-            images = registry.recognise(file, path.name).images
+        images = registry.read(path.name, LocalFiles(path.parent)).images
         if len(images) != len(entry["series"]):
             wrong.append(f"{entry['path']}: {len(images)} images of {len(entry['series'])}")
             continue

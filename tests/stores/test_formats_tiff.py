@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from repofs.errors import ReaderFailed
-from repofs.formats import registry
 from repofs.model import ImageInfo, Recognised
+from tests.helpers.formats import recognised
 
 
 def written(data: numpy.ndarray, **how: object) -> bytes:
@@ -30,7 +30,7 @@ def written(data: numpy.ndarray, **how: object) -> bytes:
 
 
 def read(raw: bytes, name: str = "scan.tif") -> Recognised:
-    return registry.recognise(io.BytesIO(raw), name)
+    return recognised(raw, name)
 
 
 def only_image(raw: bytes, name: str = "scan.tif") -> ImageInfo:
@@ -276,13 +276,12 @@ def test_a_chain_of_a_hundred_thousand_pages_is_walked_in_bounded_time() -> None
 
 def test_nothing_is_imported_in_the_middle_of_a_file(tmp_path: Path) -> None:
     """A confined process may be unable to read a module any more."""
-    scripts = [
-        f"with open({str(tmp_path / str(n))!r}, 'rb') as file: registry.recognise(file, 'scan.tif')" for n in range(3)
-    ]
+    scripts = [f"registry.read({str(n)!r}, LocalFiles(Path({str(tmp_path)!r})))" for n in range(3)]
     metadata = {"axes": "ZYX", "Info": "scope \N{GREEK SMALL LETTER MU}", "Labels": ["a", "b", "c", "d", "e"]}
     for number, raw in enumerate((written(STACK), written(STACK, imagej=True, metadata=metadata), SMALL[3])):
         (tmp_path / str(number)).write_bytes(raw)
-    lines = ["import sys", "from repofs.formats import registry", "registry.readers()", "before = set(sys.modules)"]
+    lines = ["import sys", "from pathlib import Path", "from repofs.formats import registry"]
+    lines += ["from repofs.formats.local_files import LocalFiles", "registry.readers()", "before = set(sys.modules)"]
     code = "\n".join([*lines, *scripts, "print(sorted(set(sys.modules) - before))"])
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout == "[]\n"
