@@ -138,8 +138,8 @@ def utc(time_ns: int) -> str:
 class Drop:
     """A drop that has been quiet for its settle time, as the mount hands it to the importer.
 
-    It travels with one descriptor: of the file, or of the directory when the whole directory
-    is one drop (``.zarr``), so that a rename on the way changes nothing.
+    It travels with one descriptor: of the file, of the directory when the whole directory is one drop (``.zarr``), so
+    that a rename on the way changes nothing; or of the directory that several files lie in which are one fileset.
     """
 
     token: int  # names this drop between mount and importer until its Outcome
@@ -153,12 +153,19 @@ class Drop:
     actor: str  # her account's name, or the uid
     gid: int  # the group that it belongs to
     transfer: str = Transfer.UPLOAD  # as who brings it says; its stand-ins know better
+    # The names of the files below the directory of *path*, which is the main one's; None: no reader was asked yet.
+    members: tuple[bytes, ...] | None = None
     # What only an arrival says:
     source: bytes | None = None  # where it came from: SOURCE/PATH or an absolute path; None: *path* is in the mount
     name: str | None = None  # of its images; None: as the file says
     checksum_algorithm: str | None = None  # None: that of the settings
     compare: bool = True  # whether a copy is compared with its source
     queued: int | None = None  # its row in the table of arrivals, which the commit ends
+
+    @property
+    def is_one_file(self) -> bool:
+        """Whether the descriptor is of the file itself."""
+        return not self.is_directory and (self.members is None or len(self.members) == 1)
 
 
 class Exclusion(StrEnum):
@@ -220,6 +227,7 @@ class Outcome:
     error: str | None = None
     fileset: int | None = None
     import_directory: bytes | None = None  # below the user directory
+    members: Members | None = None  # settling: it is to be imported together with these
     kept: str | None = None  # why a source was kept that should have been removed
 
 

@@ -36,7 +36,7 @@ class Limits(msgspec.Struct, frozen=True):
 class Task(StrEnum):
     """What is asked."""
 
-    MEMBERS = "members"  # which files form one fileset with this one
+    LOOK = "look"  # which files form one fileset with this one; what it holds, if it stands alone
     READ = "read"  # what the fileset holds
     PICTURE = "picture"  # a thumbnail of one image of it
 
@@ -70,7 +70,7 @@ class Given(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True, tag="answer"):
-    """Found this, or *error* says in a sentence why not. Nothing at all: ready for a file, or it stands alone."""
+    """Found this, or *error* says in a sentence why not. Nothing at all: ready for a file."""
 
     recognised: Recognised | None = None
     members: Members | None = None

@@ -84,8 +84,9 @@ def _answer(request: Request, files: LentFiles) -> Answer:
     name = os.fsdecode(request.name)
     try:
         match request.task:
-            case Task.MEMBERS:
-                return Answer(members=registry.members(name, files))
+            case Task.LOOK:
+                members = registry.members(name, files)
+                return Answer(members=members) if members else Answer(recognised=registry.read(name, files))
             case Task.READ:
                 return Answer(recognised=registry.read(name, files))
             case Task.PICTURE:

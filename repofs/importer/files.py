@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Container, Generator, Iterator
+from collections.abc import Container, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -16,6 +16,7 @@ from repofs.errors import ChangedWhileReading, InvalidValue
 from repofs.importer.bringing import Bringing, require_no_writer
 from repofs.lifecycle import State
 from repofs.model import Closed, Drop, Identity, Mark, Origin, Original, Refused
+from repofs.repository import openat2
 from repofs.repository.marks import ORIGINAL_BIT, Marks
 from repofs.repository.outside import Root
 
@@ -40,9 +41,24 @@ def opened(drop: Drop, fd: int) -> Generator[tuple[bytes, int], None, None]:
     The descriptor is closed when the next is asked for; that of a file that is the drop is *fd* itself.
     """
     name = os.path.basename(drop.path)
-    if not drop.is_directory:
+    if drop.is_one_file:
         yield name, fd
-        return
+    elif drop.is_directory:
+        yield from _in_directory(name, fd)
+    else:
+        yield from _members(drop.members or (), fd)
+
+
+def _members(names: Sequence[bytes], directory_fd: int) -> Generator[tuple[bytes, int], None, None]:
+    for name in names:
+        file = openat2.beneath(directory_fd, name, _OPEN)
+        try:
+            yield name, file
+        finally:
+            os.close(file)
+
+
+def _in_directory(name: bytes, fd: int) -> Generator[tuple[bytes, int], None, None]:
     for directory, below, names, directory_fd in os.fwalk(b".", dir_fd=fd, onerror=_raise):
         below.sort()
         for entry in sorted(names):
@@ -56,7 +72,7 @@ def opened(drop: Drop, fd: int) -> Generator[tuple[bytes, int], None, None]:
 
 
 def origin(drop: Drop, fd: int, marks: Marks) -> Origin | None:
-    """Return where *drop* comes from, a directory as its first file does; None: it was written into the mount."""
+    """Return where *drop* comes from, one of many files as its first does; None: it was written into the mount."""
     with closing(opened(drop, fd)) as files:
         first = next(files, None)
         return None if first is None else marks.origin(first[1])
@@ -68,8 +84,16 @@ def identity(drop: Drop, fd: int, origin: Origin | None) -> Identity:
     That of an arrival is its source's: its stand-ins are made anew each time.
     """
     if origin is None or (drop.source is None and drop.is_directory):
-        return _own_identity(fd)
+        return _own_identity(fd) if drop.is_directory or drop.is_one_file else _identity_of_main(drop, fd)
     return origin.identity
+
+
+def _identity_of_main(drop: Drop, directory_fd: int) -> Identity:
+    main = openat2.beneath(directory_fd, os.path.basename(drop.path), _OPEN)
+    try:
+        return _own_identity(main)
+    finally:
+        os.close(main)
 
 
 def _own_identity(fd: int) -> Identity:
@@ -104,13 +128,24 @@ def examine(
     parent = os.path.dirname(drop.path)
     examined = []
     for name, file in new_ones(drop, fd, bringing.marks):
-        if drop.is_directory:
+        if not drop.is_one_file:
             _require_closed(name, file, bringing.marks)
         _require_group(drop, name, file, groups)
         brought = bringing.bring(file, algorithm, root, compare=drop.compare)
         path = os.path.join(parent, name)
         examined.append(Examined(path, name, brought.size, brought.mtime_ns, brought.checksum, brought.origin))
     return examined
+
+
+def require_unchanged(drop: Drop, before: os.stat_result, examined: Sequence[Examined]) -> None:
+    """Raise ChangedWhileReading when the one file of *drop* was another one before it was hashed.
+
+    That of a stand-in is compared with its source when it is brought; many files are sealed by then.
+    """
+    if not drop.is_one_file or examined[0].origin is not None:
+        return
+    if (before.st_size, before.st_mtime_ns) != (examined[0].size, examined[0].mtime_ns):
+        raise ChangedWhileReading("the file was changed after it was looked at: it is imported when it is quiet")
 
 
 def _require_closed(name: bytes, fd: int, marks: Marks) -> None:
@@ -123,9 +158,9 @@ def _require_closed(name: bytes, fd: int, marks: Marks) -> None:
 
 def _require_group(drop: Drop, name: bytes, fd: int, groups: Container[int]) -> None:
     gid = os.fstat(fd).st_gid
-    if drop.is_directory and gid != drop.gid and gid in groups:
+    if not drop.is_one_file and gid != drop.gid and gid in groups:
         shown = name.decode(errors="backslashreplace")
-        raise InvalidValue(f"{shown} belongs to another group than the directory: chgrp the directory, then retry")
+        raise InvalidValue(f"{shown} belongs to another group than the rest: chgrp the directory, then retry")
 
 
 def _incomplete(mark: Mark | None) -> bool:
@@ -151,7 +186,7 @@ def refuse(drop: Drop, fd: int, marks: Marks, state: State, error: str, log: str
     """Leave *state* and *error* on each file of the drop; one that is incomplete stays so, an original too."""
     for _, file in new_ones(drop, fd, marks):
         mark = marks.read(file)
-        if drop.is_directory and _incomplete(mark):
+        if not drop.is_one_file and _incomplete(mark):
             continue
         status = os.fstat(file)
         marks.write(file, Refused(status.st_size, status.st_mtime_ns, state, error, log))

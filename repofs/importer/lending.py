@@ -8,14 +8,16 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol
 
 from repofs.repository import openat2
 
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
-_LOOK = os.O_PATH
+
+BytesOf = Callable[[int], AbstractContextManager[int]]
+"""Lends, for the descriptor of a file, the one that has its bytes: another one for a stand-in."""
 
 
 class Lender(Protocol):
@@ -30,68 +32,116 @@ class Lender(Protocol):
         ...
 
 
-BytesOf = Callable[[int], AbstractContextManager[int]]
-"""Lends, for the descriptor of a file, the one that has its bytes: another one for a stand-in."""
+Directory = Callable[[], AbstractContextManager[int]]
+"""Lends a descriptor of a directory. Raises OSError when it is not there."""
+
+
+class OneFile:
+    """The file of *fd*, called *name*, and which names lie *beside* it, if that is known."""
+
+    def __init__(self, name: bytes, fd: int, bytes_of: BytesOf = nullcontext, beside: Directory | None = None) -> None:
+        self._name = name
+        self._fd = fd
+        self._bytes_of = bytes_of
+        self._beside = beside
+
+    def has(self, name: bytes) -> bool:
+        if name == self._name or self._beside is None:
+            return name == self._name
+        with self._beside() as directory:
+            return _has(directory, name)
+
+    def names(self, directory: bytes) -> Sequence[bytes]:
+        if self._beside is None:
+            return [] if directory else [self._name]
+        with self._beside() as beside:
+            return _names(beside, directory or b".")
+
+    def open(self, name: bytes) -> int:
+        if name != self._name:
+            raise _strange(name)
+        return _readable(self._fd, self._bytes_of)
 
 
 class LentFiles:
-    """Of the files below *directory* (a descriptor, the caller's) those that *mine* says may be opened.
+    """The files *members* below the directory of the descriptor *fd*."""
 
-    Without a directory nothing stands beside the one file that is *given*, name and descriptor.
-    """
-
-    def __init__(
-        self,
-        directory: int | None,
-        mine: Callable[[bytes], bool],
-        bytes_of: BytesOf = nullcontext,
-        given: tuple[bytes, int] | None = None,
-    ) -> None:
-        self._directory = directory
-        self._mine = mine
+    def __init__(self, fd: int, members: Collection[bytes], bytes_of: BytesOf = nullcontext) -> None:
+        self._fd = fd
+        self._members = members
         self._bytes_of = bytes_of
-        self._given = given
 
     def has(self, name: bytes) -> bool:
-        try:
-            with self._beneath(name, _LOOK):
-                return True
-        except (FileNotFoundError, NotADirectoryError):
-            return False
+        return name in self._members
 
     def names(self, directory: bytes) -> Sequence[bytes]:
-        try:
-            with self._beneath(directory or b".", os.O_RDONLY | os.O_DIRECTORY) as fd, os.scandir(fd) as entries:
-                return sorted(os.fsencode(entry.name) + b"/" * entry.is_dir(follow_symlinks=False) for entry in entries)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+        above = directory.rstrip(b"/") + b"/" if directory else b""
+        below = (name.removeprefix(above) for name in self._members if name.startswith(above))
+        return sorted({first + slash for first, slash, _ in (name.partition(b"/") for name in below)})
 
     def open(self, name: bytes) -> int:
-        if self._given is not None and name == self._given[0]:
-            return self._readable(self._given[1])
-        if not self._mine(name):
-            raise PermissionError(errno.EACCES, "it is not of this fileset", name)
-        with self._beneath(name, _READ) as fd:
-            return self._readable(fd)
-
-    def _readable(self, fd: int) -> int:
-        with self._bytes_of(fd) as has_bytes:
-            if not stat.S_ISREG(os.fstat(has_bytes).st_mode):
-                raise PermissionError(errno.EACCES, "it is no file")
-            # Opened anew, for reading only and with a position of its own: the reader must not get ours.
-            return os.open(f"/proc/self/fd/{has_bytes}", os.O_RDONLY | os.O_CLOEXEC)
-
-    @contextmanager
-    def _beneath(self, name: bytes, flags: int) -> Iterator[int]:
-        if self._directory is None:
-            raise FileNotFoundError(errno.ENOENT, "nothing is known of what lies beside it", name)
-        fd = openat2.beneath(self._directory, name, flags)
-        try:
-            yield fd
-        finally:
-            os.close(fd)
+        if name not in self._members:
+            raise _strange(name)
+        with _beneath(self._fd, name, _READ) as file:
+            return _readable(file, self._bytes_of)
 
 
-def only(fd: int, name: bytes) -> LentFiles:
-    """Return what a reader sees of the one file *fd*, called *name*."""
-    return LentFiles(None, lambda _: False, given=(name, fd))
+class InDirectory:
+    """All that lies in the directory of the descriptor *fd*, which is called *name*."""
+
+    def __init__(self, name: bytes, fd: int, bytes_of: BytesOf = nullcontext) -> None:
+        self._above = name + b"/"
+        self._fd = fd
+        self._bytes_of = bytes_of
+
+    def has(self, name: bytes) -> bool:
+        return _has(self._fd, self._below(name))
+
+    def names(self, directory: bytes) -> Sequence[bytes]:
+        return _names(self._fd, self._below(directory))
+
+    def open(self, name: bytes) -> int:
+        with _beneath(self._fd, self._below(name), _READ) as file:
+            return _readable(file, self._bytes_of)
+
+    def _below(self, name: bytes) -> bytes:
+        if not (name + b"/").startswith(self._above):
+            raise _strange(name)
+        return name[len(self._above) :] or b"."
+
+
+def _has(directory: int, name: bytes) -> bool:
+    try:
+        with _beneath(directory, name, os.O_PATH):
+            return True
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def _names(directory: int, below: bytes) -> Sequence[bytes]:
+    try:
+        with _beneath(directory, below, os.O_RDONLY | os.O_DIRECTORY) as fd, os.scandir(fd) as entries:
+            return sorted(os.fsencode(entry.name) + b"/" * entry.is_dir(follow_symlinks=False) for entry in entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+@contextmanager
+def _beneath(directory: int, name: bytes, flags: int) -> Iterator[int]:
+    fd = openat2.beneath(directory, name, flags)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _readable(fd: int, bytes_of: BytesOf) -> int:
+    with bytes_of(fd) as has_bytes:
+        if not stat.S_ISREG(os.fstat(has_bytes).st_mode):
+            raise PermissionError(errno.EACCES, "it is no file")
+        # Opened anew, for reading only and with a position of its own: the reader must not get ours.
+        return os.open(f"/proc/self/fd/{has_bytes}", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _strange(name: bytes) -> PermissionError:
+    return PermissionError(errno.EACCES, "it is not of this fileset", name)

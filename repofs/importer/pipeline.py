@@ -30,13 +30,24 @@ from repofs.importer import files, removal, transactions
 from repofs.importer.commits import Commits, Groups
 from repofs.importer.files import Examined
 from repofs.importer.import_log import ImportLog
-from repofs.importer.lending import Lender, LentFiles
+from repofs.importer.lending import InDirectory, Lender, LentFiles, OneFile
 from repofs.importer.names import Names
 from repofs.importer.placement import Placement
 from repofs.importer.transactions import Begun, Ending, Ids, Intent, Owners, Wanted
 from repofs.importer.turns import Turns
 from repofs.lifecycle import State
-from repofs.model import Drop, Duplicates, FilesetId, ImageId, ImportId, ObjectRef, OriginalFileId, Outcome, Recognised
+from repofs.model import (
+    Drop,
+    Duplicates,
+    FilesetId,
+    ImageId,
+    ImportId,
+    Members,
+    ObjectRef,
+    OriginalFileId,
+    Outcome,
+    Recognised,
+)
 from repofs.people import People
 from repofs.repository import transfers
 from repofs.repository.layout import Layout
@@ -63,6 +74,8 @@ class Duplicate(RepofsError):
 
 class Recogniser(Protocol):
     """readers.Readers, as the pipeline sees it."""
+
+    async def look(self, name: bytes, files: Lender) -> Members | Recognised: ...
 
     async def read(self, name: bytes, files: Lender) -> Recognised: ...
 
@@ -158,13 +171,18 @@ class Pipeline:
     # --- forward ---------------------------------------------------------------------------------
 
     async def _import(self, job: _Job) -> Outcome:
+        before = os.fstat(job.fd)
+        found = await self._recognise(job)
+        if isinstance(found, Members):
+            return Outcome(job.drop.token, State.SETTLING, members=found)
         begun = await self._begin(job)
         target = await self._target(job, begun)
         examined = await self._examine(job)
         if not examined:
             await self._ended(job, begun, State.SETTLING, "it was imported before")
             return Outcome(job.drop.token, State.IMPORTED)
-        recognised = await self._recognise(job)
+        files.require_unchanged(job.drop, before, examined)
+        recognised = _called(found, job.drop.name)
         if job.drop.policy.duplicates is Duplicates.IMPORT:
             return await self._complete(job, begun, target, examined, recognised)
         key = (begun.owner.id, sum(file.size for file in examined), examined[0].checksum)
@@ -228,26 +246,31 @@ class Pipeline:
             job.log.note(f"{file.name.decode(errors='backslashreplace')}: {file.size} bytes, {file.checksum}")
         return examined
 
-    async def _recognise(self, job: _Job) -> Recognised:
-        if job.drop.is_directory:
-            return Recognised(note="no reader takes a directory yet: its files are kept as originals without an image")
+    async def _recognise(self, job: _Job) -> Members | Recognised:
+        """Return what the drop holds; or, when no reader was asked yet, which files form one fileset with it."""
         try:
             with job.log.step("looked at by the readers"):
-                recognised = await self._look_into(job)
+                found = await self._look_into(job)
         except ReaderFailed as error:
-            recognised = Recognised(note=str(error))
-        job.log.note(f"format {recognised.format or 'unknown'}, images: {len(recognised.images)}")
-        if recognised.note:
-            job.log.note(recognised.note)
-        return _called(recognised, job.drop.name)
+            found = Recognised(note=str(error))
+        if isinstance(found, Recognised):
+            job.log.note(f"format {found.format or 'unknown'}, images: {len(found.images)}")
+            if found.note:
+                job.log.note(found.note)
+        return found
 
-    async def _look_into(self, job: _Job) -> Recognised:
-        name = os.path.basename(job.drop.path)
+    async def _look_into(self, job: _Job) -> Members | Recognised:
+        drop, name = job.drop, os.path.basename(job.drop.path)
 
         def bytes_of(fd: int) -> AbstractContextManager[int]:
             return self._placement.bringing.bytes_of(fd, job.root)
 
-        return await self._readers.read(name, LentFiles(None, lambda _: False, bytes_of, (name, job.fd)))
+        if drop.is_directory:
+            return await self._readers.read(name + b"/", InDirectory(name, job.fd, bytes_of))
+        if not drop.is_one_file:
+            return await self._readers.read(name, LentFiles(job.fd, frozenset(drop.members or ()), bytes_of))
+        alone = OneFile(name, job.fd, bytes_of, None if drop.source else self._placement.directory_of(drop))
+        return await (self._readers.look(name, alone) if drop.members is None else self._readers.read(name, alone))
 
     async def _require_new_bytes(self, drop: Drop, begun: Begun, examined: list[Examined]) -> None:
         """Raise Duplicate when the owner has the bytes of every file already."""
@@ -369,7 +392,7 @@ class Pipeline:
         if job.begun:
             self._placement.let_go(job.drop, job.fd)
         if state is not State.SETTLING:
-            name = str(job.begun.id) if job.begun else f"inode-{os.fstat(job.fd).st_ino}"
+            name = str(job.begun.id) if job.begun else f"inode-{job.drop.token}"
             self._placement.refuse(job.drop, job.fd, state, error, job.log.lines(), name)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from repofs.catalog.filesets import FinishedImport
 from repofs.importer import files
 from repofs.importer.bringing import Bringing
+from repofs.importer.lending import Directory
 from repofs.lifecycle import State
 from repofs.model import Drop, ImportId, Original
 from repofs.repository import import_directory
@@ -18,6 +20,7 @@ from repofs.repository.import_directory import StagedFile
 from repofs.repository.layout import Layout, load_key
 from repofs.repository.marks import ORIGINAL_BIT, Marks
 from repofs.repository.sources import Sources
+from repofs.repository.trees import opened
 
 
 class Placement:
@@ -26,6 +29,17 @@ class Placement:
         self.bringing = Bringing(self.marks, sources, os.fspath(layout.linked))
         self._layout = layout
         self._failure_logs = FailureLogs(layout)
+
+    def directory_of(self, drop: Drop) -> Directory:
+        """Return what lends the directory that *drop* lies in."""
+
+        @contextmanager
+        def lend() -> Iterator[int]:
+            path = os.path.join(drop.user_directory, os.path.dirname(drop.path))
+            with opened(self._layout.managed) as managed, opened(path, dir_fd=managed) as directory:
+                yield directory
+
+        return lend
 
     def put(
         self,

@@ -194,9 +194,16 @@ class Readers:
             for worker in self._killed:
                 await worker.wait_ended()
 
-    async def members(self, name: bytes, files: Lender) -> Members | None:
-        """Return which files form one fileset with *name*, as its reader says; None: alone. Raises as `read`."""
-        return (await self._ask(Request(Task.MEMBERS, name), files)).members
+    async def look(self, name: bytes, files: Lender) -> Members | Recognised:
+        """Return which files form one fileset with the file *name*, or what that holds when it stands alone.
+
+        Raises as `read`.
+        """
+        answer = await self._ask(Request(Task.LOOK, name), files)
+        found = answer.members or answer.recognised
+        if found is None:
+            raise ReaderFailed("the reader gave no answer")
+        return found
 
     async def read(self, name: bytes, files: Lender) -> Recognised:
         """Return what the readers say of the fileset whose main file, or directory with a ``/`` behind it, is *name*.

@@ -35,8 +35,8 @@ class FakeReaders:
         self.answers: dict[str, Recognised | Exception] = {}
         self.filesets: dict[str, Members] = {}
 
-    async def members(self, name: bytes, files: Lender) -> Members | None:
-        return self.filesets.get(os.fsdecode(name))
+    async def look(self, name: bytes, files: Lender) -> Members | Recognised:
+        return self.filesets.get(os.fsdecode(name)) or await self.read(name, files)
 
     async def read(self, name: bytes, files: Lender) -> Recognised:
         answer = self.answers.get(os.fsdecode(name), Recognised(note="no reader knows this file"))

@@ -17,7 +17,7 @@ from repofs import config
 from repofs.errors import ReaderFailed
 from repofs.formats.exchange import Limits, Request, Task
 from repofs.importer import readers
-from repofs.importer.lending import LentFiles, only
+from repofs.importer.lending import InDirectory, OneFile
 from repofs.importer.readers import Readers, Worker
 from repofs.model import Recognised
 from tests.helpers.formats import recognised
@@ -55,7 +55,7 @@ def tiff(z: int = 3) -> bytes:
 
 
 async def read(pool: Readers, fd: int, name: bytes) -> Recognised:
-    return await pool.read(name, only(fd, name))
+    return await pool.read(name, OneFile(name, fd))
 
 
 async def deed(pool: Readers, tmp_path: Path, name: str, *words: object) -> Recognised:
@@ -86,7 +86,7 @@ async def test_answers_are_the_registry_s(tmp_path: Path) -> None:
         empty = made(tmp_path / "empty", b"")
         assert (await read(some, empty, b"empty")).note == "the file is empty: kept as an original without an image"
         directory = os.open(tmp_path, os.O_RDONLY)
-        beside = LentFiles(directory, lambda _: True)
+        beside = InDirectory(b"a.zarr", directory)
         assert "no reader knows this kind of directory" in str((await some.read(b"a.zarr/", beside)).note)
     for one in (fd, empty, directory):
         os.close(one)
@@ -156,7 +156,7 @@ async def test_processor_time_is_bounded_without_us(wicked: None, tmp_path: Path
     worker = Worker(Limits(memory_bytes=256 << 20, cpu_seconds=1))
     fd = made(tmp_path / "spin", b"WICKED spin")
     with pytest.raises(ReaderFailed, match="used more than 1 s of processor time"):
-        await worker.ask(Request(Task.READ, b"spin"), only(fd, b"spin"), timeout_seconds=60)
+        await worker.ask(Request(Task.READ, b"spin"), OneFile(b"spin", fd), timeout_seconds=60)
     os.close(fd)
     assert not worker.usable
     worker.kill()
