@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from repofs.errors import SettingsError
-from repofs.model import Duplicates, Transfer
+from repofs.model import Duplicates, Missing, Transfer
 from repofs.people import Privilege
 
 SETTINGS_FILE = "settings.toml"
@@ -62,6 +62,8 @@ class Drops(_Section):
     )  # fmt: skip
     exclude: tuple[str, ...] = (".DS_Store", "._*", ".directory", "Thumbs.db", "desktop.ini")  # what desktops leave
     duplicates: Duplicates = Duplicates.IMPORT
+    missing: Missing = Missing.FAIL
+    missing_seconds: Seconds = 60.0  # how long a fileset waits for a file that is missing
 
 
 class Imports(_Section):

@@ -36,6 +36,7 @@ from repofs.namespace.elsewhere import Elsewhere
 from repofs.namespace.exports import Exports
 from repofs.namespace.facts import Facts
 from repofs.namespace.failed import Failed
+from repofs.namespace.filesets import Filesets
 from repofs.namespace.handles import Directories, Handles
 from repofs.namespace.linking import Linking
 from repofs.namespace.names import Names
@@ -145,7 +146,7 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
         stream.hear(news)
         failed.hear(news)
 
-    claims = Claims(standing, rights, drops, kernel)
+    claims = Claims(standing, rights, drops, Filesets(standing, drops, settings.drops), kernel)
     inbox = Inbox(claims, functools.partial(importer_process, layout.root), rights.adopt, hear)
     drops.clocks = inbox
     tree = Tree(standing, rights, drops)

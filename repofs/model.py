@@ -102,6 +102,13 @@ class Duplicates(StrEnum):
     REFUSE = "refuse"
 
 
+class Missing(StrEnum):
+    """What happens to a fileset of which a file is missing."""
+
+    FAIL = "fail"  # after a while
+    WAIT = "wait"
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """How drops of one directory are treated; ``user.repofs.policy`` overrides the settings."""
@@ -110,6 +117,7 @@ class Policy:
     duplicates: Duplicates
     exclude: tuple[str, ...] = ()  # fnmatch patterns of names that are never imported by themselves
     marker: str | None = None  # drops wait until a file of this name is closed beside them
+    missing: Missing = Missing.FAIL
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +163,8 @@ class Drop:
     transfer: str = Transfer.UPLOAD  # as who brings it says; its stand-ins know better
     # The names of the files below the directory of *path*, which is the main one's; None: no reader was asked yet.
     members: tuple[bytes, ...] | None = None
+    early: bool = False  # it is asked about only, and not imported: it was not quiet for long enough
+    refusal: str | None = None  # why it is not imported as it is: a file of the fileset is missing
     # What only an arrival says:
     source: bytes | None = None  # where it came from: SOURCE/PATH or an absolute path; None: *path* is in the mount
     name: str | None = None  # of its images; None: as the file says
@@ -321,6 +331,9 @@ class Members:
     names: tuple[str, ...]  # all of them, *main* too, whether they are there or not
     key: str | None = None  # the files beside it that say the same are of it too: nobody says how many there are
     certain: bool = True  # False: only the name says so; it stands alone if the others do not come
+
+
+ALONE = Members("", ())  # a file that is a fileset by itself
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import re
 from enum import Enum
 
 from repofs.errors import InvalidValue
-from repofs.model import Duplicates, Policy
+from repofs.model import Duplicates, Missing, Policy
 from repofs.table import (
     MOST_TARGETS,
     Registration,
@@ -68,7 +68,7 @@ KINDS: dict[str, Kind] = {
 }
 
 
-_POLICY_KEYS = ("settle_seconds", "duplicates", "exclude", "marker")
+_POLICY_KEYS = ("settle_seconds", "duplicates", "exclude", "marker", "missing")
 
 
 class ImportCommand(Enum):
@@ -128,6 +128,7 @@ def decode_policy(value: bytes, default: Policy) -> Policy:
         duplicates=_duplicates(raw.get("duplicates", default.duplicates)),
         exclude=_exclude(raw.get("exclude", list(default.exclude))),
         marker=_marker(raw.get("marker", default.marker)),
+        missing=_missing(raw.get("missing", default.missing)),
     )
 
 
@@ -195,3 +196,10 @@ def _marker(value: object) -> str | None:
     if not isinstance(value, str) or not re.fullmatch(r"[^/\0\ud800-\udfff]+", value):
         raise InvalidValue(f"policy: marker = {value!r}: the name of a file, for example done.txt, or null")
     return value
+
+
+def _missing(value: object) -> Missing:
+    try:
+        return Missing(str(value))
+    except ValueError:
+        raise InvalidValue(f"policy: missing = {value!r}: allowed are fail, wait") from None

@@ -22,6 +22,10 @@ TABLE_PARTS = frozenset(
     {b"__schema", b"__fragments", b"__commits", b"__meta", b"__fragment_meta", b"__labels", b"__group"}
 )
 
+# Files that name the others of their fileset: they are looked at first.
+MAIN_SUFFIXES = (b".companion.ome", b".nd", b".pattern", b".vsi", b".ics", b".nhdr", b".par", b".imzml", b".index",
+                 b".oif", b".hdr")  # fmt: skip
+
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 

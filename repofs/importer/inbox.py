@@ -231,7 +231,8 @@ class Inbox:
             log.exception("a drop could not be claimed: the next start looks at it again", user=waiting.user)
             claimed = None
         if claimed is None:
-            del self._waiting[token]
+            if token not in self._settling:  # it waits for others of its fileset
+                del self._waiting[token]
             return
         self._outstanding[token] = None
         self._shares[waiting.user] += 1
@@ -260,7 +261,8 @@ class Inbox:
         if outcome.state is State.IMPORTED or waiting.gone:
             return
         if waiting.again or outcome.state is State.SETTLING:
-            self.dropped(outcome.token, waiting.user, waiting.delay_seconds)
+            delay = waiting.delay_seconds if outcome.members is None else 0.0
+            self.dropped(outcome.token, waiting.user, delay)
 
     def _tell(self, outcome: Outcome) -> None:
         """Tell the Source; what it cannot take in costs this drop its state until the next start, nobody the mount."""

@@ -25,7 +25,7 @@ from repofs.catalog.filesets import FinishedFile, FinishedImport
 from repofs.catalog.forms import now
 from repofs.catalog.origins import DONE, Due
 from repofs.config import Settings
-from repofs.errors import ChangedWhileReading, ReaderFailed, RepofsError
+from repofs.errors import ChangedWhileReading, InvalidValue, ReaderFailed, RepofsError
 from repofs.importer import files, removal, transactions
 from repofs.importer.commits import Commits, Groups
 from repofs.importer.files import Examined
@@ -37,6 +37,7 @@ from repofs.importer.transactions import Begun, Ending, Ids, Intent, Owners, Wan
 from repofs.importer.turns import Turns
 from repofs.lifecycle import State
 from repofs.model import (
+    ALONE,
     Drop,
     Duplicates,
     FilesetId,
@@ -171,10 +172,13 @@ class Pipeline:
     # --- forward ---------------------------------------------------------------------------------
 
     async def _import(self, job: _Job) -> Outcome:
-        before = os.fstat(job.fd)
+        drop, before = job.drop, os.fstat(job.fd)
+        if drop.refusal is not None:
+            await self._begin(job)
+            raise InvalidValue(drop.refusal)
         found = await self._recognise(job)
-        if isinstance(found, Members):
-            return Outcome(job.drop.token, State.SETTLING, members=found)
+        if isinstance(found, Members) or drop.early:
+            return Outcome(drop.token, State.SETTLING, members=found if isinstance(found, Members) else ALONE)
         begun = await self._begin(job)
         target = await self._target(job, begun)
         examined = await self._examine(job)

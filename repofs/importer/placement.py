@@ -13,7 +13,7 @@ from repofs.importer.bringing import Bringing
 from repofs.importer.lending import Directory
 from repofs.lifecycle import State
 from repofs.model import Drop, ImportId, Original
-from repofs.repository import import_directory
+from repofs.repository import import_directory, openat2
 from repofs.repository.durable import own
 from repofs.repository.failure_logs import FailureLogs
 from repofs.repository.import_directory import StagedFile
@@ -36,8 +36,12 @@ class Placement:
         @contextmanager
         def lend() -> Iterator[int]:
             path = os.path.join(drop.user_directory, os.path.dirname(drop.path))
-            with opened(self._layout.managed) as managed, opened(path, dir_fd=managed) as directory:
+            with opened(self._layout.managed) as managed:
+                directory = openat2.beneath(managed, path, os.O_RDONLY | os.O_DIRECTORY)
+            try:
                 yield directory
+            finally:
+                os.close(directory)
 
         return lend
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from repofs.model import Event
+from repofs.model import Event, Members
 from repofs.xattrs import ImportCommand
 
 _MOST_EVENTS = 1000  # an appending instrument reopens its file for days
@@ -22,6 +22,10 @@ class Activity:
     ended_badly: str | None = None  # why the bytes may not be whole: a killed writer, a full disk
     word: ImportCommand | None = None  # import=now: neither its name nor the clock matters; cancel: it waits
     settling: bool = False  # the inbox has its clock
+    changed: float = 0.0  # when its clock was last set anew, by time.monotonic
+    insists: bool = False  # its owner wants it imported as it is, with what is there of its fileset
+    members: Members | None = None  # which files form a fileset with it, once a reader was asked
+    waits_for: str | None = None  # which of these it waits for
     retimed: bool = False  # its times were set during its import
     events: list[Event] = field(default_factory=list)
 

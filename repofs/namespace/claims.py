@@ -12,8 +12,8 @@ import structlog
 
 from repofs.lifecycle import State
 from repofs.model import Closed, Drop, Outcome, Refused
-from repofs.namespace.activity import Activity
 from repofs.namespace.drops import Drops
+from repofs.namespace.filesets import Filesets, Rest, Together
 from repofs.namespace.nodes import UNKNOWN, Node
 from repofs.namespace.rights import Kernel, Rights
 from repofs.namespace.standing import Standing
@@ -27,15 +27,17 @@ log = structlog.get_logger()
 class Claims:
     """All drops of one mount that the importer has. The inbox's Source."""
 
-    def __init__(self, standing: Standing, rights: Rights, drops: Drops, kernel: Kernel) -> None:
+    def __init__(self, standing: Standing, rights: Rights, drops: Drops, filesets: Filesets, kernel: Kernel) -> None:
         self._standing = standing
+        self._filesets = filesets
         self._rights = rights
         self._backing = standing.backing
         self._drops = drops
         self._kernel = kernel
+        self._with: dict[int, tuple[Node, ...]] = {}  # all files of the drop of that token, the main one first
 
     def claim(self, token: int) -> tuple[Drop, int] | None:
-        """Seal a quiet drop and return it with a descriptor; None when it is no drop any more.
+        """Seal a quiet drop and return it with a descriptor; None when it is no drop any more, or waits for others.
 
         The caller owns the descriptor. From here to its outcome nobody may change the bytes.
         """
@@ -53,11 +55,28 @@ class Claims:
         if self._drops.written(unit):
             self._drops.restart(unit)
             return None
-        fd = self._open(unit)
-        activity.note("quiet: handed to the importer")
-        activity.settling = False
-        self._standing.sealed[token] = unit
-        return self._drop(unit, activity), fd
+        found = self._filesets.of(unit)
+        if isinstance(found, Rest):
+            self._drops.rest(unit, found.seconds, found.why)
+            return None
+        fd = self._open(found.nodes[0] if len(found.nodes) == 1 else found.nodes[0].names[0][0])
+        try:
+            drop = self._drop(unit, found)
+        except BaseException:
+            os.close(fd)
+            raise
+        self._seal(unit, found)
+        return drop, fd
+
+    def _seal(self, unit: Node, found: Together) -> None:
+        self._with[unit.ino] = found.nodes
+        for node in found.nodes:
+            self._drops.activity(node).settling = False
+            self._standing.sealed[node.ino] = node
+            if node is not unit:
+                self._drops.clocks.gone(node.ino)
+        if len(found.nodes) > 1:
+            self._standing.together.update(found.nodes)
 
     def _is_drop(self, unit: Node) -> bool:
         if self._standing.names.unit(unit) is not unit or self._standing.waits(unit):
@@ -70,30 +89,50 @@ class Claims:
         except PermissionError as error:
             return despite_mode(self._backing.target(unit), lambda _: self._backing.open(unit, _READ), error)
 
-    def _drop(self, unit: Node, activity: Activity) -> Drop:
-        user = self._standing.user_directory(unit)
+    def _drop(self, unit: Node, found: Together) -> Drop:
+        main = found.nodes[0]
+        user = self._standing.user_directory(main)
+        activity = self._drops.activity(main)
+        others = len(found.nodes) - 1
+        early = found.names is None and main.is_file and self._filesets.is_early(main)
+        activity.note(
+            "looked at early: it may name others"
+            if early
+            else "quiet: handed to the importer" + (f", with {others} other files of its fileset" if others else "")
+        )
         return Drop(
             token=unit.ino,
             user_directory=user.names[0][1],
-            path=self._backing.path_below(user, unit),
-            is_directory=unit.is_directory,
-            target=self._standing.target(unit),
-            policy=self._standing.policy(unit),
+            path=self._backing.path_below(user, main),
+            is_directory=main.is_directory,
+            target=self._standing.target(main),
+            policy=self._standing.policy(main),
             events=tuple(activity.events),
             actor_uid=activity.actor_uid,
             actor=self._rights.name(activity.actor_uid),
-            gid=self._rights.shown(unit, self._backing.status(unit)).gid,
+            gid=self._rights.shown(main, self._backing.status(main)).gid,
+            members=found.names,
+            early=early,
+            refusal=found.refusal,
         )
 
     def outcome(self, outcome: Outcome) -> None:
         """The importer is done with a drop: what it wrote on the inodes holds from here on."""
-        unit = self._standing.sealed.pop(outcome.token, None)
-        if unit is None or unit.activity is None:
+        for node in self._with.pop(outcome.token, ()):
+            self._standing.together.discard(node)
+            self._standing.sealed.pop(node.ino, None)
+            self._ended(node, outcome)
+
+    def _ended(self, unit: Node, outcome: Outcome) -> None:
+        """Take in what became of the drop that *unit* is, or is a file of."""
+        if unit.activity is None:
             return  # removed meanwhile
         if outcome.import_directory is not None:  # while the unit still knows where it is
             self._import_directory_made(unit, outcome.import_directory)
         if outcome.state is State.FAILED:
             self._drops.failed.add(unit)
+        if outcome.members is not None and unit.names:
+            self._filesets.told(unit, outcome.members)
         again = outcome.state is State.SETTLING
         retimed, unit.activity.retimed = unit.activity.retimed, False
         for node in list(unit.below()):
@@ -104,8 +143,10 @@ class Claims:
             if node is not unit or not again:
                 node.activity = None
                 self._backing.table.release(node)
-        if again:
+        if again and unit.ino == outcome.token:
             unit.activity.settling = True  # the inbox starts its clock again by itself
+        elif again:
+            self._drops.rest(unit, self._standing.settle_seconds(unit), None)
 
     def _renew(self, node: Node) -> None:
         """The times of *node* were set while it was sealed, its bytes were not changed: its mark holds for them."""

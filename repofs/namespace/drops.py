@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol, TypeVar, cast
@@ -141,7 +142,7 @@ class Drops:
             return
         self.failed.over(unit)
         if unit.activity is not None:
-            unit.activity.word = None
+            unit.activity.word, unit.activity.insists, unit.activity.members = None, False, None
             self._stop(unit)
 
     @after_the_fact
@@ -217,6 +218,7 @@ class Drops:
             return
         activity = self.activity(node)
         activity.note(_renamed(node))
+        activity.members = None
         if activity.writers or (isinstance(mark, Refused) and mark.state is not State.INCOMPLETE):
             return
         if not isinstance(mark, Closed):
@@ -294,11 +296,24 @@ class Drops:
         activity = self.activity(unit)
         if activity.writers:
             return  # its last close comes back here
-        activity.settling = True
+        activity.changed = time.monotonic()
         self.failed.over(unit)
-        delay = 0.0 if activity.word is ImportCommand.NOW else self._standing.settle_seconds(unit)
+        delay = 0.0 if activity.word is ImportCommand.NOW else self._standing.first_look_seconds(unit)
+        self.rest(unit, delay, None)
+
+    def rest(self, unit: Node, seconds: float, waits_for: str | None) -> None:
+        """Let the clock of *unit* go off in so many seconds; *waits_for* tells people why."""
+        activity = self.activity(unit)
+        activity.settling, activity.waits_for = True, waits_for
         user = self._standing.user_directory(unit).names[0][1]
-        self.clocks.dropped(unit.ino, user, delay)
+        self.clocks.dropped(unit.ino, user, seconds)
+
+    def ask_again(self, node: Node) -> None:
+        """Have a reader asked about *node*, which nobody has been asked about or whose import has failed."""
+        mark = self._standing.mark(node)
+        if isinstance(mark, Refused) and mark.state is State.FAILED:
+            self._mark_closed(node)
+        self.found(node)
 
     def _not_by_itself(self, node: Node) -> None:
         """*node* is no drop of its own by now: part of a directory that is one, or nothing that is imported."""
@@ -329,6 +344,7 @@ class Drops:
         mark = self._standing.mark(node)
         if isinstance(mark, Original) or self._standing.seal(node) is not None:
             return
+        insists = command is ImportCommand.NOW
         if command is ImportCommand.RETRY:
             if not isinstance(mark, Refused) or mark.state is State.INCOMPLETE:
                 return
@@ -340,11 +356,11 @@ class Drops:
         if command is ImportCommand.CANCEL:
             self._cancel(unit, uid)
         else:
-            self._now(node, unit, uid)
+            self._now(node, unit, uid, insists=insists)
 
-    def _now(self, node: Node, unit: Node, uid: int) -> None:
+    def _now(self, node: Node, unit: Node, uid: int, *, insists: bool) -> None:
         activity = self.activity(unit)  # who says so has not dropped it
-        activity.word = ImportCommand.NOW
+        activity.word, activity.insists = ImportCommand.NOW, insists
         activity.note(f"told to import now by uid {uid}")
         if unit.is_file and not isinstance(self._standing.mark(unit), Closed):
             self._mark_closed(unit)

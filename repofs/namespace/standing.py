@@ -19,6 +19,7 @@ from repofs.repository.marks import Marks
 from repofs.table import SHOWN_AS
 from repofs.xattrs import ImportCommand
 
+_FIRST_LOOK_SECONDS = 0.5
 _NO_ATTRIBUTE = (errno.ENODATA, errno.EOPNOTSUPP)
 CANCELLED = "its import was cancelled: set user.repofs.import=now to go on"
 AGAIN = "write it again, rename it, or set user.repofs.import=now"
@@ -42,8 +43,9 @@ class Standing:
         self.names = names
         self.marks = marks
         self._settings = settings
-        self._default = Policy(settings.settle_seconds, settings.duplicates)
-        self.sealed: dict[int, Node] = {}  # the drops that the importer has, by token: nobody may change them
+        self._default = Policy(settings.settle_seconds, settings.duplicates, missing=settings.missing)
+        self.sealed: dict[int, Node] = {}  # what the importer has, by inode: nobody may change it
+        self.together: set[Node] = set()  # of these, the files that are one fileset: they keep their names
 
     def mark(self, node: Node) -> Mark | None:
         """Return the mark of *node* as far as it holds: Closed and Refused count only for the bytes they saw.
@@ -92,7 +94,7 @@ class Standing:
             return mark.state, mark.error
         if mark is None:
             return State.INCOMPLETE, f"its writer did not end well: {AGAIN}"
-        return self.waits(unit) or (State.SETTLING, None)
+        return self.waits(unit) or (State.SETTLING, None if unit.activity is None else unit.activity.waits_for)
 
     def _trouble(self, node: Node, original: Original) -> str | None:
         if original.stands is State.IMPORTED:
@@ -171,6 +173,9 @@ class Standing:
         self.registered.require_changeable(directory, name)
         if self.seal(directory) is not None:
             raise Busy("the directory is being imported: try again when it is done")
+        child = directory.children.get(name)
+        if child is not None and child in self.together:
+            raise Busy("it is being imported, with other files of its fileset: try again when it is done")
 
     def seal(self, node: Node) -> Node | None:
         """Return the drop being imported that *node* is, or lies in by any of its names, or None.
@@ -209,6 +214,11 @@ class Standing:
         if self.backing.status(unit).st_size == 0:
             return quiet * self._settings.empty_file_factor
         return quiet
+
+    def first_look_seconds(self, unit: Node) -> float:
+        """Return how long *unit* must be quiet before a reader is asked about it."""
+        quiet = self.settle_seconds(unit)
+        return min(quiet, _FIRST_LOOK_SECONDS) if self.names.names_others(unit.names[0][1]) else quiet
 
     def _inherited(self, node: Node, name: bytes) -> bytes | None:
         while node.names:

@@ -18,6 +18,7 @@ from repofs.namespace.drops import Drops
 from repofs.namespace.elsewhere import Elsewhere
 from repofs.namespace.facts import Facts
 from repofs.namespace.failed import Failed
+from repofs.namespace.filesets import Filesets
 from repofs.namespace.handles import Directories, Handles
 from repofs.namespace.linking import Linking
 from repofs.namespace.names import Names
@@ -107,7 +108,8 @@ class World:
         self.drops = Drops(self.standing, FailureLogs(self.layout), self.failed)
         self.clocks = self.drops.clocks = FakeClocks()
         self.drops.surveyed = True
-        self.claims = Claims(self.standing, self.rights, self.drops, self.kernel)
+        self.filesets = Filesets(self.standing, self.drops, self.settings.drops)
+        self.claims = Claims(self.standing, self.rights, self.drops, self.filesets, self.kernel)
         self.tree = Tree(self.standing, self.rights, self.drops)
         self.stream = Stream(self.rights)
         self.own = OwnFiles({b"events": self.stream})

@@ -1,0 +1,232 @@
+"""Which drops go to the importer together: the files of one fileset, when all are there and quiet.
+
+A quiet file is handed to the importer, where a reader tells which others belong to it (`Members`). It then rests until
+those are quiet too: the last one to become so takes all with it. A file that names others, as an index does, is asked
+about early, so that the others are not imported one by one before it is quiet.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from dataclasses import dataclass
+from enum import Enum
+
+from repofs.config import Drops as DropSettings
+from repofs.lifecycle import State
+from repofs.model import ALONE, Closed, Members, Missing, Original, Refused
+from repofs.namespace.drops import Drops
+from repofs.namespace.nodes import Node
+from repofs.namespace.standing import Standing
+
+_MOST_NAMED = 3  # of what is missing, in a sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """These go to the importer as one drop, the main one first."""
+
+    nodes: tuple[Node, ...]
+    names: tuple[bytes, ...] | None  # below the directory of the first; None: no reader was asked yet
+    refusal: str | None = None  # why they are not to be imported as they are
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """It waits for others, and is looked at again then."""
+
+    seconds: float
+    why: str | None = None  # what people are told
+
+
+class _Stands(Enum):
+    READY = "ready"
+    BUSY = "busy"  # being written, or not quiet for long enough
+    LOST = "lost"  # imported before, incomplete, no file
+
+
+class Filesets:
+    """For one mount. Everything is asked on the event loop, of what is in memory and in the backing tree."""
+
+    def __init__(self, standing: Standing, drops: Drops, settings: DropSettings) -> None:
+        self._standing = standing
+        self._backing = standing.backing
+        self._drops = drops
+        self._quiet_seconds = settings.directory_settle_seconds
+        self._missing_seconds = settings.missing_seconds
+        self._joined: dict[tuple[int, str], float] = {}  # (directory, key of the fileset) -> when the last file did
+
+    def told(self, unit: Node, members: Members) -> None:
+        """Take in what a reader says of *unit*, as it is."""
+        assert unit.activity is not None
+        unit.activity.members = members
+        if members.key is not None:
+            self._joined[unit.names[0][0].ino, members.key] = time.monotonic()
+
+    def is_early(self, unit: Node) -> bool:
+        """Whether *unit* was not quiet for long enough to be imported, and is to be asked about only."""
+        return not (unit.activity is not None and unit.activity.word) and self._unquiet_for(unit) > 0
+
+    def of(self, unit: Node) -> Together | Rest:
+        """Return what *unit*, a drop whose clock has gone off, is to be handed over with."""
+        assert unit.activity is not None
+        said = unit.activity.members
+        if said is None or unit.is_directory:
+            return Together((unit,), None)
+        directory, own = unit.names[0]
+        said = self._of_main(directory, own, said)
+        if said.key is not None:
+            return self._of_key(directory, said.key, insists=unit.activity.insists)
+        names = [os.fsencode(name) for name in said.names]
+        if names in ([], [own]):
+            left = self._unquiet_for(unit)
+            return Rest(left) if left > 0 and not unit.activity.insists else Together((unit,), (own,))
+        return self._of_names(unit, said, names)
+
+    def _of_main(self, directory: Node, own: bytes, said: Members) -> Members:
+        """Return what the main file says where it is known: it names all that belong to it."""
+        main_name = os.fsencode(said.main)
+        main = None if main_name == own else self._find(directory, main_name)
+        if main is None:
+            return said
+        if isinstance(self._standing.mark(main), Original):
+            return ALONE
+        if main.activity is None or main.activity.members is None:
+            self._drops.ask_again(main)
+            return said
+        theirs = main.activity.members
+        return theirs if os.fsdecode(own) in theirs.names else ALONE
+
+    # --- files that are named ---------------------------------------------------------------------
+
+    def _of_names(self, unit: Node, said: Members, names: list[bytes]) -> Together | Rest:
+        """Return the files called *names*, if all are there and quiet; what was missing for long is given up."""
+        assert unit.activity is not None
+        directory = unit.names[0][0]
+        found: dict[bytes, Node] = {}
+        missing: list[bytes] = []
+        for name in reversed(names):  # the last are the last to come: mostly one look tells
+            node = self._find(directory, name)
+            stands = _Stands.LOST if node is None else self._stands(node)
+            if stands is _Stands.BUSY:
+                return Rest(max(self._standing.settle_seconds(unit), 1.0))
+            if node is None or stands is _Stands.LOST:
+                missing.append(name)
+                if (left := self._still_waits(unit)) > 0:
+                    return Rest(left, _waits_for(missing, said))
+            else:
+                found[name] = node
+        missing.reverse()
+        there = [name for name in names if name in found]
+        if missing and not said.certain:
+            own = unit.names[0][1]
+            return Together((unit,), (own,))
+        if missing and not unit.activity.insists:
+            if self._standing.policy(unit).missing is Missing.WAIT:
+                return Rest(self._missing_seconds, _waits_for(missing, said))
+            return _together(said, there, found, _is_missing(missing, said))
+        return _together(said, there, found)
+
+    def _still_waits(self, unit: Node) -> float:
+        """Return for how many seconds more *unit* waits for what is missing."""
+        assert unit.activity is not None
+        if unit.activity.insists:
+            return 0.0
+        certain = unit.activity.members is not None and unit.activity.members.certain
+        wait = self._missing_seconds if certain else self._quiet_seconds
+        newest = max(unit.activity.changed, self._newest_of_fileset(unit))
+        return newest + wait - time.monotonic()
+
+    def _newest_of_fileset(self, unit: Node) -> float:
+        """Return when the last of the files that *unit* names, and that are in memory, was changed."""
+        assert unit.activity is not None and unit.activity.members is not None
+        children = unit.names[0][0].children
+        known = (children.get(os.fsencode(name)) for name in unit.activity.members.names)
+        return max((one.activity.changed for one in known if one is not None and one.activity is not None), default=0.0)
+
+    def _stands(self, node: Node) -> _Stands:
+        if self._standing.seal(node) is not None:
+            return _Stands.BUSY
+        if not node.is_file or self._standing.names.unit(node) is not node:
+            return _Stands.LOST
+        activity, mark = node.activity, self._standing.mark(node)
+        if activity is not None and (activity.writers or activity.dirty):
+            return _Stands.BUSY
+        if isinstance(mark, Refused) and mark.state is not State.INCOMPLETE:
+            return _Stands.READY
+        if not isinstance(mark, Closed):
+            return _Stands.LOST
+        unquiet = self._standing.waits(node) is not None or self._unquiet_for(node) > 0
+        return _Stands.BUSY if unquiet and not (activity is not None and activity.insists) else _Stands.READY
+
+    def _unquiet_for(self, node: Node) -> float:
+        """Return for how many seconds more *node* has to be quiet."""
+        if node.activity is None:
+            return 0.0
+        return node.activity.changed + self._standing.settle_seconds(node) - time.monotonic()
+
+    def _find(self, directory: Node, name: bytes) -> Node | None:
+        """Return the file *name* below *directory*, or None."""
+        here = directory
+        *way, last = name.split(b"/")
+        for part in way:
+            found = self._child(here, part)
+            if found is None or not found.is_directory:
+                return None
+            here = found
+        found = self._child(here, last)
+        return found if found is not None and found.is_file else None
+
+    def _child(self, directory: Node, name: bytes) -> Node | None:
+        try:
+            status = os.stat(name, dir_fd=self._backing.directory(directory), follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        node = self._backing.table.intern(status, directory, name)
+        if stat.S_ISDIR(status.st_mode):
+            node.area = self._standing.names.area(directory, name)
+        return node
+
+    # --- files that say the same --------------------------------------------------------------------
+
+    def _of_key(self, directory: Node, key: str, *, insists: bool) -> Together | Rest:
+        """Return all files in *directory* that say *key*, when no more have joined for a while."""
+        left = self._joined.get((directory.ino, key), 0.0) + self._quiet_seconds - time.monotonic()
+        if left > 0 and not insists:
+            return Rest(left)
+        found = sorted(
+            (node.names[0][1], node) for node in directory.children.values() if _says(node, key) and node.names
+        )
+        if any(self._stands(node) is _Stands.BUSY for _, node in found):
+            return Rest(self._quiet_seconds)
+        self._joined.pop((directory.ino, key), None)
+        return Together(tuple(node for _, node in found), tuple(name for name, _ in found))
+
+
+def _says(node: Node, key: str) -> bool:
+    return node.activity is not None and node.activity.members is not None and node.activity.members.key == key
+
+
+def _together(said: Members, names: list[bytes], found: dict[bytes, Node], refusal: str | None = None) -> Together:
+    """Return the files *names*, the main one first if it is there."""
+    main = os.fsencode(said.main)
+    ordered = sorted(names, key=lambda name: (name != main, name))
+    return Together(tuple(found[name] for name in ordered), tuple(ordered), refusal)
+
+
+def _shown(names: list[bytes]) -> str:
+    shown = ", ".join(os.fsdecode(name) for name in names[:_MOST_NAMED])
+    return shown if len(names) <= _MOST_NAMED else f"{shown} and {len(names) - _MOST_NAMED} more"
+
+
+def _waits_for(missing: list[bytes], said: Members) -> str:
+    return f"waits for {_shown(missing)}, of the fileset of {said.main}"
+
+
+def _is_missing(missing: list[bytes], said: Members) -> str:
+    verb = "is" if len(missing) == 1 else "are"
+    return (
+        f"{_shown(missing)} {verb} missing in the fileset of {said.main}: put what is missing beside it, "
+        "or set user.repofs.import=now to import what is there"
+    )
