@@ -210,6 +210,12 @@ class Arrival:
     checksum_algorithm: str | None = None  # None: that of the settings
     compare: bool = True  # whether a copy is compared with its source: OMERO's --skip checksum does not
     exclude: tuple[Exclusion, ...] = ()  # what its owner has already in one of these ways is a duplicate
+    members: tuple[bytes, ...] | None = None  # as of a Drop
+    waits: bool = False  # for files of its fileset that may still be on their way
+
+    @property
+    def is_one_file(self) -> bool:
+        return not self.is_directory and (self.members is None or len(self.members) == 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +232,7 @@ class Arrived:
     import_directory: str | None = None  # path in the mount
     log: str | None = None  # path in the mount
     source: str = KEPT  # KEPT, REMOVED, or why it was kept that was to be removed
+    files: tuple[str, ...] = ()  # of a fileset of several: their names below the directory that it lay in
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, insert, select, update
 
 from repofs.catalog.forms import nearest, signed, unsigned
 from repofs.catalog.schema import fileset_entries, filesets, imports, origins
@@ -102,6 +102,22 @@ def removed(conn: Connection, ended: Sequence[tuple[OriginalFileId, str]]) -> No
         conn.execute(
             update(origins).where(origins.c.original_id == original_id, origins.c.removal == DUE).values(removal=how)
         )
+
+
+def find_in_set(conn: Connection, user_directory: bytes, source: str, path: bytes, identity: Identity) -> int | None:
+    """Return the newest fileset of several files in that user directory that has the file of *path*, as it is now."""
+    others = fileset_entries.alias()
+    found: int | None = conn.execute(
+        select(filesets.c.id)
+        .join(fileset_entries, fileset_entries.c.fileset_id == filesets.c.id)
+        .join(origins, origins.c.original_id == fileset_entries.c.original_id)
+        .join(others, and_(others.c.fileset_id == filesets.c.id, others.c.position != fileset_entries.c.position))
+        .where(origins.c.path == path, origins.c.source == source, filesets.c.user_directory == user_directory)
+        .where(origins.c.size == identity.size, origins.c.mtime_ns == nearest(identity.mtime_ns))
+        .order_by(filesets.c.id.desc())
+        .limit(1)
+    ).scalar()
+    return found
 
 
 def find_from(conn: Connection, user_directory: bytes, source: str, path: bytes) -> ObjectRef | None:

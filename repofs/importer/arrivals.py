@@ -25,6 +25,7 @@ from repofs.catalog.engine import Engine
 from repofs.catalog.origins import DONE
 from repofs.errors import InvalidValue, NotFound, RepofsError
 from repofs.importer.bringing import Bringing
+from repofs.importer.gathering import Gathering
 from repofs.importer.pipeline import Pipeline
 from repofs.importer.turns import Turns
 from repofs.lifecycle import State
@@ -37,6 +38,7 @@ from repofs.model import (
     Event,
     Exclusion,
     Identity,
+    Members,
     ObjectRef,
     Origin,
     Original,
@@ -82,16 +84,18 @@ class Arrivals:
         sources: Sources,
         catalogue: Engine,
         people: Callable[[], People],
+        gathering: Gathering,
     ) -> None:
         self._layout = layout
         self._pipeline = pipeline
+        self._gathering = gathering
         self._sources = sources
         self._catalogue = catalogue
         self._people = people
         self._marks = Marks(load_key(layout))
         self._turns = Turns(PLACES)
         self._numbers = itertools.count(1)
-        self._in_hand: dict[tuple[bytes, Path | str, bytes], trio.Event] = {}
+        self._in_hand: dict[tuple[bytes, Path | str, bytes, str], trio.Event] = {}
 
     async def take(
         self, arrival: Arrival, *, caller: Caller | None = None, root: Root | None = None, queued: int | None = None
@@ -103,16 +107,43 @@ class Arrivals:
         Raises only what `Pipeline.take` raises.
         """
         async with self._alone(arrival, root), self._turns.turn(arrival.user_directory):
-            place = self._layout.arriving / str(next(self._numbers))
-            try:
-                prepared = await self._stand_ins(arrival, caller, root, place)
-                if isinstance(prepared, Arrived):
-                    return prepared
-                outcome = await self._pipeline.take(replace(prepared.drop, queued=queued), prepared.fd, root)
-                return await self._removed_now(arrival, await in_thread(self._told, prepared, outcome))
-            finally:
-                with trio.CancelScope(shield=True):
-                    await in_thread(shutil.rmtree, place, True)
+            ended = await self._take(arrival, caller, root, queued)
+        if isinstance(ended, Arrived):
+            return ended
+        who = caller or as_user.by_account(arrival.actor_uid)
+        async with self._alone(arrival, root, ended.key or ended.main), self._turns.turn(arrival.user_directory):
+            return await self._take_whole(arrival, ended, who, root, queued)
+
+    async def _take_whole(
+        self, arrival: Arrival, said: Members, caller: Caller, root: Root | None, queued: int | None
+    ) -> Arrived:
+        """Import *arrival* with the files that form one fileset with it."""
+        try:
+            gathered = await self._gathering.gather(arrival, said, caller, root)
+        except OSError as error:
+            return await self.fail(arrival, root, _sentence(error))
+        if isinstance(gathered, Arrived):
+            return gathered
+        ended = await self._take(gathered, caller, root, queued)
+        assert isinstance(ended, Arrived), "no reader is asked twice"
+        return ended
+
+    async def _take(
+        self, arrival: Arrival, caller: Caller | None, root: Root | None, queued: int | None
+    ) -> Arrived | Members:
+        """Import *arrival*; or return which files form one fileset with it, if it does not say that."""
+        place = self._layout.arriving / str(next(self._numbers))
+        try:
+            prepared = await self._stand_ins(arrival, caller, root, place)
+            if isinstance(prepared, Arrived):
+                return prepared
+            outcome = await self._pipeline.take(replace(prepared.drop, queued=queued), prepared.fd, root)
+            if outcome.members is not None:
+                return outcome.members
+            return await self._removed_now(arrival, await in_thread(self._told, prepared, outcome))
+        finally:
+            with trio.CancelScope(shield=True):
+                await in_thread(shutil.rmtree, place, True)
 
     async def _stand_ins(
         self, arrival: Arrival, caller: Caller | None, root: Root | None, place: Path
@@ -131,9 +162,13 @@ class Arrivals:
 
     async def refuse(self, arrival: Arrival, error: str) -> None:
         """Have it known to people that *arrival* cannot be imported, by *error*, as of any import that has failed."""
+        await self.fail(arrival, None, error)
+
+    async def fail(self, arrival: Arrival, root: Root | None, error: str) -> Arrived:
+        """The same, for what lies in *root*; return what is told of it."""
         place = self._layout.arriving / str(next(self._numbers))
         try:
-            await self._refuse(arrival, None, place, error)
+            return await self._refuse(arrival, root, place, error)
         finally:
             with trio.CancelScope(shield=True):
                 await in_thread(shutil.rmtree, place, True)
@@ -153,10 +188,11 @@ class Arrivals:
         return Arrived(told.state, error, log=mark.log if isinstance(mark, Refused) else None)
 
     @asynccontextmanager
-    async def _alone(self, arrival: Arrival, root: Root | None) -> AsyncIterator[None]:
-        """Let the same file arrive once at a time: who asks for it meanwhile waits, and then hears of a duplicate."""
+    async def _alone(self, arrival: Arrival, root: Root | None, fileset: str = "") -> AsyncIterator[None]:
+        """Let the same file, or the *fileset* that it is of, arrive once at a time: who asks for it meanwhile waits,
+        and then hears of a duplicate, or of the fileset."""
         top = root.path if root is not None else arrival.source
-        key = (arrival.user_directory, top, arrival.path)
+        key = (arrival.user_directory, top, arrival.path if not fileset else os.path.dirname(arrival.path), fileset)
         while key in self._in_hand:
             await self._in_hand[key].wait()
         ended = self._in_hand[key] = trio.Event()
@@ -184,7 +220,8 @@ class Arrivals:
         name = os.path.basename(arrival.path)
         place.mkdir(mode=0o700)
         self._make(arrival, root, place, found, home.uid)
-        fd = os.open(os.path.join(os.fsencode(place), name), os.O_RDONLY | os.O_CLOEXEC)
+        several = not (arrival.is_directory or arrival.is_one_file)
+        fd = os.open(place if several else os.path.join(os.fsencode(place), name), os.O_RDONLY | os.O_CLOEXEC)
         return _Prepared(_drop(arrival, self._source(arrival, root), os.fstat(fd).st_ino), fd, place)
 
     def _make(
@@ -231,7 +268,7 @@ class Arrivals:
 
     async def _removed_now(self, arrival: Arrival, arrived: Arrived) -> Arrived:
         """Who asks once more for a transfer that removes gets a source removed that was kept the first time."""
-        if arrived.state is not State.DUPLICATE or arrived.fileset is None or arrival.is_directory:
+        if arrived.state is not State.DUPLICATE or arrived.fileset is None or not arrival.is_one_file:
             return arrived
         if not transfers.named(arrival.transfer).removes:
             return arrived
@@ -269,6 +306,7 @@ class Arrivals:
             import_directory=directory,
             log=f"{directory}.log",
             source=REMOVED if removed else outcome.kept or KEPT,
+            files=tuple(map(os.fsdecode, prepared.drop.members or ())) if len(files) > 1 else (),
         )
 
 
@@ -280,7 +318,10 @@ def _look(root: Root, arrival: Arrival, caller: Caller) -> Iterator[tuple[bytes,
     if not os.path.basename(arrival.path) or os.path.basename(arrival.path) == b".":
         raise InvalidValue(f"{root.path} itself cannot be imported: declare the directory above it as a source")
     if not arrival.is_directory:
-        yield arrival.path, _identity(root, arrival.path, arrival, caller)
+        above = os.path.dirname(arrival.path)
+        for name in arrival.members or (os.path.basename(arrival.path),):
+            path = os.path.join(above, name)
+            yield path, _identity(root, path, arrival, caller)
         return
     waiting = [arrival.path]
     while waiting:
@@ -339,6 +380,7 @@ def _drop(arrival: Arrival, source: bytes, token: int) -> Drop:
         name=arrival.name,
         checksum_algorithm=arrival.checksum_algorithm,
         compare=arrival.compare,
+        members=arrival.members,
     )
 
 

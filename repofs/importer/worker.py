@@ -27,6 +27,7 @@ from repofs.importer.arrivals import Arrivals
 from repofs.importer.commits import Commits
 from repofs.importer.dropbox import dropboxes
 from repofs.importer.dropbox.dropboxes import Dropboxes
+from repofs.importer.gathering import Gathering
 from repofs.importer.herald import Herald
 from repofs.importer.hooks.queue import HookQueue, delivery
 from repofs.importer.pipeline import Pipeline
@@ -92,7 +93,8 @@ async def serve(directory: Path, channel: Channel) -> None:
 
     async with Readers(settings.readers) as readers:
         pipeline = Pipeline(layout, settings, commits, readers, interrupted, who)
-        arrivals = Arrivals(layout, pipeline, sources, catalogue, who)
+        gathering = Gathering(sources, readers, catalogue, settings.drops)
+        arrivals = Arrivals(layout, pipeline, sources, catalogue, who, gathering)
         waiting_room = WaitingRoom(arrivals, commits, catalogue)
         reception = Reception(layout, arrivals, waiting_room, sources, who)
         watching = Dropboxes(settings, layout, commits, catalogue, who, arrivals.take, arrivals.refuse)

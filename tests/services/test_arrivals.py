@@ -19,6 +19,7 @@ from repofs.importer import arrivals, bringing, removal
 from repofs.importer.arrivals import Arrivals
 from repofs.importer.bringing import Bringing
 from repofs.importer.commits import Commits
+from repofs.importer.gathering import Gathering
 from repofs.importer.pipeline import Pipeline
 from repofs.importer.waiting_room import WaitingRoom
 from repofs.lifecycle import State
@@ -44,6 +45,7 @@ class Hall:
     source: Path
     taking: Arrivals
     waiting_room: WaitingRoom
+    readers: FakeReaders
 
     def arrival(self, name: str = "scan.tif", **more: object) -> Arrival:
         usual = Arrival(
@@ -67,12 +69,14 @@ async def hall(repository: Repository, source: Path) -> AsyncIterator[Hall]:
     people = People(homes={repository.alice: home, repository.bob: home})
     commits = Commits(repository.engine)
     reading = open_engine(repository.layout.catalogue, read_only=True)
-    pipeline = Pipeline(repository.layout, settings, commits, FakeReaders(), {}, lambda: people)
-    taking = Arrivals(repository.layout, pipeline, sources, reading, lambda: people)
+    readers = FakeReaders()
+    pipeline = Pipeline(repository.layout, settings, commits, readers, {}, lambda: people)
+    gathering = Gathering(sources, readers, reading, settings.drops)
+    taking = Arrivals(repository.layout, pipeline, sources, reading, lambda: people, gathering)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(commits.run)
         nursery.start_soon(pipeline.run)
-        yield Hall(repository, source, taking, WaitingRoom(taking, commits, reading))
+        yield Hall(repository, source, taking, WaitingRoom(taking, commits, reading), readers)
         nursery.cancel_scope.cancel()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
@@ -126,6 +127,7 @@ class Feed:
             gid=user.gid,
             target=target(file.place.directory),
             duplicates=self._duplicates,
+            waits=True,
         )
 
     async def _conclude(self, folder: Folder, file: File, arrived: Arrived) -> None:
@@ -136,6 +138,7 @@ class Feed:
             await self._commits.write(forget, (file.place,))
             folder.look_again(file.place)
             return
+        await self._tell_others(folder, file, arrived)
         error = arrived.error if arrived.source in (KEPT, REMOVED) else arrived.source
         if error is not None:
             log.info("not imported, or not removed", dropbox=file.place.dropbox, path=file.place.path, error=error)
@@ -147,6 +150,17 @@ class Feed:
         else:
             folder.look_again(file.place)
         await self._commits.write(put, (ended,))
+
+    async def _tell_others(self, folder: Folder, file: File, arrived: Arrived) -> None:
+        """Have the files looked at anew that were imported together with *file*: what was said of them is over."""
+        names = {os.fsencode(name) for name in arrived.files} - {file.place.name}
+        paths = (os.path.join(file.place.directory, name) for name in names)
+        others = [file.place._replace(directory=os.path.dirname(path), name=os.path.basename(path)) for path in paths]
+        others = [place for place in others if place not in self._in_hand]
+        if others:
+            await self._commits.write(forget, others)
+        for place in others:
+            folder.look_again(place)
 
     async def _version(self, folder: Folder, file: File, arrived: Arrived) -> Version | None:
         """Return what *file* is by now; None when there is none that could be imported."""

@@ -1,0 +1,165 @@
+"""The files that form one fileset with an arrival: found where it lies, with the rights of who asks for it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
+
+from repofs.catalog import origins
+from repofs.catalog.engine import Engine
+from repofs.config import Drops
+from repofs.errors import InvalidValue, NotFound, ReaderFailed
+from repofs.importer.lending import OneFile
+from repofs.importer.pipeline import Recogniser
+from repofs.lifecycle import State
+from repofs.model import ALONE, Arrival, Arrived, Identity, Members
+from repofs.repository.as_user import Caller
+from repofs.repository.outside import Root, open_beneath
+from repofs.repository.sources import Sources
+from repofs.threads import in_thread
+
+MOST_FILES = 100_000  # of one fileset
+MOST_NAMED = 3  # in a sentence
+
+
+class Gathering:
+    """Looks for the rest of filesets."""
+
+    def __init__(self, sources: Sources, readers: Recogniser, catalogue: Engine, settings: Drops) -> None:
+        self._sources = sources
+        self._readers = readers
+        self._catalogue = catalogue
+        self._settings = settings
+
+    async def gather(self, arrival: Arrival, said: Members, caller: Caller, root: Root | None) -> Arrival | Arrived:
+        """Return *arrival* with all files of the fileset that a reader says it is of, its main file first.
+
+        Or what becomes of it: imported, when its fileset was meanwhile; settling, while it waits for the rest; failed,
+        when a file is missing. Raises OSError, as `open_beneath` does.
+        """
+        async with self._root(arrival, root) as place:
+            known = await in_thread(self._imported_before, arrival, place, caller)
+            if known is not None:
+                return Arrived(State.IMPORTED, fileset=known)
+            look = _Look(place, os.path.dirname(arrival.path), caller, self._readers)
+            own = os.path.basename(arrival.path)
+            if said.key is not None:
+                return await self._of_key(arrival, said.key, look)
+            said = await self._of_main(own, said, look)
+            return await self._of_names(arrival, said, look)
+
+    @asynccontextmanager
+    async def _root(self, arrival: Arrival, root: Root | None) -> AsyncIterator[Root]:
+        if root is not None:
+            yield root
+            return
+        with await in_thread(self._sources.root, arrival.source) as source:
+            yield source
+
+    def _imported_before(self, arrival: Arrival, root: Root, caller: Caller) -> int | None:
+        """Return the fileset that the file, as it is now, was imported in with others, a moment ago."""
+        with open_beneath(root, arrival.path, caller) as file:
+            identity = file.identity
+        path = arrival.path if arrival.source else os.path.join(os.fsencode(root.path), arrival.path)
+        with self._catalogue.begin() as conn:
+            return origins.find_in_set(conn, arrival.user_directory, arrival.source, path, identity)
+
+    async def _of_main(self, own: bytes, said: Members, look: _Look) -> Members:
+        """Return what the main file says, which names all that belong to it."""
+        main = os.fsencode(said.main)
+        if main == own or not await look.has(main):
+            return said
+        theirs = await look.members(main)
+        return theirs if os.fsdecode(own) in theirs.names else ALONE
+
+    async def _of_names(self, arrival: Arrival, said: Members, look: _Look) -> Arrival | Arrived:
+        own = os.path.basename(arrival.path)
+        names = [os.fsencode(name) for name in said.names]
+        missing = [name for name in names if not await look.has(name)]
+        waits = arrival.waits and missing
+        if waits and (left := await self._left(look, names, self._settings.missing_seconds)) > 0:
+            return Arrived(State.SETTLING, f"waits {left:.0f} s for {shown(missing)}, of the fileset of {said.main}")
+        if len(names) <= 1 or (missing and not said.certain):
+            return replace(arrival, members=(own,))
+        if missing:
+            raise NotFound(f"{shown(missing)} is missing in the fileset of {said.main}: put it beside that, then retry")
+        main = os.fsencode(said.main)
+        ordered = tuple(sorted(names, key=lambda name: (name != main, name)))
+        return replace(arrival, path=os.path.join(look.directory, main), members=ordered)
+
+    async def _of_key(self, arrival: Arrival, key: str, look: _Look) -> Arrival | Arrived:
+        names = await look.of_key(key, os.path.basename(arrival.path))
+        if arrival.waits and (left := await self._left(look, names, self._settings.directory_settle_seconds)) > 0:
+            return Arrived(State.SETTLING, f"waits {left:.0f} s for more files of its series")
+        return replace(arrival, path=os.path.join(look.directory, names[0]), members=tuple(names))
+
+    async def _left(self, look: _Look, names: Sequence[bytes], quiet_seconds: float) -> float:
+        """Return for how many seconds more none of the files may change."""
+        return await look.newest(names) + quiet_seconds - time.time()
+
+
+def shown(missing: Sequence[bytes]) -> str:
+    """Return the names in a sentence, a few of many."""
+    some = ", ".join(os.fsdecode(name) for name in missing[:MOST_NAMED])
+    return some if len(missing) <= MOST_NAMED else f"{some} and {len(missing) - MOST_NAMED} more"
+
+
+class _Look:
+    """Looks at the files in one *directory* below *root*, as *caller*."""
+
+    def __init__(self, root: Root, directory: bytes, caller: Caller, readers: Recogniser) -> None:
+        self.directory = directory
+        self._root = root
+        self._caller = caller
+        self._readers = readers
+
+    async def has(self, name: bytes) -> bool:
+        """Return whether the file *name* is there. Raises OSError when it cannot be told, or not be read."""
+        return await in_thread(self._identity, name) is not None
+
+    def _identity(self, name: bytes) -> Identity | None:
+        try:
+            with open_beneath(self._root, os.path.join(self.directory, name), self._caller) as file:
+                return file.identity
+        except NotFound:
+            return None
+
+    async def newest(self, names: Sequence[bytes]) -> float:
+        """Return when the last of the files was changed, in seconds since the epoch."""
+        return await in_thread(self._newest, names)
+
+    def _newest(self, names: Sequence[bytes]) -> float:
+        return max((one.ctime_ns / 1e9 for name in names if (one := self._identity(name)) is not None), default=0.0)
+
+    async def members(self, name: bytes) -> Members:
+        """Return what a reader says of the file *name*; ALONE when it says nothing."""
+        with await in_thread(open_beneath, self._root, os.path.join(self.directory, name), self._caller) as file:
+            try:
+                found = await self._readers.look(name, OneFile(name, file.fd, beside=self._beside))
+            except ReaderFailed:
+                return ALONE
+        return found if isinstance(found, Members) else ALONE
+
+    async def of_key(self, key: str, own: bytes) -> list[bytes]:
+        """Return the names of the files beside *own* that say the same *key*, and *own*, in order."""
+        found = [own]
+        for name in await in_thread(self._files):
+            if name != own and (await self.members(name)).key == key:
+                found.append(name)
+        return sorted(found)
+
+    @contextmanager
+    def _beside(self) -> Iterator[int]:
+        with open_beneath(self._root, self.directory or b".", self._caller, directory=True) as directory:
+            yield directory.fd
+
+    def _files(self) -> list[bytes]:
+        with self._beside() as directory:
+            with os.scandir(directory) as entries:
+                names = [os.fsencode(entry.name) for entry in entries if entry.is_file(follow_symlinks=False)]
+        if len(names) > MOST_FILES:
+            raise InvalidValue(f"more than {MOST_FILES} files lie in one directory: divide it, then retry")
+        return names

@@ -1,0 +1,147 @@
+"""Arrivals of several files: gathered where they lie, imported once, whichever of them is asked for."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import trio
+
+from repofs.lifecycle import State
+from repofs.model import Arrived, Members, Original
+from tests.helpers.importing import Repository
+from tests.services.test_arrivals import Hall, hall
+
+pytestmark = pytest.mark.trio
+
+SET = Members("a.ics", ("a.ics", "a.ids"))
+SERIES = {f"{n}.dcm": Members(f"{n}.dcm", (f"{n}.dcm",), key="dicom:1.2") for n in range(3)}
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    return Repository.make(tmp_path / "repository")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    directory = tmp_path / "scope1"
+    directory.mkdir()
+    return directory
+
+
+def lay(h: Hall, says: dict[str, Members], *, without: str = "") -> None:
+    """Let there be a file for each name, and a reader that says what *says* has for it."""
+    h.readers.filesets.update(says)
+    for name in says:
+        if name != without:
+            (h.source / name).write_bytes(name.encode())
+
+
+def files(repository: Repository, arrived: Arrived) -> list[str]:
+    assert arrived.import_directory is not None, arrived
+    directory = repository.layout.managed / arrived.import_directory
+    return sorted(os.path.relpath(one, directory) for one in directory.rglob("*") if one.is_file())
+
+
+@pytest.mark.parametrize("asked", ["a.ics", "a.ids"])
+async def test_whichever_is_asked_for_brings_the_others(repository: Repository, source: Path, asked: str) -> None:
+    async with hall(repository, source) as h:
+        lay(h, {"a.ics": SET, "a.ids": SET})
+        arrived = await h.taking.take(h.arrival(asked))
+        other = await h.taking.take(h.arrival({"a.ics": "a.ids", "a.ids": "a.ics"}[asked]))
+    assert (arrived.state, arrived.files, len(arrived.originals)) == (State.IMPORTED, ("a.ics", "a.ids"), 2)
+    assert files(repository, arrived) == ["a.ics", "a.ids"]
+    assert (other.state, other.fileset) == (State.IMPORTED, arrived.fileset)
+
+
+async def test_all_asked_for_at_once_are_one_fileset(repository: Repository, source: Path) -> None:
+    ended: list[Arrived] = []
+    async with hall(repository, source) as h:
+        lay(h, SERIES)
+
+        async def take(name: str) -> None:
+            ended.append(await h.taking.take(h.arrival(name)))
+
+        async with trio.open_nursery() as nursery:
+            for name in SERIES:
+                nursery.start_soon(take, name)
+    assert {one.state for one in ended} == {State.IMPORTED} and len({one.fileset for one in ended}) == 1
+    (whole,) = [one for one in ended if one.files]
+    assert files(repository, whole) == sorted(SERIES)
+
+
+async def test_a_missing_file_is_named_and_nothing_is_imported(repository: Repository, source: Path) -> None:
+    async with hall(repository, source) as h:
+        lay(h, {"a.ics": SET, "a.ids": SET}, without="a.ids")
+        failed = await h.taking.take(h.arrival("a.ics"))
+        assert failed.state is State.FAILED and failed.log is not None
+        assert failed.error == "a.ids is missing in the fileset of a.ics: put it beside that, then retry"
+        h.check_empty()
+        (source / "a.ids").write_bytes(b"it comes")
+        assert (await h.taking.take(h.arrival("a.ics"))).state is State.IMPORTED
+
+
+async def test_a_watched_folder_waits_for_the_rest(
+    repository: Repository,
+    source: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with hall(repository, source) as h:
+        lay(h, {"a.ics": SET, "a.ids": SET}, without="a.ids")
+        waits = await h.taking.take(h.arrival("a.ics", waits=True))
+        assert waits.state is State.SETTLING and "a.ids, of the fileset of a.ics" in str(waits.error)
+        monkeypatch.setattr(time, "time", lambda: os.stat(source / "a.ics").st_ctime + 61)
+        assert (await h.taking.take(h.arrival("a.ics", waits=True))).state is State.FAILED
+
+
+async def test_a_watched_folder_waits_until_no_more_of_a_series_come(repository: Repository, source: Path) -> None:
+    async with hall(repository, source) as h:
+        lay(h, SERIES)
+        waits = await h.taking.take(h.arrival("0.dcm", waits=True))
+        assert waits.state is State.SETTLING and "more files of its series" in str(waits.error)
+
+
+async def test_what_only_looks_like_a_part_stands_alone(repository: Repository, source: Path) -> None:
+    async with hall(repository, source) as h:
+        lay(h, {"a_w1.tif": Members("a.nd", ("a.nd", "a_w1.tif"), certain=False)})
+        arrived = await h.taking.take(h.arrival("a_w1.tif"))
+    assert (arrived.state, arrived.files) == (State.IMPORTED, ())
+
+
+async def test_its_main_file_does_not_name_it(repository: Repository, source: Path) -> None:
+    guess = Members("a.nd", ("a.nd", "a_w9.tif"), certain=False)
+    async with hall(repository, source) as h:
+        lay(h, {"a.nd": Members("a.nd", ("a.nd", "a_w1.tif")), "a_w1.tif": guess, "a_w9.tif": guess})
+        arrived = await h.taking.take(h.arrival("a_w9.tif"))
+        whole = await h.taking.take(h.arrival("a.nd"))
+    assert (arrived.state, arrived.files) == (State.IMPORTED, ())
+    assert whole.files == ("a.nd", "a_w1.tif")
+
+
+async def test_a_name_that_leads_out_is_refused(repository: Repository, source: Path) -> None:
+    (source.parent / "secret").write_bytes(b"another's")
+    async with hall(repository, source) as h:
+        for name in ("../secret", "/etc/passwd", str(source.parent / "secret")):
+            lay(h, {"a.ics": replace(SET, names=("a.ics", name))} if name else {})
+            failed = await h.taking.take(h.arrival("a.ics"))
+            assert failed.state is State.FAILED
+        h.check_empty()
+
+
+@pytest.mark.parametrize("transfer", ["upload_rm", "ln_rm"])
+async def test_all_sources_go_when_the_fileset_is_imported(
+    repository: Repository,
+    source: Path,
+    transfer: str,
+) -> None:
+    async with hall(repository, source) as h:
+        lay(h, {"a.ics": SET, "a.ids": SET})
+        arrived = await h.taking.take(h.arrival("a.ids", transfer=transfer))
+    assert (arrived.state, arrived.source) == (State.IMPORTED, "removed")
+    assert os.listdir(source) == []
+    mark = repository.mark(repository.layout.managed / str(arrived.import_directory) / "a.ids")
+    assert isinstance(mark, Original) and mark.transfer == transfer
