@@ -12,6 +12,7 @@ from typer.completion import completion_init  # type: ignore[attr-defined]
 from repofs import __version__
 from repofs.cli import (
     audit,
+    candidates,
     completion,
     config,
     dropbox,
@@ -79,6 +80,7 @@ app.add_typer(group.app, name="group")
 app.command("mount")(mount.mount)
 app.command("umount")(umount.umount)
 app.command("import", cls=import_.ImportCommand)(import_.import_)
+app.command("candidates")(candidates.candidates)
 app.command("dropbox")(dropbox.dropbox)
 app.command("status")(status.status)
 app.command("wait")(wait.wait)

@@ -130,9 +130,10 @@ def _run(
     from repofs.repository.layout import Layout
 
     layout = Layout.open(location.repository(context))
-    plan = importing.plan(what.wanted, load(layout.root).drops)
+    settings = load(layout.root)
+    plan = importing.plan(what.wanted, settings.drops)
     if what.dry_run:
-        import_report.print_plan(plan)
+        import_report.print_plan(plan, settings.readers)
         return importing.exit_code(plan.problems)
     reports = importing.carry_out(layout, plan, what.parallel, wait=wait, watch=_watch(output, quiet))
     match output:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from repofs.cli.importing import Done, Plan, Report
 from repofs.cli.output import cell, print_json
+from repofs.config import Readers
 from repofs.lifecycle import State
 from repofs.model import KEPT, REMOVED
 
@@ -73,14 +74,23 @@ def line(report: Report) -> str:
     return ": ".join(words)
 
 
-def print_plan(plan: Plan) -> None:
+def print_plan(plan: Plan, settings: Readers) -> None:
     """Print the filesets that would be made, as OMERO's `import -f` does, and what would not."""
-    for job in plan.jobs:
+    from repofs.cli import filesets
+    from repofs.cli.candidates import progress
+
+    targets = {job.candidate.path: job.target for job in plan.jobs}
+    with progress(len(plan.jobs)) as looked:
+        made = filesets.group([job.candidate for job in plan.jobs], settings, looked)
+    for fileset in made:
+        main, found = fileset.candidates[0], fileset.recognised
+        goal = f" Target: {cell(targets[main.path])}" if targets[main.path] else ""
         print("#======================================")
-        goal = "" if job.target is None else f" Target: {cell(job.target)}"
-        print(f"# Group: {_shown(job.candidate.path)}{goal}")
-        for file in job.candidate.files:
-            print(_shown(os.path.join(job.candidate.directory, file)))
+        print(f"# Group: {_shown(main.path)} Reader: {cell(found.format)} Images: {len(found.images)}{goal}")
+        for path in fileset.files:
+            print(_shown(path))
+        if fileset.missing:
+            print(f"# missing: {', '.join(map(cell, fileset.missing))}")
     for one in plan.left_out:
         print(f"# left out: {_shown(one.path)}: {one.why}")
     for report in plan.problems:

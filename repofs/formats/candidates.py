@@ -12,10 +12,11 @@ import functools
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from repofs.config import Drops
+from repofs.model import ALONE, Members
 
 # What TileDB makes inside an array or a group; the directory that holds one of these is a table, whatever its name.
 TABLE_PARTS = frozenset(
@@ -171,6 +172,18 @@ def _unreadable(path: bytes, error: OSError) -> LeftOut:
         case _:
             why = error.strerror or str(error)
     return LeftOut(path, why, failed=True)
+
+
+def as_main_says(own: bytes, said: Members, mains: Members | None) -> Members:
+    """Return which files form one fileset with the file *own*: as its main file says, where that was asked."""
+    if mains is None:
+        return said
+    return mains if os.fsdecode(own) in mains.names else ALONE
+
+
+def main_first(said: Members, names: Iterable[str]) -> tuple[bytes, ...]:
+    """Return *names* in order, that of the main file first."""
+    return tuple(map(os.fsencode, sorted(names, key=lambda name: (name != said.main, name))))
 
 
 @functools.lru_cache(maxsize=256)

@@ -12,6 +12,7 @@ from repofs.catalog import origins
 from repofs.catalog.engine import Engine
 from repofs.config import Drops
 from repofs.errors import InvalidValue, NotFound, ReaderFailed
+from repofs.formats.candidates import as_main_says, main_first
 from repofs.importer.lending import OneFile
 from repofs.importer.pipeline import Recogniser
 from repofs.lifecycle import State
@@ -72,12 +73,11 @@ class Gathering:
         main = os.fsencode(said.main)
         if main == own or not await look.has(main):
             return said
-        theirs = await look.members(main)
-        return theirs if os.fsdecode(own) in theirs.names else ALONE
+        return as_main_says(own, said, await look.members(main))
 
     async def _of_names(self, arrival: Arrival, said: Members, look: _Look) -> Arrival | Arrived:
         own = os.path.basename(arrival.path)
-        names = [os.fsencode(name) for name in said.names]
+        names = main_first(said, said.names)
         missing = [name for name in names if not await look.has(name)]
         waits = arrival.waits and missing
         if waits and (left := await self._left(look, names, self._settings.missing_seconds)) > 0:
@@ -86,9 +86,7 @@ class Gathering:
             return replace(arrival, members=(own,))
         if missing:
             raise NotFound(f"{shown(missing)} is missing in the fileset of {said.main}: put it beside that, then retry")
-        main = os.fsencode(said.main)
-        ordered = tuple(sorted(names, key=lambda name: (name != main, name)))
-        return replace(arrival, path=os.path.join(look.directory, main), members=ordered)
+        return replace(arrival, path=os.path.join(look.directory, names[0]), members=names)
 
     async def _of_key(self, arrival: Arrival, key: str, look: _Look) -> Arrival | Arrived:
         names = await look.of_key(key, os.path.basename(arrival.path))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from repofs.config import Drops as DropSettings
+from repofs.formats.candidates import as_main_says, main_first
 from repofs.lifecycle import State
 from repofs.model import ALONE, Closed, Members, Missing, Original, Refused
 from repofs.namespace.drops import Drops
@@ -78,8 +79,8 @@ class Filesets:
         said = self._of_main(directory, own, said)
         if said.key is not None:
             return self._of_key(directory, said.key, insists=unit.activity.insists)
-        names = [os.fsencode(name) for name in said.names]
-        if names in ([], [own]):
+        names = main_first(said, said.names)
+        if names in ((), (own,)):
             left = self._unquiet_for(unit)
             return Rest(left) if left > 0 and not unit.activity.insists else Together((unit,), (own,))
         return self._of_names(unit, said, names)
@@ -95,12 +96,11 @@ class Filesets:
         if main.activity is None or main.activity.members is None:
             self._drops.ask_again(main)
             return said
-        theirs = main.activity.members
-        return theirs if os.fsdecode(own) in theirs.names else ALONE
+        return as_main_says(own, said, main.activity.members)
 
     # --- files that are named ---------------------------------------------------------------------
 
-    def _of_names(self, unit: Node, said: Members, names: list[bytes]) -> Together | Rest:
+    def _of_names(self, unit: Node, said: Members, names: tuple[bytes, ...]) -> Together | Rest:
         """Return the files called *names*, if all are there and quiet; what was missing for long is given up."""
         assert unit.activity is not None
         directory = unit.names[0][0]
@@ -125,8 +125,8 @@ class Filesets:
         if missing and not unit.activity.insists:
             if self._standing.policy(unit).missing is Missing.WAIT:
                 return Rest(self._missing_seconds, _waits_for(missing, said))
-            return _together(said, there, found, _is_missing(missing, said))
-        return _together(said, there, found)
+            return _together(there, found, _is_missing(missing, said))
+        return _together(there, found)
 
     def _still_waits(self, unit: Node) -> float:
         """Return for how many seconds more *unit* waits for what is missing."""
@@ -208,11 +208,8 @@ def _says(node: Node, key: str) -> bool:
     return node.activity is not None and node.activity.members is not None and node.activity.members.key == key
 
 
-def _together(said: Members, names: list[bytes], found: dict[bytes, Node], refusal: str | None = None) -> Together:
-    """Return the files *names*, the main one first if it is there."""
-    main = os.fsencode(said.main)
-    ordered = sorted(names, key=lambda name: (name != main, name))
-    return Together(tuple(found[name] for name in ordered), tuple(ordered), refusal)
+def _together(names: list[bytes], found: dict[bytes, Node], refusal: str | None = None) -> Together:
+    return Together(tuple(found[name] for name in names), tuple(names), refusal)
 
 
 def _shown(names: list[bytes]) -> str:

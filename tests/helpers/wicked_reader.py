@@ -132,6 +132,11 @@ def attack(readers: list[str], file: BinaryIO) -> Recognised:
     return Recognised(original_metadata={name: _outcome(act) for name, act in deeds.items()})
 
 
+def _content(files: Files, name: str) -> bytes:
+    with files.open(name) as file:
+        return file.read()
+
+
 def _answers(act: Callable[..., object], *arguments: object) -> bool:
     try:
         act(*arguments)
@@ -162,19 +167,27 @@ class WickedReader:
         return head.startswith(b"WICKED ")
 
     def members(self, name: str, files: Files) -> Members | None:
-        return None
+        with files.open(name) as file:
+            deed, *words = file.read().decode().split()[1:]
+        return Members(words[0], tuple(words)) if deed == "together" else None
 
     def preview(self, name: str, files: Files, series: int, pixels: int) -> numpy.ndarray:
         return numpy.zeros((1, 8, 8), "u1")
 
     def read(self, name: str, files: Files) -> Recognised:
         with files.open(name) as file:
-            return self._read(file)
+            return self._read(file, files)
 
-    def _read(self, file: BinaryIO) -> Recognised:
+    def _read(self, file: BinaryIO, files: Files) -> Recognised:
         deed, *words = file.read().decode().split()[1:]
         if deed == "attack":
             return attack(words, file)
+        if deed == "together":
+            return Recognised("WICKED", (ImageInfo("set", 0, 8, 8, len(files.names()), 1, 1, "uint8"),))
+        if deed == "wander":
+            return Recognised(
+                original_metadata={word: _outcome(lambda word=word: _content(files, word)) for word in words}
+            )
         deeds: dict[str, Callable[[], Recognised]] = {
             act.__name__: act
             for act in (hang, spin, crash, leave, bomb, fill, flood, surrogate, stumble, lie, boast, confess)

@@ -299,7 +299,7 @@ def test_a_dry_run_prints_filesets_and_imports_none(drive: Drive, run: Path) -> 
     before = len(drive.originals())
     done = imports(drive, ALICE, "-f", "-T", "Dataset:-name:X", run)
     assert done.code == 0
-    assert f"# Group: {run}/p.zarr Target: Dataset:-name:X\n{run}/p.zarr/0/0\n" in done.out
+    assert f"# Group: {run}/p.zarr Reader: - Images: 0 Target: Dataset:-name:X\n{run}/p.zarr/0/0\n" in done.out
     assert f"# Group: {run}/odd\\nname.bin" in done.out
     assert f"# left out: {run}/Thumbs.db: excluded by the settings" in done.out
     assert len(drive.originals()) == before

@@ -17,7 +17,7 @@ from repofs import config
 from repofs.errors import ReaderFailed
 from repofs.formats.exchange import Limits, Request, Task
 from repofs.importer import readers
-from repofs.importer.lending import InDirectory, OneFile
+from repofs.importer.lending import InDirectory, LentFiles, OneFile
 from repofs.importer.readers import Readers, Worker
 from repofs.model import Recognised
 from tests.helpers.formats import recognised
@@ -234,3 +234,19 @@ async def test_termination_is_for_the_importer_to_decide(tmp_path: Path) -> None
         worker.process.send_signal(signal.SIGINT)
         await still_works(some, tmp_path)
         assert some._workers == {worker}
+
+
+async def test_a_reader_sees_the_files_of_its_fileset_and_no_other(wicked: None, tmp_path: Path) -> None:
+    for name in ("mine", "also mine", "another's"):
+        (tmp_path / name).write_bytes(name.encode())
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    asked = ["mine", "another's", "link", "../mine", "/etc/passwd", "gone", "."]
+    (tmp_path / "main.wicked").write_text("WICKED wander " + " ".join(asked))
+    directory = os.open(tmp_path, os.O_RDONLY)
+    async with pool() as some:
+        members = (b"main.wicked", b"mine", b"also mine", b"link", b"gone", b".", b"../mine", b"/etc/passwd")
+        found = await some.read(b"main.wicked", LentFiles(directory, members))
+        await still_works(some, tmp_path)
+    os.close(directory)
+    told = {name: words.partition(":")[0] for name, words in found.original_metadata.items()}
+    assert told == {name: "done" if name == "mine" else "refused" for name in asked}
