@@ -58,7 +58,7 @@ IMPORTER: Kept = MappingProxyType(
     }
 )
 
-TABLES: Kept = MappingProxyType(
+FORKING: Kept = MappingProxyType(
     {
         Capability.KILL: "ends a child, which runs as who asks",
         Capability.SETGID: "a child has the groups of who asks",

@@ -1,21 +1,19 @@
 """A reader process: one after another it reads files that nobody has checked, with nothing to lose.
 
-Started by the importer as ``python -m repofs.formats.sandbox FD LIMITS`` with its end of a socket and the limits as
-JSON (`exchange`). It sees files only through descriptors that come with a request, or when it asks: it is nobody, in no
-group, has no file system, no network and no other process (`seccomp`, `landlock`), cannot gain a privilege, and ends
-when the importer does.
+Forked by `process`, with its end of a socket (`exchange`). It sees files only through descriptors that come with a
+request, or when it asks: it is nobody, in no group, has no file system, no network and no other process (`seccomp`,
+`landlock`), cannot gain a privilege, and ends when its parent and the importer do.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import resource
 import signal
 import socket
 import sys
-
-import msgspec
+from collections.abc import Sequence
+from typing import NoReturn
 
 from repofs import privileges
 from repofs.confinement import landlock, seccomp
@@ -107,18 +105,13 @@ def _packed(answer: Answer, most: int) -> bytes:
     return packed
 
 
-def main() -> None:
-    """Confine this process and serve. Readers are loaded first: afterwards nothing may be left to read."""
-    parent = os.getppid()
-    connection = socket.socket(fileno=int(sys.argv[1]))
-    limits = msgspec.json.decode(sys.argv[2], type=Limits)
-    for number in (signal.SIGINT, signal.SIGTERM):  # for the importer, which finishes what is in hand
-        signal.signal(number, signal.SIG_IGN)
-    logging.disable()
-    registry.readers()
-    confine(limits, parent)
-    serve(connection, limits)
-
-
-if __name__ == "__main__":
-    main()
+def live(limits: Limits, talk: int, given: Sequence[int], parent: int) -> NoReturn:
+    """Confine this process and serve over the socket *talk*, then end."""
+    code = 1
+    try:
+        connection = socket.socket(fileno=talk)  # which asks the kernel what it may not ask afterwards
+        confine(limits, parent)
+        serve(connection, limits)
+        code = 0
+    finally:
+        os._exit(code)

@@ -5,14 +5,10 @@ The processes themselves, and what they may do, are `repofs.formats.sandbox`.
 
 from __future__ import annotations
 
-import array
 import errno
 import math
 import os
 import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Sequence
 from types import TracebackType
 
@@ -21,17 +17,18 @@ import structlog
 import trio
 
 from repofs import config
+from repofs.children import Child, Gone, Parent, environment, how_it_ended
 from repofs.confinement import landlock
-from repofs.errors import ReaderFailed
+from repofs.errors import ReaderFailed, Unreachable
 from repofs.formats import exchange
 from repofs.formats.exchange import Answer, Given, Limits, Question, Request, Task, Wanted
 from repofs.importer.lending import Lender
 from repofs.model import Members, Picture, Recognised
 from repofs.threads import in_thread
 
-START_SECONDS = 60.0  # loading the readers takes 0.5 s on an idle machine
-END_SECONDS = 2.0
 FILES_PER_WORKER = 5000  # then a fresh one takes its place, and what its libraries leaked is gone
+
+_PROGRAM = ("-P", "-m", "repofs.formats.process")
 
 _log = structlog.get_logger(__name__)
 
@@ -39,18 +36,8 @@ _log = structlog.get_logger(__name__)
 class Worker:
     """One reader process. *usable* is true only between whole exchanges: a file may have left it in any state."""
 
-    def __init__(self, limits: Limits) -> None:
-        """Start the process; it loads its readers while we go on. Call on a thread that lives as long as the
-        process shall: the kernel ends it with that thread (PR_SET_PDEATHSIG)."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        with theirs:
-            self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "repofs.formats.sandbox", str(theirs.fileno()),
-                 msgspec.json.encode(limits).decode()],
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=[theirs.fileno()],
-                cwd="/", env=_environment(),
-            )  # fmt: skip
-        self._socket = trio.socket.from_stdlib_socket(ours)
+    def __init__(self, process: Child, limits: Limits) -> None:
+        self.process = process
         self._limits = limits
         self._ready = False
         self.usable = True
@@ -62,15 +49,12 @@ class Worker:
         descriptors = [] if request.name.endswith(b"/") else [await in_thread(files.open, request.name)]
         self.usable = False
         try:
-            await self._wait_ready()
             with trio.fail_after(timeout_seconds):
                 answer = await self._exchange(request, descriptors, files)
         except trio.TooSlowError:
             raise ReaderFailed(f"the reader did not finish within {timeout_seconds:g} s") from None
-        except OSError as error:
-            if isinstance(error, ReaderFailed):
-                raise
-            raise ReaderFailed(await self._cause_of_death()) from error
+        except Gone as gone:
+            raise ReaderFailed(self._cause_of_death(gone.exit_code)) from None
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -80,18 +64,11 @@ class Worker:
             raise ReaderFailed(answer.error)
         return answer
 
-    async def _wait_ready(self) -> None:
-        if self._ready:
-            return
-        try:
-            with trio.fail_after(START_SECONDS):
-                await self._receive_answer()
-        except trio.TooSlowError:
-            raise ReaderFailed(f"the reader process did not start within {START_SECONDS:g} s") from None
-        self._ready = True
-
     async def _exchange(self, request: Request, descriptors: Sequence[int], files: Lender) -> Answer:
-        await self._send(exchange.pack(request), descriptors)
+        if not self._ready:
+            await self._receive_answer()  # it says that it is confined
+            self._ready = True
+        await self.process.send(exchange.pack(request), descriptors)
         while True:
             answer = await self._receive_answer()
             if isinstance(answer, Answer):
@@ -113,58 +90,26 @@ class Worker:
         except OSError as error:
             given = Given(error.errno or errno.EIO)
         try:
-            await self._send(exchange.pack(given), descriptors)
+            await self.process.send(exchange.pack(given), descriptors)
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
 
-    async def _send(self, message: bytes, descriptors: Sequence[int]) -> None:
-        """Send *message*, the *descriptors* with its first bytes."""
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
-        sent = await self._socket.sendmsg([message], rights)
-        while sent < len(message):
-            sent += await self._socket.send(message[sent:])
-
     async def _receive_answer(self) -> Answer | Wanted:
-        header = await self._receive(exchange.HEADER.size)
-        return exchange.answer(await self._receive(exchange.body_bytes(header, self._limits.answer_bytes)))
+        header = await self.process.receive(exchange.HEADER.size)
+        return exchange.answer(await self.process.receive(exchange.body_bytes(header, self._limits.answer_bytes)))
 
-    async def _receive(self, count: int) -> bytes:
-        received = bytearray()
-        while len(received) < count:
-            part = await self._socket.recv(count - len(received))
-            if not part:
-                raise ConnectionResetError("the reader process has ended")
-            received += part
-        return bytes(received)
-
-    async def _cause_of_death(self) -> str:
-        code = await self.wait_ended()
-        if code is None:
+    def _cause_of_death(self, exit_code: int | None) -> str:
+        if exit_code is None:
             return "the reader process closed its socket"
-        if code >= 0:
-            return f"the reader process ended with exit code {code}"
-        if -code == signal.SIGXCPU:
+        if -exit_code == signal.SIGXCPU:
             return f"the reader used more than {self._limits.cpu_seconds} s of processor time"
-        name = signal.Signals(-code).name
-        return f"the reader process was ended by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+        return f"the reader process {how_it_ended(exit_code)}"
 
-    def kill(self) -> None:
+    def end(self) -> None:
         """End the process without waiting for it: one that hangs in a dead file system never ends."""
-        self._socket.close()
-        self.process.kill()
+        self.process.end()
         self.usable = False
-
-    async def wait_ended(self) -> int | None:
-        """Return the exit code (negative: a signal), or None when it has not ended within END_SECONDS."""
-        if self.process.poll() is None:
-            pidfd = os.pidfd_open(self.process.pid)
-            try:
-                with trio.move_on_after(END_SECONDS):
-                    await trio.lowlevel.wait_readable(pidfd)
-            finally:
-                os.close(pidfd)
-        return self.process.poll()
 
 
 class Readers:
@@ -174,25 +119,45 @@ class Readers:
         self._timeout_seconds = settings.timeout_seconds
         self._limits = Limits(memory_bytes=settings.memory_bytes, cpu_seconds=math.ceil(settings.timeout_seconds))
         self._count = settings.workers
-        self._workers: set[Worker] = set()
-        self._killed: list[Worker] = []  # not yet seen to have ended
-        self._return, self._lend = trio.open_memory_channel[Worker](self._count)
+        self._starting = trio.Lock()
+        self.parent: Parent | None = None
+        self._parent_ready = False
+        self.workers: set[Worker] = set()
+        self._return, self._lend = trio.open_memory_channel[Worker | None](self._count)
 
     async def __aenter__(self) -> Readers:
         if not landlock.version():
             _log.info("the kernel has no Landlock: readers are confined by seccomp alone")
+        self._start()
         for _ in range(self._count):
-            self._return.send_nowait(self._worker())
+            self._return.send_nowait(None)  # a place for a process, which is forked when it is needed
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for worker in list(self._workers):
+        for worker in list(self.workers):
             self._end(worker)
-        with trio.CancelScope(shield=True):
-            for worker in self._killed:
-                await worker.wait_ended()
+        if self.parent is not None:
+            self.parent.kill()
+
+    def _start(self) -> Parent:
+        words = ("-P", "-m", "repofs.formats.process")
+        self.parent = Parent(
+            words, "the process of the readers", environment(), msgspec.json.encode(self._limits).decode()
+        )
+        self._parent_ready = False
+        return self.parent
+
+    async def _running_parent(self) -> Parent:
+        async with self._starting:
+            parent = self.parent
+            if parent is None or parent.ended:
+                parent = self._start()
+            if not self._parent_ready:
+                await parent.wait_ready()
+                self._parent_ready = True
+            return parent
 
     async def look(self, name: bytes, files: Lender) -> Members | Recognised:
         """Return which files form one fileset with the file *name*, or what that holds when it stands alone.
@@ -225,30 +190,28 @@ class Readers:
 
     async def _ask(self, request: Request, files: Lender) -> Answer:
         worker = await self._lend.receive()
-        if worker.process.poll() is not None:  # died while idle: no fault of this file
-            self._end(worker)
-            worker = self._worker()
         try:
+            if worker is not None and worker.process.ended:  # while it was idle: no fault of this file
+                self._end(worker)
+                worker = None
+            if worker is None:
+                worker = await self._new_worker()
             return await worker.ask(request, files, self._timeout_seconds)
         finally:
-            if worker.usable and worker.files < FILES_PER_WORKER:
-                self._return.send_nowait(worker)
-            else:
+            if worker is not None and not (worker.usable and worker.files < FILES_PER_WORKER):
                 self._end(worker)
-                self._return.send_nowait(self._worker())
+                worker = None
+            self._return.send_nowait(worker)
 
-    def _worker(self) -> Worker:
-        worker = Worker(self._limits)
-        self._workers.add(worker)
+    async def _new_worker(self) -> Worker:
+        try:
+            parent = await self._running_parent()
+            worker = Worker(await parent.fork(), self._limits)
+        except Unreachable as error:
+            raise ReaderFailed(error.message) from None
+        self.workers.add(worker)
         return worker
 
     def _end(self, worker: Worker) -> None:
-        self._workers.discard(worker)
-        worker.kill()
-        self._killed = [one for one in (*self._killed, worker) if one.process.poll() is None]
-
-
-def _environment() -> dict[str, str]:
-    """Return what the process needs of our environment, and no secret of it."""
-    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
-    return {**kept, "LC_ALL": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        self.workers.discard(worker)
+        worker.end()

@@ -178,7 +178,7 @@ class TableProcesses:
     async def _ask(
         self, parent: Parent, task: Task, job: Job, expected: type[Expected], given: Sequence[int]
     ) -> Expected:
-        child = await parent.fork(given)
+        child = await parent.child(given)
         try:
             return await child.answer(task, job, expected)
         finally:
@@ -190,7 +190,7 @@ class TableProcesses:
             task = msgspec.structs.replace(await self._task(at, None), uri="")  # of any array in the store
             parent = await self._running_parent()
             with self._in_time(at):
-                child = self._lent(task) or await parent.fork(())
+                child = self._lent(task) or await parent.child(())
                 try:
                     return await child.answer(task, job, expected)
                 finally:

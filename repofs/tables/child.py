@@ -77,7 +77,6 @@ def live(talk: int, given: Sequence[int], parent: int) -> NoReturn:
     code = 1
     try:
         privileges.end_with_parent(signal.SIGKILL, parent)
-        _close_all_but({0, 1, 2, talk, *given})
         connection = socket.socket(fileno=talk)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", IDLE_SECONDS, 0))
         task, job = _receive(connection, exchange.read_task), _receive(connection, exchange.read_job)
@@ -86,17 +85,6 @@ def live(talk: int, given: Sequence[int], parent: int) -> NoReturn:
         code = 0
     finally:
         os._exit(code)
-
-
-def _close_all_but(kept: set[int]) -> None:
-    """Close what is for the parent: its own socket, and those of other children."""
-    for name in os.listdir("/proc/self/fd"):
-        if int(name) not in kept:
-            try:
-                os.close(int(name))
-            except OSError as error:
-                if error.errno != errno.EBADF:  # the directory itself
-                    raise
 
 
 def _receive(connection: socket.socket, read: Callable[[bytes], Message]) -> Message | None:

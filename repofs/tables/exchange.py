@@ -1,13 +1,9 @@
 """What the daemon and the processes that look into arrays say to each other.
 
-    daemon ──the descriptors of a child──▶ parent       over the parent's socket (SOCK_SEQPACKET)
-    daemon ──Task, Job──▶ child ──Answer──▶ daemon      over the child's own: [length of the rest, 4 bytes][MessagePack]
-    parent ──status of waitpid(2), 4 bytes──▶ daemon    over a third, when it has ended; closing that ends the child
+    daemon ──Task, Job──▶ child ──Answer──▶ daemon      [length of the rest, 4 bytes][MessagePack]
 
-Descriptors of a child, in this order: its socket; the one on which its end is told; the array's directory, unless it is
-in a store or yet to be made; the file or pipe that an Export fills.
-
-The parent forwards nothing: tokens and credentials are never in its memory, of which each later child has a copy.
+A child (`repofs.confinement.forking`) is given the array's directory, unless that is in a store or yet to be made, and
+the file or pipe that an Export fills.
 """
 
 from __future__ import annotations
@@ -20,11 +16,8 @@ from repofs.errors import InvalidValue, RepofsError, told
 from repofs.table import Column, Examined, Form, Secret, Selection
 
 HEADER = struct.Struct("<I")
-STATUS = struct.Struct("<i")
 TASK_BYTES = 1 << 20
 ANSWER_BYTES = 4 << 20
-DESCRIPTORS = 4
-READY, START = b"ready", b"child"  # what the parent says once, and the daemon for each child
 
 
 class Examine(msgspec.Struct, frozen=True, tag="examine"):

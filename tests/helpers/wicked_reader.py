@@ -10,8 +10,8 @@ import os
 import resource
 import signal
 import socket
+import stat
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -65,13 +65,17 @@ def stumble() -> Recognised:
 
 
 def lie() -> Recognised:
-    os.write(int(sys.argv[1]), b"\x05\0\0\0AAAAA")
+    os.write(_connection(), b"\x05\0\0\0AAAAA")
     return hang()
 
 
 def boast() -> Recognised:
-    os.write(int(sys.argv[1]), b"\xff\xff\xff\xff")
+    os.write(_connection(), b"\xff\xff\xff\xff")
     return hang()
+
+
+def _connection() -> int:
+    return next(fd for fd in range(3, 64) if _answers(os.fstat, fd) and stat.S_ISSOCK(os.fstat(fd).st_mode))
 
 
 def confess() -> Recognised:

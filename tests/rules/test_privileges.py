@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from repofs import privileges
-from repofs.privileges import DAEMON, IMPORTER, LAUNCHER, TABLES
+from repofs.privileges import DAEMON, FORKING, IMPORTER, LAUNCHER
 from tests.helpers.people import ROOT
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "security.md"
@@ -25,7 +25,7 @@ root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights t
 
 def test_the_page_lists_what_each_process_keeps() -> None:
     kept = {**DAEMON, **LAUNCHER}
-    processes = (LAUNCHER, DAEMON, IMPORTER, TABLES)
+    processes = (LAUNCHER, DAEMON, IMPORTER, FORKING)
     wanted = [
         (f"CAP_{one.name}", *("yes" if one in process else "" for process in processes), kept[one])
         for one in sorted(kept)
@@ -37,7 +37,7 @@ def test_the_page_lists_what_each_process_keeps() -> None:
 
 def test_who_is_started_has_nothing_that_the_daemon_has_not() -> None:
     assert IMPORTER.items() <= DAEMON.items()
-    assert TABLES.keys() <= DAEMON.keys()
+    assert FORKING.keys() <= DAEMON.keys()
 
 
 def refusal(name: str, *arguments: int | bytes | None) -> str:

@@ -15,12 +15,13 @@ import trio
 
 from repofs import config
 from repofs.errors import ReaderFailed
-from repofs.formats.exchange import Limits, Request, Task
 from repofs.importer import readers
 from repofs.importer.lending import InDirectory, LentFiles, OneFile
-from repofs.importer.readers import Readers, Worker
+from repofs.importer.readers import Readers
 from repofs.model import Recognised
 from tests.helpers.formats import recognised
+from tests.helpers.processes import alive, descendants
+from tests.helpers.waiting import until
 
 pytestmark = pytest.mark.trio
 HELPERS = Path(__file__).parents[1] / "helpers"
@@ -64,6 +65,12 @@ async def deed(pool: Readers, tmp_path: Path, name: str, *words: object) -> Reco
         return await read(pool, fd, f"{name}.wicked".encode())
     finally:
         os.close(fd)
+
+
+def pids(pool: Readers) -> list[int]:
+    """Return the reader processes."""
+    assert pool.parent is not None
+    return sorted(descendants(pool.parent.process.pid))
 
 
 def status_of(pid: int) -> list[str]:
@@ -153,21 +160,19 @@ async def test_a_hang_ends_at_the_timeout(wicked: None, tmp_path: Path) -> None:
 
 
 async def test_processor_time_is_bounded_without_us(wicked: None, tmp_path: Path) -> None:
-    worker = Worker(Limits(memory_bytes=256 << 20, cpu_seconds=1))
-    fd = made(tmp_path / "spin", b"WICKED spin")
-    with pytest.raises(ReaderFailed, match="used more than 1 s of processor time"):
-        await worker.ask(Request(Task.READ, b"spin"), OneFile(b"spin", fd), timeout_seconds=60)
-    os.close(fd)
-    assert not worker.usable
-    worker.kill()
+    async with pool(timeout_seconds=0.9) as some:
+        some._timeout_seconds = 60.0  # the limit of processor time stays at 1 s
+        with pytest.raises(ReaderFailed, match="used more than 1 s of processor time"):
+            await deed(some, tmp_path, "spin")
+        await still_works(some, tmp_path)
 
 
 async def test_a_process_that_died_while_idle_is_no_fault_of_the_next_file(tmp_path: Path) -> None:
     async with pool() as some:
         await still_works(some, tmp_path)
-        (worker,) = some._workers
-        worker.process.send_signal(signal.SIGKILL)
-        await worker.wait_ended()
+        [pid] = pids(some)
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: not pids(some), "its end")
         await still_works(some, tmp_path)
 
 
@@ -181,20 +186,22 @@ async def test_a_cancelled_call_leaves_no_half_answer(wicked: None, tmp_path: Pa
 
 async def test_closing_ends_every_process(wicked: None, tmp_path: Path) -> None:
     async with pool(workers=3) as some:
-        await still_works(some, tmp_path)
-        processes = [worker.process for worker in some._workers]
+        for _ in range(3):
+            await still_works(some, tmp_path)
+        assert some.parent is not None and len(pids(some)) == 3
+        ended = [some.parent.process.pid, *pids(some)]
         open_before = len(os.listdir("/proc/self/fd"))
-    assert [process.returncode for process in processes] == [-signal.SIGKILL] * 3
-    assert len(os.listdir("/proc/self/fd")) == open_before - 3
+    until(lambda: not any(map(alive, ended)), "the end of all processes")
+    assert len(os.listdir("/proc/self/fd")) == open_before - 7  # two a process, one of their parent
 
 
 async def test_what_a_reader_process_has(wicked: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET", "token")
     async with pool() as some:
         told = (await deed(some, tmp_path, "confess")).original_metadata
-        (worker,) = some._workers
-        lines = status_of(worker.process.pid)
-        directory = os.readlink(f"/proc/{worker.process.pid}/cwd") if os.geteuid() == 0 else "/"
+        [pid] = pids(some)
+        lines = status_of(pid)
+        directory = os.readlink(f"/proc/{pid}/cwd") if os.geteuid() == 0 else "/"
     status = {name: words.split() for name, _, words in (line.partition(":") for line in lines)}
     assert (status["NoNewPrivs"], status["Seccomp"]) == (["1"], ["2"])
     assert {int(status[name][0], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {0}
@@ -216,12 +223,13 @@ async def test_what_a_reader_writes_is_in_no_log(
 async def test_a_file_that_takes_its_reader_over_gains_nothing(wicked: None, tmp_path: Path) -> None:
     """All that code in a reader process could try is refused, and a second one goes on beside it."""
     async with pool(workers=2) as some:
-        await still_works(some, tmp_path)
-        both = [worker.process.pid for worker in some._workers]
+        for _ in range(2):
+            await still_works(some, tmp_path)
+        both = pids(some)
         outcomes = (await deed(some, tmp_path, "attack", *both)).original_metadata
         assert [f"{name}, {how}" for name, how in outcomes.items() if not how.startswith("refused")] == []
         assert len(outcomes) > 35
-        assert [worker.process.poll() for worker in some._workers] == [None, None]
+        assert pids(some) == both
         await still_works(some, tmp_path)
 
 
@@ -229,11 +237,35 @@ async def test_termination_is_for_the_importer_to_decide(tmp_path: Path) -> None
     """systemd and a terminal send SIGTERM and SIGINT to every process: files in hand are finished all the same."""
     async with pool() as some:
         await still_works(some, tmp_path)
-        (worker,) = some._workers
-        worker.process.send_signal(signal.SIGTERM)
-        worker.process.send_signal(signal.SIGINT)
+        assert some.parent is not None
+        [pid] = pids(some)
+        for one in (some.parent.process.pid, pid):
+            for number in (signal.SIGTERM, signal.SIGINT):
+                os.kill(one, number)
         await still_works(some, tmp_path)
-        assert some._workers == {worker}
+        assert pids(some) == [pid]
+
+
+async def test_the_parent_of_all_is_started_again(tmp_path: Path) -> None:
+    async with pool() as some:
+        await still_works(some, tmp_path)
+        assert some.parent is not None
+        ended = [some.parent.process.pid, *pids(some)]
+        some.parent.process.kill()
+        until(lambda: not any(map(alive, ended)), "the end of all processes")
+        await still_works(some, tmp_path)
+        assert not set(ended).intersection(pids(some))
+
+
+async def test_a_new_process_is_there_at_once(wicked: None, tmp_path: Path) -> None:
+    """What a file costs that ends its reader is not the time to load all readers again."""
+    async with pool() as some:
+        await still_works(some, tmp_path)
+        before = time.monotonic()
+        for _ in range(5):
+            with pytest.raises(ReaderFailed):
+                await deed(some, tmp_path, "crash")
+        assert time.monotonic() - before < 2.0
 
 
 async def test_a_reader_sees_the_files_of_its_fileset_and_no_other(wicked: None, tmp_path: Path) -> None:

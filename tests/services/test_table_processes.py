@@ -204,7 +204,7 @@ async def no_child(some: TableProcesses) -> None:
 
 def parent_of(some: TableProcesses) -> int:
     assert some._parent is not None
-    return some._parent._process.pid
+    return some._parent.process.pid
 
 
 async def a_child(some: TableProcesses) -> int:
@@ -333,7 +333,7 @@ async def test_what_a_child_has(wicked: None, tmp_path: Path) -> None:
     assert "anon_inode:[pidfd]" not in leads  # of other children
     if os.geteuid() == 0:
         assert (status["Uid"], status["Gid"], status["Groups"]) == ([str(ALICE)] * 4, [str(ALICE)] * 4, ["60001"])
-        assert int(parent["CapPrm"][0], 16) == sum(1 << one for one in privileges.TABLES)
+        assert int(parent["CapPrm"][0], 16) == sum(1 << one for one in privileges.FORKING)
 
 
 def open_to(pid: int) -> list[str]:

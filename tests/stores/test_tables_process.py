@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from repofs.confinement import forking
 from repofs.errors import InvalidValue
 from repofs.table import Column, Examined, Secret
 from repofs.tables import exchange
@@ -30,14 +31,14 @@ class Program:
             command = [sys.executable, "-P", "-m", "repofs.tables.process", str(theirs.fileno())]
             self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stderr=subprocess.PIPE, text=True)
         self.socket.settimeout(30)
-        assert self.socket.recv(16) == exchange.READY
+        assert self.socket.recv(16) == forking.READY
 
     def fork(self, *given: int) -> tuple[socket.socket, socket.socket]:
         """Have a child made; return what it talks over, and what its end is told over."""
         talk, childs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         life, parents = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with childs, parents:
-            socket.send_fds(self.socket, [exchange.START], [childs.fileno(), parents.fileno(), *given])
+            socket.send_fds(self.socket, [forking.START], [childs.fileno(), parents.fileno(), *given])
         for one in (talk, life):
             one.settimeout(30)
         return talk, life
@@ -53,7 +54,7 @@ def program() -> Iterator[Program]:
 
 
 def status(life: socket.socket) -> int:
-    return os.waitstatus_to_exitcode(exchange.STATUS.unpack(life.recv(16))[0])
+    return os.waitstatus_to_exitcode(forking.STATUS.unpack(life.recv(16))[0])
 
 
 def test_a_child_answers_and_its_end_is_told(program: Program, tmp_path: Path) -> None:
