@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from repofs.errors import SettingsError
-from repofs.model import Duplicates, Missing, Transfer
+from repofs.model import Duplicates, Missing, Skip, Transfer
 from repofs.people import Privilege
 
 SETTINGS_FILE = "settings.toml"
@@ -64,6 +64,7 @@ class Drops(_Section):
     duplicates: Duplicates = Duplicates.IMPORT
     missing: Missing = Missing.FAIL
     missing_seconds: Seconds = 60.0  # how long a fileset waits for a file that is missing
+    skip: tuple[Skip, ...] = ()  # of what an import does
 
 
 class Imports(_Section):

@@ -109,6 +109,14 @@ class Missing(StrEnum):
     WAIT = "wait"
 
 
+class Skip(StrEnum):
+    """What may be left out of an import: OMERO's words."""
+
+    THUMBNAILS = "thumbnails"
+    MINMAX = "minmax"  # the least and the largest value of each channel
+    CHECKSUM = "checksum"  # that a copy is compared with its source
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """How drops of one directory are treated; ``user.repofs.policy`` overrides the settings."""
@@ -118,6 +126,7 @@ class Policy:
     exclude: tuple[str, ...] = ()  # fnmatch patterns of names that are never imported by themselves
     marker: str | None = None  # drops wait until a file of this name is closed beside them
     missing: Missing = Missing.FAIL
+    skip: tuple[Skip, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +178,6 @@ class Drop:
     source: bytes | None = None  # where it came from: SOURCE/PATH or an absolute path; None: *path* is in the mount
     name: str | None = None  # of its images; None: as the file says
     checksum_algorithm: str | None = None  # None: that of the settings
-    compare: bool = True  # whether a copy is compared with its source
     queued: int | None = None  # its row in the table of arrivals, which the commit ends
 
     @property
@@ -208,7 +216,7 @@ class Arrival:
     duplicates: Duplicates = Duplicates.REFUSE
     name: str | None = None  # of the fileset's images; None: as the file says
     checksum_algorithm: str | None = None  # None: that of the settings
-    compare: bool = True  # whether a copy is compared with its source: OMERO's --skip checksum does not
+    skip: tuple[Skip, ...] = ()
     exclude: tuple[Exclusion, ...] = ()  # what its owner has already in one of these ways is a duplicate
     members: tuple[bytes, ...] | None = None  # as of a Drop
     waits: bool = False  # for files of its fileset that may still be on their way

@@ -9,7 +9,7 @@ import re
 from enum import Enum
 
 from repofs.errors import InvalidValue
-from repofs.model import Duplicates, Missing, Policy
+from repofs.model import Duplicates, Missing, Policy, Skip
 from repofs.table import (
     MOST_TARGETS,
     Registration,
@@ -68,7 +68,7 @@ KINDS: dict[str, Kind] = {
 }
 
 
-_POLICY_KEYS = ("settle_seconds", "duplicates", "exclude", "marker", "missing")
+_POLICY_KEYS = ("settle_seconds", "duplicates", "exclude", "marker", "missing", "skip")
 
 
 class ImportCommand(Enum):
@@ -129,6 +129,7 @@ def decode_policy(value: bytes, default: Policy) -> Policy:
         exclude=_exclude(raw.get("exclude", list(default.exclude))),
         marker=_marker(raw.get("marker", default.marker)),
         missing=_missing(raw.get("missing", default.missing)),
+        skip=_skip(raw.get("skip", list(default.skip))),
     )
 
 
@@ -188,6 +189,12 @@ def _exclude(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(pattern, str) for pattern in value):
         raise InvalidValue('policy: exclude: write a list of patterns, for example ["*.log"]')
     return tuple(value)
+
+
+def _skip(value: object) -> tuple[Skip, ...]:
+    if not isinstance(value, list) or not all(step in tuple(Skip) for step in value):
+        raise InvalidValue(f"policy: skip = {value!r}: a list of {', '.join(Skip)}")
+    return tuple(map(Skip, value))
 
 
 def _marker(value: object) -> str | None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from sqlalchemy import Connection, Table, insert, select
 
-from repofs.catalog import arrivals, audit, imports, origins, schema
+from repofs.catalog import arrivals, audit, imports, origins, schema, thumbnails
 from repofs.catalog.containers import Target, dataset_for
 from repofs.catalog.forms import nearest, plain
 from repofs.catalog.origins import NewOrigin
@@ -25,6 +25,7 @@ from repofs.model import (
     ObjectRef,
     Origin,
     OriginalFileId,
+    Skip,
 )
 
 
@@ -61,6 +62,8 @@ class FinishedImport:
     original_metadata: dict[str, str] = field(default_factory=dict)
     note: str | None = None
     actor_uid: int | None = None  # who imported it for its owner; None: she herself
+    main: bytes | None = None  # below the import directory: what readers read it by; None: the first file
+    skipped: tuple[Skip, ...] = ()
     queued: int | None = None  # the row of arrivals that has come to its end with this
 
 
@@ -122,6 +125,8 @@ def _fileset(one: FinishedImport) -> Values:
         "format": one.format,
         "note": plain(one.note),
         "original_metadata": json.dumps(raw, ensure_ascii=False) if raw else None,
+        "main": one.main,
+        "skipped": ",".join(step for step in Skip if step in one.skipped) or None,
     }
 
 
@@ -150,13 +155,13 @@ def _entry(one: FinishedImport, position: int, file: FinishedFile) -> Values:
     }
 
 
-_IMAGE_FACTS = [column.name for column in schema.images.columns if column.name not in ("id", "fileset_id")]
-_CHANNEL_FACTS = [column.name for column in schema.channels.columns if column.name not in ("image_id", "position")]
+_IMAGE_FACTS = [one.name for one in fields(ImageInfo) if one.name != "channels"]
+_CHANNEL_FACTS = [one.name for one in fields(Channel)]
 
 
 def _image(one: FinishedImport, number: ImageId, info: ImageInfo) -> Values:
     facts = {name: plain(getattr(info, name)) for name in _IMAGE_FACTS}
-    return {"id": number, "fileset_id": one.fileset_id, **facts}
+    return {"id": number, "fileset_id": one.fileset_id, **facts, "thumbnail": thumbnails.at_first(one.skipped)}
 
 
 def _channel(number: ImageId, position: int, channel: Channel) -> Values:

@@ -32,7 +32,7 @@ from repofs.errors import NotFound
 from repofs.model import ObjectRef
 
 LISTED = 25
-_IMPORT = ("state", "error", "transfer", "imported", "actor_uid", "format", "note")
+_IMPORT = ("state", "error", "transfer", "imported", "actor_uid", "format", "note", "skipped")
 _WHOSE = ("owner", "owner_uid", "owner_removed", "group", "group_id", "group_gid", "group_level")
 METADATA_BYTES = 16 << 10
 

@@ -175,6 +175,12 @@ filesets = Table(
     _may("format", Text, "TIFF, OME-TIFF …; null: no reader knew it"),
     _may("note", Text, "what the reader had to say: no image, not whole"),
     _may("original_metadata", Text, "the reader's raw keys and values, a JSON object; null: none"),
+    _may(
+        "main",
+        LargeBinary,
+        "below the import directory: what readers read it by, a directory with /; null: the first file",
+    ),
+    _may("skipped", Text, "what was left out, by OMERO's words: thumbnails,minmax,checksum; null: nothing"),
     comment="What was imported together and stays together.",
 )
 
@@ -302,6 +308,17 @@ images = Table(
     _may("physical_size_z_um", Float, "distance of planes in µm"),
     _may("time_increment_s", Float, "seconds between time points"),
     _may("acquired", Text, "when the image was taken, as the file says, without a time zone of ours"),
+    _may("instrument", Text, "the microscope or scanner, by maker and model"),
+    _may("objective", Text, "as its maker calls it"),
+    _may("magnification", Float, "of the objective, nominal"),
+    _may("numerical_aperture", Float, "of the objective"),
+    _may("thumbnail", Text, "made, skipped or failed; null: not made yet"),
+    Index(
+        "ix_images_without_thumbnail",
+        "id",
+        sqlite_where=text("thumbnail IS NULL"),
+        postgresql_where=text("thumbnail IS NULL"),
+    ),
     comment="What a reader found. A null means that the file does not say.",
 )
 
@@ -314,7 +331,9 @@ channels = Table(
     _may("color", Text, "#RRGGBB"),
     _may("excitation_nm", Float, "wavelength in nm"),
     _may("emission_nm", Float, "wavelength in nm"),
-    comment="The channels of an image, as far as the file describes them.",
+    _may("min", Float, "least value in the samples that the thumbnail was made from; null: skipped, or not made"),
+    _may("max", Float, "largest value in them"),
+    comment="The channels of an image, as far as the file describes them or they were looked at.",
     sqlite_with_rowid=False,
 )
 

@@ -21,14 +21,13 @@ from repofs.errors import Busy, DaemonUnreachable, InvalidValue
 from repofs.formats.candidates import Candidate, LeftOut, Rules, find
 from repofs.importer.requests import Import
 from repofs.lifecycle import State
-from repofs.model import KEPT, REMOVED, Exclusion, ObjectRef
+from repofs.model import KEPT, REMOVED, Exclusion, ObjectRef, Skip
 from repofs.repository import transfers
 from repofs.repository.layout import Layout
 from repofs.targets import Target, Template, parse_request
 
 BUSY_SECONDS = 120.0  # that a daemon which takes no more requests now is asked again
 _PAUSES = 0.1, 2.0  # seconds between two tries: at first, at most
-_NO_COMPARISON = {"all", "checksum"}  # of OMERO's steps to skip, the others are not taken anyway
 _OPEN = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 QUEUED = "queued"
@@ -292,7 +291,7 @@ def _request(job: Job, wait: bool) -> Import:
         image_name=wanted.name,
         exclude=wanted.exclude,
         checksum_algorithm=wanted.checksum_algorithm,
-        compare=not _NO_COMPARISON.intersection(wanted.skip),
+        skip=tuple(step for step in Skip if {step, "all"}.intersection(wanted.skip)),
         wait=wait,
     )
 

@@ -370,7 +370,7 @@ def _drop(arrival: Arrival, source: bytes, token: int) -> Drop:
         path=os.path.basename(arrival.path),
         is_directory=arrival.is_directory,
         target=arrival.target,
-        policy=Policy(0.0, arrival.duplicates),
+        policy=Policy(0.0, arrival.duplicates, skip=arrival.skip),
         events=(now,),
         actor_uid=arrival.actor_uid,
         actor=arrival.actor,
@@ -379,7 +379,6 @@ def _drop(arrival: Arrival, source: bytes, token: int) -> Drop:
         source=source,
         name=arrival.name,
         checksum_algorithm=arrival.checksum_algorithm,
-        compare=arrival.compare,
         members=arrival.members,
     )
 

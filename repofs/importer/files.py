@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from repofs.errors import ChangedWhileReading, InvalidValue
 from repofs.importer.bringing import Bringing, require_no_writer
 from repofs.lifecycle import State
-from repofs.model import Closed, Drop, Identity, Mark, Origin, Original, Refused
+from repofs.model import Closed, Drop, Identity, Mark, Origin, Original, Refused, Skip
 from repofs.repository import openat2
 from repofs.repository.marks import ORIGINAL_BIT, Marks
 from repofs.repository.outside import Root
@@ -131,7 +131,7 @@ def examine(
         if not drop.is_one_file:
             _require_closed(name, file, bringing.marks)
         _require_group(drop, name, file, groups)
-        brought = bringing.bring(file, algorithm, root, compare=drop.compare)
+        brought = bringing.bring(file, algorithm, root, compare=Skip.CHECKSUM not in drop.policy.skip)
         path = os.path.join(parent, name)
         examined.append(Examined(path, name, brought.size, brought.mtime_ns, brought.checksum, brought.origin))
     return examined

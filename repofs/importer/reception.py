@@ -105,7 +105,7 @@ class Reception:
             target=request.target,
             name=request.image_name,
             checksum_algorithm=_checked(request.checksum_algorithm),
-            compare=request.compare,
+            skip=request.skip,
             exclude=request.exclude,
         )
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from repofs.model import Exclusion, Transfer
+from repofs.model import Exclusion, Skip, Transfer
 
 MOST_PATH_BYTES = 4096  # PATH_MAX
 MOST_TEXT = 1024
@@ -30,5 +30,5 @@ class Import(msgspec.Struct, frozen=True, tag="import"):
     image_name: Text | None = None  # None: as the file says
     exclude: tuple[Exclusion, ...] = ()
     checksum_algorithm: Text | None = None  # None: that of the settings
-    compare: bool = True  # whether a copy is compared with its source
+    skip: tuple[Skip, ...] = ()
     wait: bool = True  # answer when it is imported; else once it is certain to be seen to

@@ -43,7 +43,9 @@ class Standing:
         self.names = names
         self.marks = marks
         self._settings = settings
-        self._default = Policy(settings.settle_seconds, settings.duplicates, missing=settings.missing)
+        self._default = Policy(
+            settings.settle_seconds, settings.duplicates, missing=settings.missing, skip=settings.skip
+        )
         self.sealed: dict[int, Node] = {}  # what the importer has, by inode: nobody may change it
         self.together: set[Node] = set()  # of these, the files that are one fileset: they keep their names
 

@@ -32,7 +32,7 @@ class Dropboxes:
         refuse: Refuse,
     ) -> None:
         self._folders = {one.name: Folder(one, settings, layout, commits, reading, people) for one in settings.dropbox}
-        self._feed = Feed(self._folders, settings.drops.duplicates, people, commits, reading, arrive, refuse)
+        self._feed = Feed(self._folders, settings.drops, people, commits, reading, arrive, refuse)
         self._life = trio.CancelScope()
 
     async def run(self) -> None:

@@ -12,6 +12,7 @@ import trio
 
 from repofs.catalog.dropbox import File, FileState, Place, Version, forget, put, queued, resume
 from repofs.catalog.engine import Engine
+from repofs.config import Drops
 from repofs.errors import NotFound
 from repofs.importer.commits import Commits
 from repofs.importer.dropbox.folder import Folder
@@ -19,7 +20,7 @@ from repofs.importer.dropbox.looking import Looker
 from repofs.importer.dropbox.rules import target
 from repofs.importer.dropbox.users import User, require_import
 from repofs.lifecycle import State
-from repofs.model import KEPT, REMOVED, Arrival, Arrived, Duplicates
+from repofs.model import KEPT, REMOVED, Arrival, Arrived
 from repofs.people import People
 from repofs.repository import transfers
 from repofs.threads import in_thread
@@ -43,7 +44,7 @@ class Feed:
     def __init__(
         self,
         folders: Mapping[str, Folder],
-        duplicates: Duplicates,
+        drops: Drops,
         people: Callable[[], People],
         commits: Commits,
         reading: Engine,
@@ -51,7 +52,7 @@ class Feed:
         refuse: Refuse,
     ) -> None:
         self._folders = folders
-        self._duplicates = duplicates
+        self._drops = drops
         self._people = people
         self._commits = commits
         self._reading = reading
@@ -126,8 +127,9 @@ class Feed:
             actor=user.login.decode(errors="backslashreplace"),
             gid=user.gid,
             target=target(file.place.directory),
-            duplicates=self._duplicates,
             waits=True,
+            duplicates=self._drops.duplicates,
+            skip=self._drops.skip,
         )
 
     async def _conclude(self, folder: Folder, file: File, arrived: Arrived) -> None:

@@ -1,0 +1,101 @@
+"""Thumbnails of images as the catalogue knows them: which are to be made, which are made, and what they measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlalchemy import Connection, insert, select, update
+
+from repofs.catalog.forms import plain
+from repofs.catalog.schema import channels, fileset_entries, filesets, images
+from repofs.model import ImageId, Skip
+
+AT_A_TIME = 10_000  # images that `again` takes in one transaction
+
+
+class Thumbnail(StrEnum):
+    """What became of an image's thumbnail; null in the catalogue: it is to be made."""
+
+    MADE = "made"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """An image that nobody has looked at yet."""
+
+    image: ImageId
+    series: int
+    user_directory: bytes
+    import_directory: bytes  # below the user directory
+    main: bytes  # below the import directory; a directory ends in /
+    skipped: tuple[Skip, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What came of a look at an image."""
+
+    image: ImageId
+    thumbnail: Thumbnail
+    ranges: tuple[tuple[float, float], ...] = ()  # least and largest value of each channel
+
+
+def at_first(skipped: Sequence[Skip]) -> Thumbnail | None:
+    """Return what stands in the row of a new image: skipped when there is nothing to look for, else to be made."""
+    return Thumbnail.SKIPPED if {Skip.THUMBNAILS, Skip.MINMAX} <= set(skipped) else None
+
+
+def due(conn: Connection, limit: int) -> list[Due]:
+    """Return the first *limit* images that are to be looked at, by number."""
+    first = select(fileset_entries.c.name).where(
+        fileset_entries.c.fileset_id == filesets.c.id, fileset_entries.c.position == 0
+    )
+    query = (
+        select(
+            images.c.id, images.c.series, filesets.c.user_directory, filesets.c.import_directory, filesets.c.main,
+            filesets.c.skipped, first.scalar_subquery().label("first"),
+        )
+        .join(filesets, filesets.c.id == images.c.fileset_id)
+        .where(images.c.thumbnail.is_(None))
+        .order_by(images.c.id)
+        .limit(limit)
+    )  # fmt: skip
+    return [
+        Due(
+            image=ImageId(row.id),
+            series=row.series,
+            user_directory=row.user_directory,
+            import_directory=row.import_directory,
+            main=row.main or row.first,
+            skipped=tuple(map(Skip, row.skipped.split(","))) if row.skipped else (),
+        )
+        for row in conn.execute(query)
+    ]
+
+
+def record(conn: Connection, items: Sequence[Looked]) -> list[None]:
+    """Write what came of looks at images."""
+    for one in items:
+        conn.execute(update(images).where(images.c.id == one.image).values(thumbnail=one.thumbnail))
+        for position, (least, largest) in enumerate(one.ranges):
+            _record_range(conn, one.image, position, {"min": plain(least), "max": plain(largest)})
+    return [None] * len(items)
+
+
+def _record_range(conn: Connection, image: ImageId, position: int, values: dict[str, float]) -> None:
+    """Write the range of a channel, which has no row yet where the file does not describe it."""
+    row = {"image_id": image, "position": position}
+    known = conn.execute(update(channels).filter_by(**row).values(**values))
+    if not known.rowcount:
+        conn.execute(insert(channels).values(**row, **values))
+
+
+def again(conn: Connection, items: Sequence[None]) -> list[int]:
+    """Have thumbnails made anew, those that had failed too, `AT_A_TIME` of them; return how many that are."""
+    looked_at = images.c.thumbnail.in_((Thumbnail.MADE, Thumbnail.FAILED))
+    some = select(images.c.id).where(looked_at).order_by(images.c.id).limit(AT_A_TIME)
+    return [conn.execute(update(images).where(images.c.id.in_(some)).values(thumbnail=None)).rowcount for _ in items]
