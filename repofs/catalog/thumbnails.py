@@ -49,8 +49,8 @@ def at_first(skipped: Sequence[Skip]) -> Thumbnail | None:
     return Thumbnail.SKIPPED if {Skip.THUMBNAILS, Skip.MINMAX} <= set(skipped) else None
 
 
-def due(conn: Connection, limit: int) -> list[Due]:
-    """Return the first *limit* images that are to be looked at, by number."""
+def due(conn: Connection) -> Due | None:
+    """Return the first image that is to be looked at."""
     first = select(fileset_entries.c.name).where(
         fileset_entries.c.fileset_id == filesets.c.id, fileset_entries.c.position == 0
     )
@@ -62,19 +62,19 @@ def due(conn: Connection, limit: int) -> list[Due]:
         .join(filesets, filesets.c.id == images.c.fileset_id)
         .where(images.c.thumbnail.is_(None))
         .order_by(images.c.id)
-        .limit(limit)
+        .limit(1)
     )  # fmt: skip
-    return [
-        Due(
-            image=ImageId(row.id),
-            series=row.series,
-            user_directory=row.user_directory,
-            import_directory=row.import_directory,
-            main=row.main or row.first,
-            skipped=tuple(map(Skip, row.skipped.split(","))) if row.skipped else (),
-        )
-        for row in conn.execute(query)
-    ]
+    row = conn.execute(query).one_or_none()
+    if row is None:
+        return None
+    return Due(
+        image=ImageId(row.id),
+        series=row.series,
+        user_directory=row.user_directory,
+        import_directory=row.import_directory,
+        main=row.main or row.first,
+        skipped=tuple(map(Skip, row.skipped.split(","))) if row.skipped else (),
+    )
 
 
 def record(conn: Connection, items: Sequence[Looked]) -> list[None]:

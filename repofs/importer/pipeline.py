@@ -27,7 +27,7 @@ from repofs.catalog.origins import DONE, Due
 from repofs.config import Settings
 from repofs.errors import ChangedWhileReading, InvalidValue, ReaderFailed, RepofsError
 from repofs.importer import files, removal, transactions
-from repofs.importer.commits import Commits, Groups
+from repofs.importer.commits import Bell, Commits, Groups
 from repofs.importer.files import Examined
 from repofs.importer.import_log import ImportLog
 from repofs.importer.lending import InDirectory, Lender, LentFiles, OneFile
@@ -120,6 +120,8 @@ class Pipeline:
         self._hashing = Turns(settings.imports.parallel)
         self._syncing = Groups(self._sync)
         self._clearing = Groups(self._clear)
+        self._taken = 0
+        self._given_back = Bell()
         self._in_hand: set[tuple[int, int, str]] = set()  # (owner, size, checksum), where duplicates are refused
 
     async def run(self) -> None:
@@ -127,6 +129,11 @@ class Pipeline:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._syncing.run)
             nursery.start_soon(self._clearing.run)
+
+    async def idle(self) -> None:
+        """Return when nothing is being imported."""
+        while self._taken:
+            await self._given_back.next.wait()
 
     async def take(self, drop: Drop, fd: int, root: Root | None = None) -> Outcome:
         """Import *drop* and return what became of it; *fd* is closed then.
@@ -136,12 +143,15 @@ class Pipeline:
         Raises only when the catalogue does not tell whether the drop is imported: recovery has to find out.
         """
         job = _Job(drop, fd, root, ImportLog(drop.events))
+        self._taken += 1
         try:
             return await self._try(job)
         except trio.Cancelled:
             await self._give_up(job, State.SETTLING, "the daemon was stopped")
             raise
         finally:
+            self._taken -= 1
+            self._given_back.ring()
             os.close(fd)
 
     async def refuse(self, drop: Drop, fd: int, error: str) -> Outcome:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import functools
 import json
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from repofs.errors import InvalidValue, NotFound, RepofsError
 from repofs.importer import removal, transactions
 from repofs.importer.administration import Administration
 from repofs.importer.arrivals import Arrivals
+from repofs.importer.bringing import Bringing
 from repofs.importer.commits import Commits
 from repofs.importer.dropbox import dropboxes
 from repofs.importer.dropbox.dropboxes import Dropboxes
@@ -35,6 +37,7 @@ from repofs.importer.readers import Readers
 from repofs.importer.reception import Reception
 from repofs.importer.recovery import recover
 from repofs.importer.table_desk import TableDesk
+from repofs.importer.thumbnails import Thumbnails
 from repofs.importer.waiting_room import WaitingRoom
 from repofs.importer.wire import (
     Administer,
@@ -61,7 +64,8 @@ from repofs.lifecycle import State
 from repofs.model import Drop, ObjectRef, Outcome
 from repofs.people import People
 from repofs.repository import import_directory
-from repofs.repository.layout import Layout
+from repofs.repository.layout import Layout, load_key
+from repofs.repository.marks import Marks
 from repofs.repository.sources import Sources
 from repofs.threads import in_thread
 
@@ -103,6 +107,8 @@ async def serve(directory: Path, channel: Channel) -> None:
             services.start_soon(pipeline.run)
             services.start_soon(in_thread, removal.resume, engine, sources)
             services.start_soon(waiting_room.run)
+            bringing = Bringing(Marks(load_key(layout)), sources, os.fspath(layout.linked))
+            services.start_soon(Thumbnails(layout, commits, catalogue, readers, bringing, pipeline.idle).run)
             people = Administration(channel, office, settings.people.refresh_seconds)
             await people.begin()
             services.start_soon(Herald(channel, catalogue, commits.committed).run)

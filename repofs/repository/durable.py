@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from contextlib import suppress
 
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
@@ -46,6 +47,22 @@ def write_new(path: Path, content: bytes, mode: int, *, dir_fd: int | None = Non
         file.write(content)
         file.flush()
         os.fsync(fd)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write the file *path*, its owner's only and durable, so that it is always whole: as it was, or as it is to be.
+
+    The directory that it lies in is made, not those above. One that writes it at a time.
+    """
+    directory, name = os.path.split(os.fsencode(path))
+    with suppress(FileExistsError):
+        os.mkdir(directory, 0o700)
+    new = os.path.join(directory, b"." + name)
+    with suppress(FileNotFoundError):
+        os.unlink(new)  # of a writer that has died
+    write_new(new, content, 0o600)
+    os.rename(new, path)
+    sync_directory(directory)
 
 
 def own(fd: int, uid: int, gid: int, mode: int) -> None:

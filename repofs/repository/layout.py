@@ -8,6 +8,7 @@ DIR/                      0711
   control                 0666, the daemon's socket for requests; who may what is decided by the caller's uid
   daemon.log
   cache/                  0700: files without a name, which tables are shown as; empty to everybody else
+  thumbnails/0/Image-101.png   0700: of images 0 to 999; may be removed at any time, and is made anew
   web.pem                 0600, the certificate that the daemon makes for itself, and its key
   ManagedRepository/      0700; presented as the mount, name for name
     .staging/N/           import N in the making; never shown, as the next two
@@ -72,6 +73,14 @@ class Layout:
         return self.root / "cache"
 
     @property
+    def thumbnails(self) -> Path:
+        return self.root / "thumbnails"
+
+    def thumbnail(self, image: int) -> Path:
+        """Return where the thumbnail of Image:*image* is, if there is one: a thousand a directory."""
+        return self.thumbnails / str(image // 1000) / f"Image-{image}.png"
+
+    @property
     def web_certificate(self) -> Path:
         return self.root / "web.pem"
 
@@ -130,6 +139,9 @@ class Layout:
         """Make the directories that the mount does not show, those that a repository of an older repofs has not."""
         for directory in (self.staging, self.arriving, self.linked):
             directory.mkdir(mode=0o700, exist_ok=True)
+
+    def make_thumbnails(self) -> None:
+        self.thumbnails.mkdir(mode=_OWNERS, exist_ok=True)
 
     def make_own(self, *, session: bool = False) -> None:
         """Make what .repofs holds, as far as a repository of an older repofs has it not: *session* with the rest."""

@@ -20,6 +20,7 @@ from repofs.model import (
     Members,
     Original,
     PermissionLevel,
+    Picture,
     Policy,
     Recognised,
     Refused,
@@ -34,6 +35,8 @@ class FakeReaders:
     def __init__(self) -> None:
         self.answers: dict[str, Recognised | Exception] = {}
         self.filesets: dict[str, Members] = {}
+        self.pictures: dict[str, Picture | Exception] = {}
+        self.painted: list[tuple[str, int, bytes]] = []  # name, series, the bytes of the file
 
     async def look(self, name: bytes, files: Lender) -> Members | Recognised:
         return self.filesets.get(os.fsdecode(name)) or await self.read(name, files)
@@ -43,6 +46,20 @@ class FakeReaders:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    async def picture(self, name: bytes, files: Lender, series: int) -> Picture:
+        content = b"" if name.endswith(b"/") else content_of(files.open(name))
+        self.painted.append((os.fsdecode(name), series, content))
+        answer = self.pictures[os.fsdecode(name)]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def content_of(fd: int) -> bytes:
+    """Return what the file of the descriptor holds, which is closed then."""
+    with open(fd, "rb") as file:
+        return file.read()
 
 
 @dataclass
