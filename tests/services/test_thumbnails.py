@@ -10,11 +10,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 from sqlalchemy import select
 
+from repofs import config
 from repofs.catalog import ids
 from repofs.catalog.engine import open_engine
 from repofs.catalog.filesets import record
@@ -26,11 +28,15 @@ from repofs.importer import thumbnails
 from repofs.importer.bringing import Bringing
 from repofs.importer.commits import Commits
 from repofs.importer.thumbnails import Thumbnails
-from repofs.model import Channel, ImageInfo, ObjectRef, Picture, Skip
+from repofs.model import Channel, ImageInfo, ObjectRef, Origin, Picture, Skip, Transfer
 from repofs.repository import stand_ins
+from repofs.repository.outside import identity_of
 from repofs.repository.sources import Sources
+from repofs.repository.trees import opened
+from repofs.threads import in_thread
 from tests.helpers.catalogue import IMAGE, Import, finished
 from tests.helpers.importing import FakeReaders, Repository
+from tests.helpers.waiting import until
 
 pytestmark = pytest.mark.trio
 
@@ -66,11 +72,15 @@ def imported(
 
 @asynccontextmanager
 async def running(
-    repository: Repository, readers: FakeReaders, idle: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
+    repository: Repository,
+    readers: FakeReaders,
+    idle: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
+    source: Path = Path("/nowhere"),
 ) -> AsyncIterator[Commits]:
     commits = Commits(repository.engine)
     reading = open_engine(repository.layout.catalogue, read_only=True)
-    bringing = Bringing(repository.marks, Sources({}, repository.layout.root), os.fspath(repository.layout.linked))
+    sources = Sources((config.Source(name="scope1", path=source),), repository.layout.root)
+    bringing = Bringing(repository.marks, sources, os.fspath(repository.layout.linked))
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(commits.run)
@@ -86,8 +96,7 @@ def words(repository: Repository) -> list[str | None]:
 
 
 async def all_looked_at(repository: Repository) -> list[str | None]:
-    while None in words(repository):
-        await trio.sleep(0.02)
+    await in_thread(until, lambda: None not in words(repository), "a look at each image")
     return words(repository)
 
 
@@ -183,8 +192,7 @@ async def test_thumbnails_that_were_removed_are_made_anew(repository: Repository
         readers.pictures["b.tif"] = PICTURE
         shutil.rmtree(repository.layout.thumbnails)
         await commits.write(lambda conn, items: ids.reserve(conn, "Image", 1), None)  # any commit
-        while not repository.layout.thumbnail(failed).exists():
-            await trio.sleep(0.02)
+        await in_thread(until, repository.layout.thumbnail(failed).exists, "a new directory")
         assert await all_looked_at(repository) == ["made", "made", "skipped"]
     assert repository.layout.thumbnail(made).read_bytes() == PNG
 
@@ -223,11 +231,48 @@ async def test_a_fileset_is_read_by_its_main_file_and_nothing_beside_it_is_lent(
     assert asked == {"../x": errno.EXDEV, "/etc/passwd": errno.EXDEV, "names": [b"c.0"]}
 
 
-async def test_a_stand_in_is_read_where_its_bytes_are(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("there", "word", "content"), [(True, "made", [b"outside"]), (False, "failed", [])])
+async def test_an_original_in_place_is_read_where_its_bytes_are(
+    repository: Repository, tmp_path: Path, there: bool, word: str, content: list[bytes]
+) -> None:
     readers = FakeReaders()
     readers.pictures["scan.tif"] = PICTURE
-    [image] = imported(repository)
-    monkeypatch.setattr(stand_ins, "bytes_elsewhere", lambda fd, marks: _ORIGIN)
+    source = tmp_path / "scope1" / "scan.tif"
+    source.parent.mkdir()
+    source.write_bytes(b"outside")
+    imported(repository)
+    [linked] = repository.layout.managed.rglob("*/scan.tif")
+    linked.unlink()
+    stand_for(repository, source, linked)
+    if not there:
+        source.unlink()
+    async with running(repository, readers, source=source.parent):
+        assert await all_looked_at(repository) == [word]
+    assert [read for *_, read in readers.painted] == content
+
+
+def stand_for(repository: Repository, source: Path, path: Path) -> None:
+    with opened(path.parent) as directory, open(source, "rb") as file:
+        origin = Origin("scope1", source.name, identity_of(file.fileno()), Transfer.LN_S)
+        who = {"uid": os.getuid(), "gid": os.getgid(), "actor_uid": os.getuid()}
+        stand_ins.make(directory, os.fsencode(path.name), origin, **who, marks=repository.marks)
+
+
+async def test_a_fault_of_the_catalogue_ends_nothing(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(thumbnails, "PAUSE_SECONDS", 0.05)
+    readers = FakeReaders()
+    readers.pictures["scan.tif"] = PICTURE
+    imported(repository)
+    write, refused = Commits.write, iter([True])
+
+    async def write_at_the_second_time(self: Commits, act: Any, item: Any) -> Any:
+        if item is not None and next(refused, False):
+            raise OSError(errno.EIO, "the catalogue hung")
+        return await write(self, act, item)
+
+    monkeypatch.setattr(Commits, "write", write_at_the_second_time)
     async with running(repository, readers):
-        assert await all_looked_at(repository) == ["failed"]  # it lies in no declared source
-    assert not repository.layout.thumbnail(image).exists()
+        assert await all_looked_at(repository) == ["made"]
+    assert capsys.readouterr().out.count("thumbnails cannot be made now") == 1
