@@ -28,6 +28,7 @@ from repofs.cli import (
     show,
     status,
     table,
+    thumbnails,
     umount,
     user,
     verify,
@@ -85,6 +86,7 @@ app.command("dropbox")(dropbox.dropbox)
 app.command("status")(status.status)
 app.command("wait")(wait.wait)
 app.command("show")(show.show)
+app.command("thumbnails")(thumbnails.thumbnails)
 app.command("log")(log.log)
 app.command("retry")(retry.retry)
 app.command("config")(config.config)
