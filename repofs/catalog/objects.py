@@ -1,8 +1,9 @@
 """Reading the catalogue for people: one object described, or all originals listed. Values are fit for JSON.
 
-A description lists at most `LISTED` files, images or datasets, each beside a count of all, and leaves out of the
-reader's metadata what would take it above `METADATA_BYTES`: it travels as the value of an extended attribute, which
-the kernel bounds to 64 KiB. Names of the tree are texts as `forms.shown` makes them.
+A description lists at most `LISTED` files, images or datasets, each beside a count of all, and of an image the first
+`LISTED_CHANNELS` channels of its `size_c`. It leaves out of the reader's metadata what would take it above
+`METADATA_BYTES`: it travels as the value of an extended attribute, which the kernel bounds to 64 KiB. Names of the tree
+are texts as `forms.shown` makes them.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from repofs.errors import NotFound
 from repofs.model import ObjectRef
 
 LISTED = 25
+LISTED_CHANNELS = 100
 _IMPORT = ("state", "error", "transfer", "imported", "actor_uid", "format", "note", "skipped")
 _WHOSE = ("owner", "owner_uid", "owner_removed", "group", "group_id", "group_gid", "group_level")
 METADATA_BYTES = 16 << 10
@@ -102,7 +104,8 @@ def _image(conn: Connection, number: int) -> Facts | None:
         return None
     row = _owned(conn, filesets, filesets.c.id == image.fileset_id)
     assert row is not None  # a foreign key holds it
-    found = conn.execute(select(channels).where(channels.c.image_id == number).order_by(channels.c.position))
+    described = select(channels).where(channels.c.image_id == number).order_by(channels.c.position)
+    found = conn.execute(described.limit(LISTED_CHANNELS))
     return {
         **_image_facts(image),
         "channels": [_given(channel, "image_id", "position") for channel in found],

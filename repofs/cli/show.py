@@ -18,9 +18,17 @@ def show(
     context: typer.Context,
     what: Annotated[str, typer.Argument(metavar="Fileset:N|Image:N|PATH", help="An object, or a file in the mount.")],
     as_json: AsJson = False,
+    as_ome_xml: Annotated[bool, typer.Option("--ome-xml", help="Print an image's metadata as OME-XML.")] = False,
 ) -> None:
     """Show a fileset, an image or a file."""
     reference = reference_of(what)
+    if as_ome_xml:
+        if reference is None or reference.kind != "Image":
+            raise InvalidValue(f"{what} is no image: name one, for example Image:101")
+        from repofs.cli.ome_xml import ome_xml
+
+        print(ome_xml(describe(context, reference)))
+        return
     facts = _of_path(Path(what)) if reference is None else describe(context, reference)
     if as_json:
         print_json(facts)
