@@ -25,6 +25,7 @@ from repofs.cli.importing import Wanted, each, target
 from repofs.errors import InvalidValue
 from repofs.model import Exclusion
 
+_NOT = {"no_thumbnails": "thumbnails", "no_stats_info": "minmax"}  # older words for the same
 _SKIP = ("all", "checksum", "minmax", "thumbnails", "upgrade")
 
 
@@ -56,18 +57,22 @@ def read(file: Path, usual: Bulk) -> Bulk:
     base = file.absolute().parent
     wanted = usual.wanted[0]
     parallel, dry_run = usual.parallel, usual.dry_run
+    skipped: tuple[str, ...] = ()
     for key, one in keys.items():
         match key:
             case "parallel" | "parallel_fileset":
                 parallel = _number(key, one, 64)
             case "dry_run":
                 dry_run = dry_run or _yes(key, one)
-            case "continue" | "no_stats_info" | "no_thumbnails" | "no_upgrade_check":
-                _yes(key, one)  # repofs always goes on, and has none of the others
+            case "no_thumbnails" | "no_stats_info" if _yes(key, one):
+                skipped = (*skipped, _NOT[key])
+            case "continue" | "no_upgrade_check":
+                _yes(key, one)  # repofs always goes on, and checks for no upgrade
             case "parallel_upload":
                 _number(key, one, 1000)
             case _ if key in _OPTIONS:
                 wanted = _with(wanted, key, one)
+    wanted = replace(wanted, skip=(*wanted.skip, *skipped))
     listed = base / _path("path", keys["path"])
     lines = list(_lines(listed, keys.get("columns"), wanted, base))
     return Bulk(lines, parallel, dry_run)

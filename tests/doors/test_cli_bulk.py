@@ -72,13 +72,15 @@ parallel_upload: 10
 dry_run: true
 continue: true
 no_thumbnails: true
+no_stats_info: false
 """
     found = bulk(tmp_path, text, l_txt="A")
     target = parse("Project:name:P/Dataset:name:D")
     assert found == Bulk(
         [
             Wanted(
-                os.fsencode(tmp_path / "A"), "ln_s", target, "control", "alice", "lab", ("checksum", "minmax"),
+                os.fsencode(tmp_path / "A"), "ln_s", target, "control", "alice", "lab", 
+                ("checksum", "minmax", "thumbnails"),
                 (Exclusion.CLIENTPATH,), "File-Size-64", 7,
             )
         ],

@@ -320,6 +320,13 @@ def test_a_directory_format_is_one_fileset(drive: Drive, run: Path) -> None:
         assert not (run / "plate.zarr" / chunk).exists()
 
 
+def test_what_is_skipped_is_recorded(drive: Drive, run: Path, scan: Path) -> None:
+    put(run / "a.tif", scan.read_bytes() + b"skipped")
+    report = told(drive, ALICE, "--skip", "all", run / "a.tif")
+    assert show(drive, report["fileset"])["skipped"] == "thumbnails,minmax,checksum"
+    assert show(drive, report["images"][0])["thumbnail"] == "skipped"
+
+
 def test_images_go_into_the_target_under_the_name_that_was_asked_for(drive: Drive, run: Path, scan: Path) -> None:
     target = f"Project:name:{run.name}/Dataset:@name:day 1"
     report = told(drive, ALICE, "-T", target, "--name", "control", scan)

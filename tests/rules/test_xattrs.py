@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from repofs.errors import InvalidValue
-from repofs.model import Duplicates, Policy
+from repofs.model import Duplicates, Policy, Skip
 from repofs.xattrs import ImportCommand, decode_import, decode_policy, decode_target
 
 DEFAULT = Policy(3.0, Duplicates.IMPORT)
@@ -18,7 +18,7 @@ anything = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
 )
-keys = st.sampled_from(["settle_seconds", "duplicates", "exclude", "marker", "other"])
+keys = st.sampled_from(["settle_seconds", "duplicates", "exclude", "marker", "skip", "other"])
 
 
 @given(st.sampled_from(ImportCommand), st.sampled_from(["", "\n", "\0"]))
@@ -42,6 +42,7 @@ def test_any_bytes_are_read_or_refused(value: bytes) -> None:
 @given(st.dictionaries(keys, anything, max_size=3))
 @example({"marker": "\ud800"})
 @example({"exclude": ["\ud800"]})
+@example({"skip": [["thumbnails"]]})
 def test_any_json_is_a_policy_or_refused(raw: dict[str, object]) -> None:
     try:
         policy = decode_policy(json.dumps(raw).encode(), DEFAULT)
@@ -52,6 +53,15 @@ def test_any_json_is_a_policy_or_refused(raw: dict[str, object]) -> None:
     (policy.marker or "").encode()  # the name of a file
     for key in set(asdict(DEFAULT)) - set(raw):
         assert getattr(policy, key) == getattr(DEFAULT, key)
+
+
+def test_steps_to_skip_are_omeros_words() -> None:
+    policy = decode_policy(b'{"skip": ["thumbnails", "checksum"]}', DEFAULT)
+    assert policy.skip == (Skip.THUMBNAILS, Skip.CHECKSUM)
+    assert decode_policy(b'{"settle_seconds": 1}', policy).skip == policy.skip
+    for wrong in (b'{"skip": "thumbnails"}', b'{"skip": ["upgrade"]}', b'{"skip": null}'):
+        with pytest.raises(InvalidValue, match="a list of thumbnails, minmax, checksum"):
+            decode_policy(wrong, DEFAULT)
 
 
 def test_a_key_that_stands_twice_is_refused() -> None:

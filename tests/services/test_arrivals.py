@@ -14,6 +14,7 @@ import trio
 from repofs import config
 from repofs.catalog import arrivals as queue
 from repofs.catalog.engine import open_engine
+from repofs.catalog.objects import describe
 from repofs.errors import AccessDenied
 from repofs.importer import arrivals, bringing, removal
 from repofs.importer.arrivals import Arrivals
@@ -23,7 +24,7 @@ from repofs.importer.gathering import Gathering
 from repofs.importer.pipeline import Pipeline
 from repofs.importer.waiting_room import WaitingRoom
 from repofs.lifecycle import State
-from repofs.model import Arrival, Exclusion, Origin, Original
+from repofs.model import Arrival, Exclusion, ObjectRef, Origin, Original, Skip
 from repofs.people import Home, People
 from repofs.repository import stand_ins
 from repofs.repository.outside import identity_of
@@ -106,6 +107,28 @@ async def test_an_arrival_appears_in_its_import_directory_only(repository: Repos
     assert os.listdir(repository.layout.arriving) == []
 
 
+@pytest.mark.parametrize(
+    ("skip", "hashed", "told"), [((), 2, None), ((Skip.CHECKSUM, Skip.MINMAX), 1, "minmax,checksum")]
+)
+async def test_what_is_skipped_is_not_done_and_recorded(
+    repository: Repository,
+    source: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    skip: tuple[Skip, ...],
+    hashed: int,
+    told: str,
+) -> None:
+    calls: list[int] = []
+    checksum = bringing.checksum
+    monkeypatch.setattr(bringing, "checksum", lambda fd, algorithm: (calls.append(fd), checksum(fd, algorithm))[1])
+    async with hall(repository, source) as h:
+        arrived = await h.taking.take(h.arrival(skip=skip))
+    assert len(calls) == hashed
+    assert arrived.fileset is not None
+    with repository.engine.begin() as conn:
+        assert describe(conn, ObjectRef("Fileset", arrived.fileset))["skipped"] == told
+
+
 @pytest.mark.parametrize("transfer", REMOVES)
 async def test_a_checksum_mismatch_keeps_the_source(
     repository: Repository, source: Path, transfer: str, monkeypatch: pytest.MonkeyPatch
@@ -125,6 +148,28 @@ async def test_a_checksum_mismatch_keeps_the_source(
         monkeypatch.undo()
         assert (await h.taking.take(h.arrival(transfer=transfer))).source == "removed"
     assert not (source / "scan.tif").exists()
+
+
+@pytest.mark.parametrize(
+    ("skip", "hashed", "told"), [((), 2, None), ((Skip.CHECKSUM, Skip.MINMAX), 1, "minmax,checksum")]
+)
+async def test_what_is_skipped_is_not_done_and_recorded(
+    repository: Repository,
+    source: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    skip: tuple[Skip, ...],
+    hashed: int,
+    told: str,
+) -> None:
+    calls: list[int] = []
+    checksum = bringing.checksum
+    monkeypatch.setattr(bringing, "checksum", lambda fd, algorithm: (calls.append(fd), checksum(fd, algorithm))[1])
+    async with hall(repository, source) as h:
+        arrived = await h.taking.take(h.arrival(skip=skip))
+    assert len(calls) == hashed
+    assert arrived.fileset is not None
+    with repository.engine.begin() as conn:
+        assert describe(conn, ObjectRef("Fileset", arrived.fileset))["skipped"] == told
 
 
 @pytest.mark.parametrize("transfer", REMOVES)
