@@ -87,10 +87,10 @@ class LentFiles:
 
 
 class InDirectory:
-    """All that lies in the directory of the descriptor *fd*, which is called *name*."""
+    """All that lies in the directory of the descriptor *fd*, which is called *name*; b"": names are those in it."""
 
     def __init__(self, name: bytes, fd: int, bytes_of: BytesOf = nullcontext) -> None:
-        self._above = name + b"/"
+        self._above = name + b"/" if name else b""
         self._fd = fd
         self._bytes_of = bytes_of
 

@@ -448,6 +448,7 @@ def _finished(
         original_metadata=recognised.original_metadata,
         note=recognised.note,
         actor_uid=None if drop.actor_uid == begun.owner.uid else drop.actor_uid,
+        main=os.path.basename(drop.path) + b"/" * drop.is_directory,
         skipped=drop.policy.skip,
         queued=drop.queued,
     )

@@ -19,7 +19,7 @@ from repofs.catalog.thumbnails import Due, Looked, Thumbnail
 from repofs.errors import ReaderFailed
 from repofs.importer.bringing import Bringing
 from repofs.importer.commits import Commits
-from repofs.importer.lending import Lender, LentFiles
+from repofs.importer.lending import InDirectory, Lender
 from repofs.model import ObjectRef, Picture, Skip
 from repofs.repository.durable import write_whole
 from repofs.repository.layout import Layout
@@ -119,5 +119,5 @@ class Thumbnails:
     async def _picture(self, due: Due) -> Picture:
         place = os.path.join(os.fsencode(self._layout.managed), due.user_directory, due.import_directory)
         with opened(place) as directory:  # all that is in it is of this fileset
-            files = LentFiles(directory, lambda _: True, self._bringing.bytes_of)
+            files = InDirectory(b"", directory, self._bringing.bytes_of)
             return await self._readers.picture(due.main, files, due.series)

@@ -79,7 +79,7 @@ no_stats_info: false
     assert found == Bulk(
         [
             Wanted(
-                os.fsencode(tmp_path / "A"), "ln_s", target, "control", "alice", "lab", 
+                os.fsencode(tmp_path / "A"), "ln_s", target, "control", "alice", "lab",
                 ("checksum", "minmax", "thumbnails"),
                 (Exclusion.CLIENTPATH,), "File-Size-64", 7,
             )

@@ -130,49 +130,6 @@ async def test_what_is_skipped_is_not_done_and_recorded(
 
 
 @pytest.mark.parametrize("transfer", REMOVES)
-async def test_a_checksum_mismatch_keeps_the_source(
-    repository: Repository, source: Path, transfer: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def wrong(fd: int, algorithm: str) -> str:
-        if transfer == "ln_rm":  # one checksum: the disk cannot be read
-            raise OSError(5, "Input/output error")
-        return f"SHA1-160:{os.fstat(fd).st_ino}"  # copy and source differ
-
-    monkeypatch.setattr(bringing, "checksum", wrong)
-    async with hall(repository, source) as h:
-        arrived = await h.taking.take(h.arrival(transfer=transfer))
-        assert (arrived.state, arrived.source) == (State.FAILED, "kept")
-        assert "checksum mismatch" in str(arrived.error) or "error of the system" in str(arrived.error)
-        assert (source / "scan.tif").read_bytes() == b"pixels"
-        h.check_empty()
-        monkeypatch.undo()
-        assert (await h.taking.take(h.arrival(transfer=transfer))).source == "removed"
-    assert not (source / "scan.tif").exists()
-
-
-@pytest.mark.parametrize(
-    ("skip", "hashed", "told"), [((), 2, None), ((Skip.CHECKSUM, Skip.MINMAX), 1, "minmax,checksum")]
-)
-async def test_what_is_skipped_is_not_done_and_recorded(
-    repository: Repository,
-    source: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    skip: tuple[Skip, ...],
-    hashed: int,
-    told: str,
-) -> None:
-    calls: list[int] = []
-    checksum = bringing.checksum
-    monkeypatch.setattr(bringing, "checksum", lambda fd, algorithm: (calls.append(fd), checksum(fd, algorithm))[1])
-    async with hall(repository, source) as h:
-        arrived = await h.taking.take(h.arrival(skip=skip))
-    assert len(calls) == hashed
-    assert arrived.fileset is not None
-    with repository.engine.begin() as conn:
-        assert describe(conn, ObjectRef("Fileset", arrived.fileset))["skipped"] == told
-
-
-@pytest.mark.parametrize("transfer", REMOVES)
 @pytest.mark.parametrize("exclusion", list(Exclusion))
 async def test_what_is_excluded_is_a_duplicate_and_stays(
     repository: Repository, source: Path, transfer: str, exclusion: Exclusion
