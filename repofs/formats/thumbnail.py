@@ -23,9 +23,9 @@ def make(samples: numpy.ndarray, image: ImageInfo) -> Picture:
     if samples.ndim != 3 or 0 in samples.shape:
         raise ValueError(f"samples of shape {samples.shape} are no picture")
     planes = numpy.abs(samples) if numpy.iscomplexobj(samples) else samples
-    shown = planes if image.rgb and planes.dtype == numpy.uint8 else _stretched(planes[:_MOST_CHANNELS])
-    pixels = shown.transpose(1, 2, 0) if image.rgb and len(shown) == 3 else _mixed(shown, image)
-    picture = Image.fromarray(numpy.ascontiguousarray(pixels), "RGB" if pixels.ndim == 3 else "L")
+    with numpy.errstate(all="ignore"):  # of what a file holds, infinities and the largest numbers
+        pixels = _colour(planes[:3]) if image.rgb and len(planes) >= 3 else _mixed(planes[:_MOST_CHANNELS], image)
+    picture = Image.fromarray(numpy.ascontiguousarray(pixels))
     picture.thumbnail((PIXELS, PIXELS))
     file = io.BytesIO()
     picture.save(file, "PNG")
@@ -37,29 +37,32 @@ def _range(plane: numpy.ndarray) -> tuple[float, float]:
     return (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
 
 
-def _stretched(planes: numpy.ndarray) -> numpy.ndarray:
-    """Return uint8, each plane by itself; a plane of one value is dark."""
-    return numpy.stack([_stretch(plane.astype("f4")) for plane in planes])
+def _colour(planes: numpy.ndarray) -> numpy.ndarray:
+    """Return (Y, X, 3) of red, green and blue: as they are, else all stretched alike, so that grey stays grey."""
+    shown = planes if planes.dtype == numpy.uint8 else _stretched(planes)
+    return shown.transpose(1, 2, 0)
 
 
-def _stretch(plane: numpy.ndarray) -> numpy.ndarray:
-    known = plane[numpy.isfinite(plane)]
-    if not known.size:
-        return numpy.zeros(plane.shape, "u1")
+def _stretched(samples: numpy.ndarray) -> numpy.ndarray:
+    """Return uint8 of the same shape; samples that are all the same are dark."""
+    values = samples.astype("f8")
+    known = values[numpy.isfinite(values)]
+    if not known.size or known.min() == known.max():
+        return numpy.zeros(values.shape, "u1")
     dark, bright = numpy.percentile(known, (_DARK, _BRIGHT))
-    if bright <= dark:
+    if not dark < bright:
         dark, bright = known.min(), known.max()
-    scaled = (numpy.nan_to_num(plane, nan=dark, posinf=bright, neginf=dark) - dark) / max(bright - dark, 1e-30)
-    return numpy.asarray(numpy.clip(scaled, 0, 1) * 255, "u1")
+    scaled = (numpy.nan_to_num(values, nan=dark, posinf=bright, neginf=dark) - dark) / (bright - dark)
+    return numpy.asarray(numpy.nan_to_num(numpy.clip(scaled, 0, 1)) * 255 + 0.5, "u1")
 
 
 def _mixed(planes: numpy.ndarray, image: ImageInfo) -> numpy.ndarray:
     """Return (Y, X) grey for one channel without a colour, else (Y, X, 3): the channels' light added up."""
     given = [channel.color for channel in image.channels[: len(planes)]]
     if len(planes) == 1 and not any(given):
-        return numpy.asarray(planes[0])
+        return _stretched(planes[0])
     light = numpy.zeros((*planes.shape[1:], 3), "f4")
     for plane, own, other in zip_longest(planes, given, _COLORS[: len(planes)]):
         rgb = [int((own or other)[at : at + 2], 16) for at in (1, 3, 5)]
-        light += plane[..., None].astype("f4") * numpy.array(rgb, "f4") / 255
-    return numpy.asarray(numpy.clip(light, 0, 255), "u1")
+        light += _stretched(plane)[..., None].astype("f4") * numpy.array(rgb, "f4") / 255
+    return numpy.asarray(numpy.clip(light, 0, 255) + 0.5, "u1")
