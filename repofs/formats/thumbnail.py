@@ -66,3 +66,8 @@ def _mixed(planes: numpy.ndarray, image: ImageInfo) -> numpy.ndarray:
         rgb = [int((own or other)[at : at + 2], 16) for at in (1, 3, 5)]
         light += _stretched(plane)[..., None].astype("f4") * numpy.array(rgb, "f4") / 255
     return numpy.asarray(numpy.clip(light, 0, 255) + 0.5, "u1")
+
+
+# What numpy and Pillow load when it is first used is loaded now: a confined process can load nothing.
+make(numpy.ones((2, 2 * PIXELS, 1), "f4") * numpy.arange(2)[:, None, None], ImageInfo("", 0, 1, 1, 1, 2, 1, "float"))
+make(numpy.arange(48, dtype="u2").reshape(3, 4, 4), ImageInfo("", 0, 1, 1, 1, 3, 1, "uint16", rgb=True))

@@ -60,6 +60,10 @@ def surrogate() -> Recognised:
     return Recognised(images=(ImageInfo("\ud800", 0, 1, 1, 1, 1, 1, "uint8"),))
 
 
+def behave() -> Recognised:
+    return Recognised("WICKED", (ImageInfo("good", 0, 8, 8, 1, 1, 1, "uint8"),))
+
+
 def stumble() -> Recognised:
     raise ValueError("it has\nno legs")
 
@@ -176,7 +180,7 @@ class WickedReader:
         return Members(words[0], tuple(words)) if deed == "together" else None
 
     def preview(self, name: str, files: Files, series: int, pixels: int) -> numpy.ndarray:
-        return numpy.zeros((1, 8, 8), "u1")
+        return numpy.arange(64, dtype="u1").reshape(1, 8, 8)
 
     def read(self, name: str, files: Files) -> Recognised:
         with files.open(name) as file:
@@ -194,6 +198,6 @@ class WickedReader:
             )
         deeds: dict[str, Callable[[], Recognised]] = {
             act.__name__: act
-            for act in (hang, spin, crash, leave, bomb, fill, flood, surrogate, stumble, lie, boast, confess)
+            for act in (behave, hang, spin, crash, leave, bomb, fill, flood, surrogate, stumble, lie, boast, confess)
         }  # fmt: skip
         return deeds[deed]()

@@ -22,20 +22,15 @@ from repofs.model import Recognised
 from tests.helpers.formats import recognised
 from tests.helpers.processes import alive, descendants
 from tests.helpers.waiting import until
+from tests.helpers.wicked_package import install
 
 pytestmark = pytest.mark.trio
-HELPERS = Path(__file__).parents[1] / "helpers"
 
 
 @pytest.fixture
 def wicked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let reader processes find the wicked reader as an installed third party's one."""
-    package = tmp_path / "site"
-    (package / "wicked-1.0.dist-info").mkdir(parents=True)
-    (package / "wicked-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: wicked\nVersion: 1.0\n")
-    entry_points = "[repofs.readers]\nwicked = wicked_reader:WickedReader\n"
-    (package / "wicked-1.0.dist-info" / "entry_points.txt").write_text(entry_points)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(package), str(HELPERS), os.environ.get("PYTHONPATH", "")]))
+    install(tmp_path / "site", monkeypatch)
 
 
 def pool(*, workers: int = 1, timeout_seconds: float = 30.0, memory_bytes: int = 256 << 20) -> Readers:

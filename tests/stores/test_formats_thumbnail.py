@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import time
 from dataclasses import replace
 
@@ -132,3 +134,22 @@ def test_many_channels_are_mixed_of_the_first_and_all_measured_in_time() -> None
 def test_what_is_no_picture_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="are no picture"):
         thumbnail.make(numpy.zeros(shape), GREY)
+
+
+def test_nothing_is_imported_when_a_picture_is_made() -> None:
+    """A confined process may be unable to read a module any more."""
+    code = """
+import sys
+from repofs.formats import thumbnail
+from repofs.model import Channel, ImageInfo
+import numpy
+before = set(sys.modules)
+for dtype in ("u1", "u2", "f4", "f8", "c8", "?"):
+    for c in (1, 2, 3, 4, 9):
+        for rgb in (True, False):
+            image = ImageInfo("", 0, 1, 1, 1, c, 1, "", rgb=rgb, channels=(Channel(color="#FF0000"),))
+            thumbnail.make(numpy.arange(c * 300 * 2).reshape(c, 300, 2).astype(dtype), image)
+print(sorted(set(sys.modules) - before))
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "[]\n"
