@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import ome_types
 import pytest
 from rich.console import Console
 
@@ -259,6 +260,28 @@ def test_show_an_object(original: Path) -> None:
     assert lines == [
         "object: Fileset:17", "owner: alice", "log: alice_2/2026-11/22/a.log", "files 1:", "  path: a.tif",
     ]  # fmt: skip
+
+
+def test_show_an_image_as_ome_xml(top: Path) -> None:
+    sizes = {f"size_{axis}": 7 for axis in "xyzct"}
+    image = {
+        "object": "Image:9",
+        "name": "cells",
+        "pixel_type": "uint8",
+        "rgb": False,
+        "big_endian": False,
+        "channels": [],
+    }
+    put(top, "Image:9", {**image, **sizes})
+    answer = repofs("-C", top.parent / "repository", "show", "Image:9", "--ome-xml")
+    assert ome_types.from_xml(answer.out).images[0].name == "cells"
+
+
+def test_only_an_image_is_shown_as_ome_xml(original: Path) -> None:
+    for what in ("Fileset:17", original):
+        answer = repofs("-C", original.parent.parent / "repository", "show", what, "--ome-xml")
+        assert answer.code == ExitCode.INVALID
+        assert "is no image: name one" in answer.err
 
 
 def test_show_an_object_that_is_not_there(original: Path) -> None:
