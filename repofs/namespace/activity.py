@@ -25,6 +25,7 @@ class Activity:
     changed: float = 0.0  # when its clock was last set anew, by time.monotonic
     insists: bool = False  # its owner wants it imported as it is, with what is there of its fileset
     members: Members | None = None  # which files form a fileset with it, once a reader was asked
+    asked: float = 0.0  # when that was, by time.monotonic
     waits_for: str | None = None  # which of these it waits for
     retimed: bool = False  # its times were set during its import
     events: list[Event] = field(default_factory=list)

@@ -57,13 +57,17 @@ class Filesets:
         self._quiet_seconds = settings.directory_settle_seconds
         self._missing_seconds = settings.missing_seconds
         self._joined: dict[tuple[int, str], float] = {}  # (directory, key of the fileset) -> when the last file did
+        self._named: dict[tuple[int, bytes], Node] = {}  # (directory, name) -> the main file that names it
 
     def told(self, unit: Node, members: Members) -> None:
         """Take in what a reader says of *unit*, as it is."""
         assert unit.activity is not None
-        unit.activity.members = members
+        unit.activity.members, unit.activity.asked = members, time.monotonic()
+        directory, own = unit.names[0]
         if members.key is not None:
-            self._joined[unit.names[0][0].ino, members.key] = time.monotonic()
+            self._joined[directory.ino, members.key] = time.monotonic()
+        if os.fsencode(members.main) == own:
+            self._named.update(((directory.ino, os.fsencode(name)), unit) for name in members.names)
 
     def is_early(self, unit: Node) -> bool:
         """Whether *unit* was not quiet for long enough to be imported, and is to be asked about only."""
@@ -72,10 +76,10 @@ class Filesets:
     def of(self, unit: Node) -> Together | Rest:
         """Return what *unit*, a drop whose clock has gone off, is to be handed over with."""
         assert unit.activity is not None
-        said = unit.activity.members
+        directory, own = unit.names[0]
+        said = unit.activity.members or self._of_who_names(directory, own)
         if said is None or unit.is_directory:
             return Together((unit,), None)
-        directory, own = unit.names[0]
         said = self._of_main(directory, own, said)
         if said.key is not None:
             return self._of_key(directory, said.key, insists=unit.activity.insists)
@@ -93,10 +97,31 @@ class Filesets:
             return said
         if isinstance(self._standing.mark(main), Original):
             return ALONE
-        if main.activity is None or main.activity.members is None:
+        mains = None if main.activity is None else main.activity.members
+        if mains is None or main.activity is None:
             self._drops.ask_again(main)
-            return said
-        return as_main_says(own, said, main.activity.members)
+        elif os.fsdecode(own) not in mains.names and main.activity.asked < self._came(directory, own):
+            main.activity.members = mains = None  # it may say another thing of what is there by now
+            self._drops.restart(main)
+        return as_main_says(own, said, mains)
+
+    def _came(self, directory: Node, name: bytes) -> float:
+        node = directory.children.get(name)
+        return 0.0 if node is None or node.activity is None else node.activity.changed
+
+    def _of_who_names(self, directory: Node, own: bytes) -> Members | None:
+        """Return what a file says that was asked about and names *own*, which cannot know that."""
+        main = self._named.get((directory.ino, own))
+        if main is None:
+            return None
+        said = None if main.activity is None or main.removed else main.activity.members
+        if said is not None and (
+            os.fsdecode(own) not in said.names or self._find(directory, os.fsencode(said.main)) is not main
+        ):
+            said = None
+        if said is None:
+            del self._named[directory.ino, own]
+        return said
 
     # --- files that are named ---------------------------------------------------------------------
 
@@ -113,7 +138,7 @@ class Filesets:
                 return Rest(max(self._standing.settle_seconds(unit), 1.0))
             if node is None or stands is _Stands.LOST:
                 missing.append(name)
-                if (left := self._still_waits(unit)) > 0:
+                if (left := self._still_waits(unit, said)) > 0:
                     return Rest(left, _waits_for(missing, said))
             else:
                 found[name] = node
@@ -122,28 +147,24 @@ class Filesets:
         if missing and not said.certain:
             own = unit.names[0][1]
             return Together((unit,), (own,))
+        refusal = None
         if missing and not unit.activity.insists:
             if self._standing.policy(unit).missing is Missing.WAIT:
                 return Rest(self._missing_seconds, _waits_for(missing, said))
-            return _together(there, found, _is_missing(missing, said))
-        return _together(there, found)
+            refusal = _is_missing(missing, said)
+        for name in names:
+            self._named.pop((directory.ino, name), None)
+        return Together(tuple(found[name] for name in there), tuple(there), refusal)
 
-    def _still_waits(self, unit: Node) -> float:
-        """Return for how many seconds more *unit* waits for what is missing."""
+    def _still_waits(self, unit: Node, said: Members) -> float:
+        """Return for how many seconds more *unit* waits for what is missing: since the last that came did."""
         assert unit.activity is not None
         if unit.activity.insists:
             return 0.0
-        certain = unit.activity.members is not None and unit.activity.members.certain
-        wait = self._missing_seconds if certain else self._quiet_seconds
-        newest = max(unit.activity.changed, self._newest_of_fileset(unit))
+        wait = self._missing_seconds if said.certain else self._quiet_seconds
+        directory = unit.names[0][0]
+        newest = max((self._came(directory, os.fsencode(name)) for name in said.names), default=0.0)
         return newest + wait - time.monotonic()
-
-    def _newest_of_fileset(self, unit: Node) -> float:
-        """Return when the last of the files that *unit* names, and that are in memory, was changed."""
-        assert unit.activity is not None and unit.activity.members is not None
-        children = unit.names[0][0].children
-        known = (children.get(os.fsencode(name)) for name in unit.activity.members.names)
-        return max((one.activity.changed for one in known if one is not None and one.activity is not None), default=0.0)
 
     def _stands(self, node: Node) -> _Stands:
         if self._standing.seal(node) is not None:
@@ -206,10 +227,6 @@ class Filesets:
 
 def _says(node: Node, key: str) -> bool:
     return node.activity is not None and node.activity.members is not None and node.activity.members.key == key
-
-
-def _together(names: list[bytes], found: dict[bytes, Node], refusal: str | None = None) -> Together:
-    return Together(tuple(found[name] for name in names), tuple(names), refusal)
 
 
 def _shown(names: list[bytes]) -> str:

@@ -236,3 +236,27 @@ def test_what_was_imported_before_is_missing(w: World) -> None:
     w.write("a.ics")
     (drop,) = all_go_off(w, FILES, "a.ics")
     assert drop.refusal is not None
+
+
+def test_a_file_that_cannot_know_waits_for_who_names_it(w: World) -> None:
+    """A TIFF says nothing of the pattern that names it."""
+    names = ("z.pattern", "p0.tif", "p1.tif")
+    says = {"z.pattern": Members("z.pattern", names)}
+    for name in ("p0.tif", "p1.tif", "z.pattern"):
+        w.write(name)
+    assert goes_off(w, "z.pattern", says) is None  # early: before the others are quiet
+    (drop,) = all_go_off(w, {}, *names)
+    assert drop.members == (b"z.pattern", b"p0.tif", b"p1.tif")
+
+
+def test_a_main_file_is_asked_again_when_more_has_come(w: World) -> None:
+    """It can only guess how a file is called that is not there yet."""
+    guess = Members("a.nd", ("a.nd", "a_w1.stk"))
+    plane = Members("a.nd", ("a.nd", "a_w1.tif"), certain=False)
+    w.write("a.nd")
+    time.sleep(QUIET)
+    assert goes_off(w, "a.nd", {"a.nd": guess}) is None
+    w.write("a_w1.tif")
+    says = {"a.nd": Members("a.nd", ("a.nd", "a_w1.tif")), "a_w1.tif": plane}
+    (drop,) = all_go_off(w, says, "a.nd", "a_w1.tif")
+    assert drop.members == (b"a.nd", b"a_w1.tif")
