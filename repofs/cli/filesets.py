@@ -90,13 +90,13 @@ class _Look:
             self._looked(candidate)
 
     async def _ask(self, candidate: Candidate) -> Members | Recognised:
-        with _opened(candidate.path) as fd:
+        with opened(candidate.path) as fd:
             if candidate.is_directory:
                 return await self._readers.read(candidate.name + b"/", InDirectory(candidate.name, fd))
 
             @contextmanager
             def beside() -> Iterator[int]:
-                with _opened(candidate.directory) as directory:
+                with opened(candidate.directory) as directory:
                     yield directory
 
             return await self._readers.look(candidate.name, OneFile(candidate.name, fd, beside=beside))
@@ -109,7 +109,7 @@ class _Look:
             return Fileset(candidates, said)
         names = [name for one in candidates for name in one.files]
         try:
-            with _opened(candidates[0].directory) as directory:
+            with opened(candidates[0].directory) as directory:
                 found = await self._readers.read(candidates[0].name, LentFiles(directory, names))
         except ReaderFailed as error:
             found = Recognised(note=error.message)
@@ -150,7 +150,8 @@ def _is_there(candidate: Candidate, name: str) -> bool:
 
 
 @contextmanager
-def _opened(path: bytes) -> Iterator[int]:
+def opened(path: bytes) -> Iterator[int]:
+    """Lend a descriptor of *path*, for reading."""
     fd = os.open(path, _OPEN)
     try:
         yield fd

@@ -36,13 +36,15 @@ def readers() -> tuple[Reader, ...]:
     return (*(point.load()() for point in found), *(reader() for reader in own))
 
 
-def members(name: str, files: Files) -> Members | None:
-    """Return which files form one fileset with *name*, as its reader says; None: it stands alone.
+def look(name: str, files: Files) -> Members | Recognised:
+    """Return which files form one fileset with *name*, as its reader says; what it holds when it stands alone.
 
-    Raises ReaderFailed when the reader broke on it.
+    Raises as `read` does.
     """
     reader = _reader(name, files)
-    return None if reader is None else _asked(reader, lambda: reader.members(name, files))
+    if isinstance(reader, Recognised):
+        return reader
+    return _asked(reader, lambda: reader.members(name, files)) or _read(reader, name, files)
 
 
 def read(name: str, files: Files) -> Recognised:
@@ -50,11 +52,11 @@ def read(name: str, files: Files) -> Recognised:
 
     Raises ReaderFailed when that reader broke on it, OSError when the file cannot be read.
     """
-    if not name.endswith("/") and not _head(name, files):
-        return Recognised(note=f"the file is empty: {KEPT}")
     reader = _reader(name, files)
-    if reader is None:
-        return Recognised(note=_nobody(name))
+    return reader if isinstance(reader, Recognised) else _read(reader, name, files)
+
+
+def _read(reader: Reader, name: str, files: Files) -> Recognised:
     found = _asked(reader, lambda: reader.read(name, files))
     return replace(found, images=tuple(replace(image, name=_shown(image.name)) for image in found.images))
 
@@ -62,24 +64,24 @@ def read(name: str, files: Files) -> Recognised:
 def picture(name: str, files: Files, series: int) -> Picture:
     """Return a thumbnail of one image of the fileset. Raises as `read` does."""
     reader = _reader(name, files)
-    if reader is None:
-        raise ReaderFailed("no reader knows this format")
+    if isinstance(reader, Recognised):
+        raise ReaderFailed(str(reader.note))
     image = next((one for one in reader.read(name, files).images if one.series == series), None)
     if image is None:
         raise ReaderFailed(f"the {reader.name} reader finds no image {series} in it")
     return _asked(reader, lambda: thumbnail.make(reader.preview(name, files, series, thumbnail.PIXELS), image))
 
 
-def _reader(name: str, files: Files) -> Reader | None:
-    head = _head(name, files)
-    return next((reader for reader in readers() if reader.accepts(head, name, files)), None)
-
-
-def _head(name: str, files: Files) -> bytes:
-    if name.endswith("/"):
-        return b""
-    with files.open(name) as file:
-        return file.read(HEAD_BYTES)
+def _reader(name: str, files: Files) -> Reader | Recognised:
+    """Return the first reader that accepts the file; or what is said of one that none accepts."""
+    head = b""
+    if not name.endswith("/"):
+        with files.open(name) as file:
+            head = file.read(HEAD_BYTES)
+        if not head:
+            return Recognised(note=f"the file is empty: {KEPT}")
+    reader = next((reader for reader in readers() if reader.accepts(head, name, files)), None)
+    return reader or Recognised(note=_nobody(name))
 
 
 def _asked(reader: Reader, question: Callable[[], Answer]) -> Answer:

@@ -21,6 +21,7 @@ from repofs.errors import ReaderFailed
 from repofs.formats import exchange, registry
 from repofs.formats.exchange import Answer, Limits, Request, Task
 from repofs.formats.lent_files import LentFiles, receive
+from repofs.model import Members
 
 NOBODY = 65534
 _OPEN_FILES = 64
@@ -83,8 +84,8 @@ def _answer(request: Request, files: LentFiles) -> Answer:
     try:
         match request.task:
             case Task.LOOK:
-                members = registry.members(name, files)
-                return Answer(members=members) if members else Answer(recognised=registry.read(name, files))
+                found = registry.look(name, files)
+                return Answer(members=found) if isinstance(found, Members) else Answer(recognised=found)
             case Task.READ:
                 return Answer(recognised=registry.read(name, files))
             case Task.PICTURE:
