@@ -25,8 +25,8 @@ class Kind(Enum):
     DROP = "drop"
     ORIGINAL = "original"
     LOG = "log"
-    TABLE = "file of a registered table"
-    TABLE_DIRECTORY = "directory of a registered table"
+    SHOWN = "file that is made or shown by repofs, which nobody writes"
+    SHOWN_DIRECTORY = "directory of such files"
     ARRAY = "array of a registered table"
 
 
@@ -38,11 +38,11 @@ _WRITABLE = {  # any of these rights is a w bit; which of the acts behind it is 
     Kind.DROP: Right.EDIT | Right.IMPORT,
     Kind.ORIGINAL: Right.ANNOTATE,
     Kind.LOG: NOTHING,
-    Kind.TABLE: NOTHING,
-    Kind.TABLE_DIRECTORY: NOTHING,
+    Kind.SHOWN: NOTHING,
+    Kind.SHOWN_DIRECTORY: NOTHING,
     Kind.ARRAY: Right.EDIT | Right.DELETE,  # by the attribute: to take the table away, to give it another token
 }
-_DIRECTORIES = (Kind.HOME, Kind.DIRECTORY, Kind.IMPORT_DIRECTORY, Kind.TABLE_DIRECTORY, Kind.ARRAY)
+_DIRECTORIES = (Kind.HOME, Kind.DIRECTORY, Kind.IMPORT_DIRECTORY, Kind.SHOWN_DIRECTORY, Kind.ARRAY)
 
 
 def _bits(kind: Kind, held: Right) -> int:

@@ -26,10 +26,14 @@ from repofs.importer.wire import (
     TableIs,
     TableMessage,
     UnregisterTable,
+    View,
 )
 from repofs.lifecycle import State
 from repofs.repository.as_user import Caller
 from repofs.table import NewTable, Table
+from repofs.views import Look, Page
+
+_decode_page = msgspec.json.Decoder(Page).decode
 
 
 class _Question:
@@ -72,6 +76,13 @@ class Questions:
         if answer is None:
             raise Busy("the importer has just been restarted: try again in a moment")
         return _json(answer)
+
+    async def view(self, look: Look) -> Page:
+        """Return some of what *look* asks for. Raises Busy when no importer process is ready."""
+        answer = await self._answer(View(self._number(), look))
+        if answer is None:
+            raise Busy("the importer has just been restarted: try again in a moment")
+        return _decode_page(_json(answer))
 
     async def administer(self, uid: int, request: Request, audit_uid: int) -> str:
         """See to *request* of *uid*, whom the audit trail calls *audit_uid*; return the result as JSON.
@@ -155,7 +166,7 @@ class Questions:
 
     async def _answer(
         self,
-        message: Ask | Stands | Administer | Arriving | Deeds | Move | TableMessage,
+        message: Ask | View | Stands | Administer | Arriving | Deeds | Move | TableMessage,
         descriptors: Sequence[int] = (),
     ) -> Answer | None:
         """Send a question and return its answer; None when the process has died. Raises Busy when none is ready."""

@@ -26,6 +26,7 @@ from repofs.model import Drop, Outcome
 from repofs.people import People
 from repofs.repository.as_user import Caller
 from repofs.table import NewTable, Table
+from repofs.views import Look
 
 INLINE_BYTES = 32 << 10  # well below the kernel's default send buffer of 208 KiB: a longer packet is EMSGSIZE
 DESCRIPTORS = 2  # at most in one packet: the memory file and the drop
@@ -51,6 +52,13 @@ class Ask(msgspec.Struct, frozen=True, tag="ask"):
 
     id: int
     what: str  # "Fileset:17"
+
+
+class View(msgspec.Struct, frozen=True, tag="view"):
+    """Mount to importer: list this for the views in .repofs. Answered by a Page."""
+
+    id: int  # of the same row as those of Ask
+    look: Look
 
 
 class Move(msgspec.Struct, frozen=True, tag="move"):
@@ -169,6 +177,7 @@ Message = (
     Handed
     | Done
     | Ask
+    | View
     | Stands
     | Administer
     | Arriving

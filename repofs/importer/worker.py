@@ -13,11 +13,13 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 import structlog
 import trio
 
 from repofs import config, logs
 from repofs.administration.office import Office
+from repofs.catalog import views
 from repofs.catalog.engine import Engine, open_engine
 from repofs.catalog.moves import Place
 from repofs.catalog.objects import describe
@@ -59,6 +61,7 @@ from repofs.importer.wire import (
     TableIs,
     TableMessage,
     UnregisterTable,
+    View,
 )
 from repofs.lifecycle import State
 from repofs.model import Drop, ObjectRef, Outcome
@@ -68,6 +71,7 @@ from repofs.repository.layout import Layout, load_key
 from repofs.repository.marks import Marks
 from repofs.repository.sources import Sources
 from repofs.threads import in_thread
+from repofs.views import Look, Page
 
 FINISH_SECONDS = 6.0  # at a stop, for what is in hand; what needs longer is taken back
 
@@ -170,6 +174,8 @@ class _Desk:
                 nursery.start_soon(self._answer, Done(again))
             case Ask(), []:
                 nursery.start_soon(self._describe, message)
+            case View(), []:
+                nursery.start_soon(self._view, message)
             case Stands(), []:
                 nursery.start_soon(self._stands, message)
             case Move(), []:
@@ -204,6 +210,10 @@ class _Desk:
             await self._answer(Answer(ask.id, None, error.message, error.code))
         else:
             await self._answer(Answer(ask.id, json.dumps(facts)))
+
+    async def _view(self, asked: View) -> None:
+        page = await in_thread(self._page, asked.look)
+        await self._answer(Answer(asked.id, msgspec.json.encode(page).decode()))
 
     async def _stands(self, found: Stands) -> None:
         try:
@@ -243,6 +253,10 @@ class _Desk:
     def _facts(self, what: ObjectRef) -> dict[str, object]:
         with self._catalogue.begin() as conn:
             return describe(conn, what)
+
+    def _page(self, look: Look) -> Page:
+        with self._catalogue.begin() as conn:
+            return views.page(conn, look)
 
     async def _keep(self, message: Deeds) -> None:
         try:

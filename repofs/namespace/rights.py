@@ -24,6 +24,7 @@ from repofs.namespace.trail import Trail
 from repofs.namespace.virtual import VirtualNode, VirtualNodes
 from repofs.people import Actor, Home, People
 from repofs.repository.marks import ORIGINAL_BIT
+from repofs.views import Seen
 
 _NODES_A_TURN = 256
 _ANSWER_SECONDS = 0.05  # in which a process has taken in the answer to a look-up that was under way
@@ -176,8 +177,8 @@ class Rights:
         shown = acl.shown(self._people, kind, of, stored, home if kind is Kind.HOME else None)
         return Ownership(uid, status.st_gid if of.gid is None else of.gid, shown.mode, shown.acl)
 
-    def shown_of_table(self, owner_uid: int | None, gid: int, kind: Kind) -> Ownership:
-        """Return the same of what is of a registered table; a former experimenter's is shown as root's."""
+    def shown_of_data(self, owner_uid: int | None, gid: int, kind: Kind) -> Ownership:
+        """Return the same of what is shown of a table or another object; a former experimenter's is shown as root's."""
         uid = owner_uid or 0
         key = (kind, 0, uid, gid, 0)
         if key not in self._compiled:
@@ -213,6 +214,18 @@ class Rights:
         """Whether *uid* may see data of *owner_uid* (None: of a former experimenter) in the group *gid*."""
         of = Whose(owner_uid, gid, self._people.levels.get(gid, PermissionLevel.PRIVATE))
         return access.may(Act.VIEW, self._people.actor(uid), of)
+
+    def seen(self, uid: int) -> Seen:
+        """Return what data *uid* may see, as the catalogue is asked for it."""
+        actor = self._people.actor(uid)
+
+        def may_view(owner_uid: int | None, gid: int | None) -> bool:
+            level = PermissionLevel.PRIVATE if gid is None else self._people.levels[gid]
+            return access.may(Act.VIEW, actor, Whose(owner_uid, gid, level))
+
+        levels = self._people.levels
+        others, own = (tuple(gid for gid in levels if may_view(owner, gid)) for owner in (None, uid))
+        return Seen(uid, may_view(None, None), others, own)
 
     def may_view_in(self, user_directory: bytes, gid: int, uid: int) -> bool:
         """Whether *uid* may see data of the group *gid* in *user_directory*, by whose that is now."""

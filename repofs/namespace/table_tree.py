@@ -159,7 +159,7 @@ class TableTree:
 
     def _as_shown(self, table: Table, place: TablePlace, status: os.stat_result) -> os.stat_result:
         """Return *status* with the owner, group and mode that *place* of *table* is shown with."""
-        own = self._rights.shown_of_table(table.owner_uid, table.gid, _kind(place, status.st_mode))
+        own = self._rights.shown_of_data(table.owner_uid, table.gid, _kind(place, status.st_mode))
         return made_status(
             stat.S_IFMT(status.st_mode) | own.mode,
             uid=own.uid,
@@ -172,7 +172,7 @@ class TableTree:
         """Return the ACL of *node*, to everybody: the kernel asks, and decides. ENODATA when its mode says it all."""
         table = self._registry.get(node.place.table)
         if table is not None:
-            own = self._rights.shown_of_table(table.owner_uid, table.gid, _kind(node.place, node.format))
+            own = self._rights.shown_of_data(table.owner_uid, table.gid, _kind(node.place, node.format))
             if own.acl is not None:
                 return own.acl
         raise OSError(errno.ENODATA, "no ACL")
@@ -241,7 +241,7 @@ class TableTree:
 def _kind(place: TablePlace, mode: int) -> Kind:
     if _is_array(place):
         return Kind.ARRAY
-    return Kind.TABLE_DIRECTORY if stat.S_ISDIR(mode) else Kind.TABLE
+    return Kind.SHOWN_DIRECTORY if stat.S_ISDIR(mode) else Kind.SHOWN
 
 
 def _is_array(place: TablePlace) -> bool:

@@ -16,8 +16,9 @@ from typing import Generic, TypeVar
 # Inode and handle numbers from each of these on are of one tree: no file system gives such.
 SOURCES = 0xFFFF << 48
 TABLES = 0xFFFE << 48
-FIRST = TABLES
-PASSING = 0xFFFD << 48  # of what gives way to something else at once: nobody will ask for such a number
+VIEWS = 0xFFFD << 48
+FIRST = VIEWS
+PASSING = 0xFFFC << 48  # of what gives way to something else at once: nobody will ask for such a number
 
 Place = TypeVar("Place", bound=Hashable)
 

@@ -241,10 +241,10 @@ async def test_what_the_kernel_has_forgotten_is_kept_no_longer(t: Shown) -> None
     ("path", "kind", "size"),
     [
         ("cells.tiledb", Kind.ARRAY, 0),
-        ("cells.tiledb/__meta", Kind.TABLE_DIRECTORY, None),
-        ("cells.tiledb/__meta/one", Kind.TABLE, len(CONTENT)),
-        ("stored.tiledb/__meta/one", Kind.TABLE, len(CONTENT)),
-        ("cells.csv", Kind.TABLE, 0),
+        ("cells.tiledb/__meta", Kind.SHOWN_DIRECTORY, None),
+        ("cells.tiledb/__meta/one", Kind.SHOWN, len(CONTENT)),
+        ("stored.tiledb/__meta/one", Kind.SHOWN, len(CONTENT)),
+        ("cells.csv", Kind.SHOWN, 0),
     ],
 )
 async def test_it_is_its_owners_and_groups_and_nobody_writes_its_files(
@@ -254,7 +254,7 @@ async def test_it_is_its_owners_and_groups_and_nobody_writes_its_files(
     whose = Whose(OWNER, LAB, PermissionLevel.READ_ANNOTATE)
     expected = acl.shown(people(), kind, whose, Stored(OWNER, 0o444))
     assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (OWNER, LAB, expected.mode)
-    assert stat.S_ISDIR(status.st_mode) == (kind is not Kind.TABLE)
+    assert stat.S_ISDIR(status.st_mode) == (kind is not Kind.SHOWN)
     assert bool(status.st_mode & 0o222) == (kind is Kind.ARRAY)  # by whose attributes its owner takes it away
     assert await t.tree.acl(node, by(STRANGER)) == expected.acl
     assert size is None or status.st_size == size
