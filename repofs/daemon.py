@@ -53,6 +53,7 @@ from repofs.namespace.table_facts import TableFacts
 from repofs.namespace.table_tree import TableTree
 from repofs.namespace.trail import Trail
 from repofs.namespace.tree import Tree
+from repofs.namespace.view_tree import ViewTree
 from repofs.registration.ledger import Ledger
 from repofs.registration.places import Places
 from repofs.registration.processes import TableProcesses
@@ -193,8 +194,21 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
     directories = Directories(standing, rights, drops)
     cache_seconds = settings.mount.cache_seconds
     outside = SourceTree(sources, rights, linking, tree)
+    views = ViewTree(rights, inbox.questions.view, layout.thumbnail)
     operations = Operations(
-        standing, rights, tree, handles, directories, facts, regrouping, linking, outside, tables, own, cache_seconds
+        standing,
+        rights,
+        tree,
+        handles,
+        directories,
+        facts,
+        regrouping,
+        linking,
+        outside,
+        tables,
+        views,
+        own,
+        cache_seconds,
     )
     try:
         with listening(layout) as sock:

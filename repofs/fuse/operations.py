@@ -16,6 +16,7 @@ from repofs.fuse.entry import entry_attributes, passing_link
 from repofs.fuse.guard import guarded
 from repofs.fuse.source_operations import SourceOperations
 from repofs.fuse.table_operations import TableOperations
+from repofs.fuse.view_operations import ViewOperations
 from repofs.fuse.virtual_operations import READ_ONLY, VirtualOperations, routed
 from repofs.fuse.virtual_operations import caller_of as _caller
 from repofs.fuse.xattr_table import XattrTable
@@ -31,9 +32,10 @@ from repofs.namespace.source_tree import SourceTree
 from repofs.namespace.standing import Standing
 from repofs.namespace.table_tree import TableTree
 from repofs.namespace.tree import Tree
+from repofs.namespace.view_tree import ViewTree
 from repofs.namespace.virtual import FIRST, PASSING
 
-_WITH_TREES = (Area.ROOT, Area.USER)  # in such directories virtual trees are shown
+_WITH_TREES = (Area.ROOT, Area.USER, Area.OWN)  # in such directories virtual trees are shown
 _STATVFS = ("f_bsize", "f_frsize", "f_blocks", "f_bfree", "f_bavail", "f_files", "f_ffree", "f_favail", "f_namemax")
 
 
@@ -58,6 +60,7 @@ class Operations(pyfuse3.Operations):
         linking: Linking,
         sources: SourceTree,
         tables: TableTree,
+        views: ViewTree,
         own: OwnFiles,
         cache_seconds: float,
     ) -> None:
@@ -73,7 +76,11 @@ class Operations(pyfuse3.Operations):
         self._linking = linking
         outside = SourceOperations(sources, handles, standing.backing.table, self._entry)
         # The highest numbers first.
-        self._rooms: tuple[VirtualOperations, ...] = (outside, TableOperations(tables, cache_seconds))
+        self._rooms: tuple[VirtualOperations, ...] = (
+            outside,
+            TableOperations(tables, cache_seconds),
+            ViewOperations(views, handles),
+        )
         self._passing = itertools.count(PASSING)
         self._own = own
         self._cache_seconds = cache_seconds
@@ -285,8 +292,7 @@ class Operations(pyfuse3.Operations):
     def _rooms_in(self, directory: Node, reader: int) -> dict[bytes, VirtualOperations]:
         if directory.area not in _WITH_TREES:
             return {}
-        named = ((room.tree.name_in(directory, reader), room) for room in self._rooms)
-        return {name: room for name, room in named if name is not None}
+        return {name: room for room in self._rooms for name in room.tree.names_in(directory, reader)}
 
     async def fsyncdir(self, fh: pyfuse3.FileHandleT, datasync: bool) -> None:
         await self._directories.fsync(fh)

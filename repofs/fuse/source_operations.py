@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pyfuse3
 
-from repofs.fuse.virtual_operations import READ_ONLY, VirtualOperations, caller_of
+from repofs.fuse.virtual_operations import READ_ONLY, ListedOperations, caller_of
 from repofs.namespace.handles import Handles
 from repofs.namespace.nodes import InodeTable, Node
 from repofs.namespace.source_tree import SourceTree
@@ -18,7 +18,7 @@ Answer = Callable[[Node, os.stat_result], pyfuse3.EntryAttributes]
 """Answers with a node of the backing tree, which the kernel refers to from then on."""
 
 
-class SourceOperations(VirtualOperations):
+class SourceOperations(ListedOperations):
     """What is done with files of sources besides looking at them."""
 
     def __init__(self, sources: SourceTree, handles: Handles, table: InodeTable, answer: Answer) -> None:

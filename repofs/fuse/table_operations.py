@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pyfuse3
 
-from repofs.fuse.virtual_operations import READ_ONLY, VirtualOperations, caller_of
+from repofs.fuse.virtual_operations import READ_ONLY, ListedOperations, caller_of
 from repofs.fuse.xattr_table import short
 from repofs.namespace.array_files import OpenFile
 from repofs.namespace.table_tree import TableTree
@@ -15,7 +15,7 @@ from repofs.namespace.virtual import TABLES
 from repofs.xattrs import PREFIX
 
 
-class TableOperations(VirtualOperations):
+class TableOperations(ListedOperations):
     """Reading the files of tables."""
 
     def __init__(self, tables: TableTree, cache_seconds: float) -> None:

@@ -35,7 +35,7 @@ class VirtualTree(Protocol):
 
     nodes: VirtualNodes[Any]
 
-    def name_in(self, directory: Node, uid: int) -> bytes | None: ...
+    def names_in(self, directory: Node, uid: int) -> Sequence[bytes]: ...
 
     def top(self, directory: Node, name: bytes, uid: int) -> Seen | None: ...
 
@@ -44,6 +44,10 @@ class VirtualTree(Protocol):
     async def status(self, node: VirtualNode[Any], caller: Caller) -> os.stat_result: ...
 
     async def acl(self, node: VirtualNode[Any], caller: Caller) -> bytes: ...
+
+
+class ListedTree(VirtualTree, Protocol):
+    """One whose directories are listed whole."""
 
     async def entries(self, node: VirtualNode[Any], caller: Caller) -> Sequence[Listed]: ...
 
@@ -78,7 +82,6 @@ class VirtualOperations:
         self.first = first
         self._cache_seconds = cache_seconds
         self._nodes = tree.nodes
-        self._listings: dict[int, Sequence[Listed]] = {}
         self._numbers = itertools.count(first)
 
     def top(self, directory: Node, name: bytes, uid: int) -> pyfuse3.EntryAttributes | None:
@@ -125,8 +128,20 @@ class VirtualOperations:
     async def fsync(self, fh: int, datasync: bool) -> None:
         return
 
+    async def fsyncdir(self, fh: int, datasync: bool) -> None:
+        return
+
+
+class ListedOperations(VirtualOperations):
+    """The same of a tree whose directories are listed whole."""
+
+    def __init__(self, tree: ListedTree, first: int, cache_seconds: float) -> None:
+        super().__init__(tree, first, cache_seconds)
+        self._listed = tree
+        self._listings: dict[int, Sequence[Listed]] = {}
+
     async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileHandleT:
-        listed = await self.tree.entries(self._nodes.get(inode), caller_of(ctx))
+        listed = await self._listed.entries(self._nodes.get(inode), caller_of(ctx))
         for _, node, _ in listed:
             node.lookups += 1  # kept until the listing is closed
         fh = next(self._numbers)
@@ -145,6 +160,3 @@ class VirtualOperations:
     async def releasedir(self, fh: int) -> None:
         for _, node, _ in self._listings.pop(fh):
             self._nodes.forget(node.ino, 1)
-
-    async def fsyncdir(self, fh: int, datasync: bool) -> None:
-        return

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
 import structlog
@@ -63,10 +63,10 @@ class SourceTree:
         self._top = self.nodes.at(SourcePlace(_TOP, b""))
         self._top.lookups = 1  # it stays
 
-    def name_in(self, directory: Node, uid: int) -> bytes | None:
-        """Return the name by which *uid* finds this tree listed in *directory*; None: not there."""
+    def names_in(self, directory: Node, uid: int) -> Sequence[bytes]:
+        """Return the name by which *uid* finds this tree listed in *directory*, if it is there."""
         shown = directory.area is Area.ROOT and self._sources and self._rights.is_person(uid)
-        return NAME if shown else None
+        return (NAME,) if shown else ()
 
     def top(self, directory: Node, name: bytes, uid: int) -> tuple[SourceNode, os.stat_result] | None:
         """Return `.sources` itself when that is what *name* in *directory* is; AccessDenied for a stranger."""

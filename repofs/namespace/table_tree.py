@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -84,18 +84,18 @@ class TableTree:
 
     # --- where it stands ----------------------------------------------------------------------------
 
-    def name_in(self, directory: Node, uid: int) -> bytes | None:
-        """Return the name by which *uid* finds this tree in *directory*, the first that is not taken; None: not there.
+    def names_in(self, directory: Node, uid: int) -> Sequence[bytes]:
+        """Return the name by which *uid* finds this tree in *directory*, the first that is not taken, if it is there.
 
         It is there for who may view a table in it.
         """
         if directory.area is not Area.USER or not self._seen(directory.names[0][1], uid):
-            return None
-        return next((name for name in SHOWN_AS if not self._backing.has(directory, name)), None)
+            return ()
+        return [name for name in SHOWN_AS if not self._backing.has(directory, name)][:1]
 
     def top(self, directory: Node, name: bytes, uid: int) -> tuple[TableNode, os.stat_result] | None:
         """Return `Tables` itself when that is what *uid* finds as *name* in *directory*."""
-        if name not in SHOWN_AS or name != self.name_in(directory, uid):
+        if name not in SHOWN_AS or name not in self.names_in(directory, uid):
             return None
         return self._node(TablePlace(directory.names[0][1]), _TOP_STATUS), _TOP_STATUS
 

@@ -172,12 +172,12 @@ async def test_only_who_may_view_a_table_finds_it(t: Shown) -> None:
     assert "secret.csv" not in await t.names(uid=MEMBER)
     with pytest.raises(NotFound):
         await t.find("secret.csv", MEMBER)
-    assert t.tree.name_in(t.home, STRANGER) is None
+    assert not t.tree.names_in(t.home, STRANGER)
     assert t.tree.top(t.home, b"Tables", STRANGER) is None
     for number in (1, 2, 3):
         t.w.registry.remove(number)
-    assert t.tree.name_in(t.home, MEMBER) is None
-    assert t.tree.name_in(t.home, OWNER) == b"Tables"
+    assert not t.tree.names_in(t.home, MEMBER)
+    assert list(t.tree.names_in(t.home, OWNER)) == [b"Tables"]
 
 
 async def test_who_may_view_no_more_is_refused_what_she_has_found(t: Shown) -> None:
@@ -195,18 +195,18 @@ async def test_who_may_view_no_more_is_refused_what_she_has_found(t: Shown) -> N
 async def test_without_tables_there_is_no_such_directory(t: Shown) -> None:
     for number in (1, 2, 3):
         t.w.registry.remove(number)
-    assert t.tree.name_in(t.home, OWNER) is None
-    assert t.tree.name_in(t.w.node("cells.tiledb"), OWNER) is None
-    assert t.tree.name_in(t.w.table.root, OWNER) is None
+    assert not t.tree.names_in(t.home, OWNER)
+    assert not t.tree.names_in(t.w.node("cells.tiledb"), OWNER)
+    assert not t.tree.names_in(t.w.table.root, OWNER)
 
 
 async def test_a_directory_tables_of_old_stays_and_they_are_beside_it(t: Shown) -> None:
     t.w.path("Tables").mkdir()
-    assert t.tree.name_in(t.home, OWNER) == b"Tables (registered)"
+    assert list(t.tree.names_in(t.home, OWNER)) == [b"Tables (registered)"]
     assert t.tree.top(t.home, b"Tables", OWNER) is None
     t.top(name=b"Tables (registered)")
     t.w.path("Tables (registered)").mkdir()
-    assert t.tree.name_in(t.home, OWNER) is None
+    assert not t.tree.names_in(t.home, OWNER)
 
 
 @pytest.mark.parametrize("name", ["cells", "cells.txt", "none.csv", "cells.tiledb/none"])
