@@ -6,13 +6,16 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 
+from repofs.catalog import engine, ids, schema
 from tests.helpers.administered import Administered, administered
+from tests.helpers.catalogue import IMAGE
 from tests.helpers.companion import companion
 from tests.helpers.mounting import Drive, fact
 from tests.helpers.people import ROOT, Person
@@ -226,3 +229,33 @@ def test_who_is_taken_out_of_a_group_finds_no_name(drive: Administered) -> None:
         finally:
             drive.add_member("lab", BOB)
         assert "scan.tif" in bob.do(os.listdir, link.parent)
+
+
+def test_a_directory_that_is_an_image_is_one_link(drive: Drive, folder: Path, outside: Path) -> None:
+    directory = folder / "plate.zarr"
+    ALICE.do(os.makedirs, directory / "0")
+    for name in ("zarr.json", "0/chunk"):
+        ALICE.do(write_text, directory / name, name)
+    drive.wait_imported(directory / "0/chunk")
+    number = add_image(drive, int((fact(directory / "0/chunk", "fileset") or "").removeprefix("Fileset:")))
+    link = own(drive, "images", str(number), "plate.zarr")
+    assert BOB.do(os.listdir, link.parent) == ["plate.zarr"]
+    assert stat.S_ISLNK(BOB.do(os.lstat, link).st_mode)
+    assert BOB.run("find", "-L", link, "-type", "f", "-printf", "%P\\n").stdout.split() == ["zarr.json", "0/chunk"]
+    BOB.run("cp", "-rL", link.parent, outside / "copied")
+    assert (outside / "copied/plate.zarr/0/chunk").read_text() == "0/chunk"
+
+
+def write_text(path: Path, text: str) -> None:
+    path.write_text(text)
+
+
+def add_image(drive: Drive, fileset: int) -> int:
+    """Write an image of *fileset* into the catalogue, as if a reader had found it."""
+    opened = engine.open_engine(drive.layout.catalogue)
+    with opened.begin() as conn:
+        [number] = ids.reserve(conn, "Image", 1)
+        described = {name: value for name, value in asdict(IMAGE).items() if name in schema.images.columns}
+        conn.execute(schema.images.insert().values(id=number, fileset_id=fileset, **described))
+    opened.dispose()
+    return number
