@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from tests.helpers.catalogue import IMAGE
 from tests.helpers.companion import companion
 from tests.helpers.mounting import Drive, fact
 from tests.helpers.people import ROOT, Person
+from tests.helpers.waiting import until
 
 LAB, CLOSED = 61000, 61010
 ALICE = Person("alice", 61001, LAB)
@@ -153,32 +155,36 @@ def test_who_may_view_stands_in_the_acl(drive: Drive) -> None:
 
 def test_thumbnails_are_files_of_who_may_view_the_image(drive: Drive) -> None:
     number = image_of(drive.home(CAROL) / "orphan.tif")
-    shown, kept = own(drive, "thumbnails", f"Image-{number}.png"), drive.layout.thumbnail(number)
-    content = b"\x89PNG as it was made" * 1000
-    kept.unlink(missing_ok=True)
-    before = CAROL.do(os.listdir, shown.parent)
-    assert shown.name not in before
-    with pytest.raises(FileNotFoundError):
-        CAROL.do(shown.read_bytes)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.write_bytes(content)
-    assert CAROL.do(shown.read_bytes) == content
+    shown, kept = own(drive, "thumbnails", f"Image-{number}.png"), thumbnail(drive, number)
+    for content in (b"\x89PNG as it was made" * 1000, b"\x89PNG made anew"):
+        kept.write_bytes(content)
+        assert CAROL.do(shown.read_bytes) == content
+        assert CAROL.do(os.stat, shown).st_size == len(content)
+    ROOT.run("cmp", shown, kept)
     assert shown.name in CAROL.do(os.listdir, shown.parent)
-    assert CAROL.do(os.stat, shown).st_size == len(content)
-    assert ROOT.run("cmp", shown, kept).stdout == ""
+    assert shown.name not in DORA.do(os.listdir, shown.parent)
     with pytest.raises(FileNotFoundError):
         DORA.do(shown.read_bytes)
-    kept.write_bytes(content + b"anew")
-    assert CAROL.do(shown.read_bytes) == content + b"anew"
     for name in (f"Image-0{number}.png", f"Image-{number}.PNG", f"{number}.png"):
         assert not CAROL.do(os.path.lexists, shown.with_name(name))
+    kept.unlink()
+    assert shown.name not in CAROL.do(os.listdir, shown.parent)
+    with pytest.raises(FileNotFoundError):
+        CAROL.do(shown.read_bytes)
+
+
+def thumbnail(drive: Drive, number: int) -> Path:
+    """Wait until nobody will write the thumbnail of an image any more; return where one is kept."""
+    described = f"user.repofs.Image:{number}"
+    until(lambda: json.loads(os.getxattr(drive.mountpoint, described)).get("thumbnail"), "a look at the image")
+    kept = drive.layout.thumbnail(number)
+    kept.parent.mkdir(exist_ok=True)
+    return kept
 
 
 def test_nothing_is_changed_through_it(drive: Drive) -> None:
     number = image_of(drive.home(ALICE) / "orphan.tif")
-    kept = drive.layout.thumbnail(number)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.write_bytes(b"PNG")
+    thumbnail(drive, number).write_bytes(b"PNG")
     link, picture = own(drive, "by-target", "Alone", "scan.tif"), own(drive, "thumbnails", f"Image-{number}.png")
     changes = [
         lambda: os.unlink(link),
