@@ -46,31 +46,19 @@ class MrcReader:
                 return Recognised(format=self.name, note="the file is not whole: it ends within its header")
             header = _header(file)
         metadata = _metadata(header)
-        declared = _declared(header)
-        if declared is None:
-            note = f"pixels of mode {int(header.mode)} are not known to OMERO; no image can be read"
-            return Recognised(format=self.name, original_metadata=metadata, note=note)
-        if not declared.possible:
-            note = f"{_sizes(header)} pixels are not possible; no image can be read"
-            return Recognised(format=self.name, original_metadata=metadata, note=note)
-        there = declared.whole(size - declared.offset)
-        note = None
-        if there is None or there.sizes != declared.sizes:
-            missing = declared.nbytes - max(0, size - declared.offset)
-            note = f"the file is not whole: {missing} bytes of {_sizes(header)} pixels are missing"
+        there, fault = _there(header, size)
         if there is None:
-            return Recognised(format=self.name, original_metadata=metadata, note=f"{note}; no image can be read")
-        return Recognised(self.name, (_image(header, there, name),), metadata, note)
+            return Recognised(self.name, (), metadata, f"{fault}; no image can be read")
+        return Recognised(self.name, (_image(header, there, name),), metadata, fault)
 
     def preview(self, name: str, files: Files, series: int, pixels: int) -> numpy.ndarray:
         if series != 0:
             raise LookupError(f"it has no image {series}")
         with files.open(name) as file:
             size = file.seek(0, os.SEEK_END)
-            declared = _declared(_header(file))
-            there = declared.whole(size - declared.offset) if declared is not None and declared.possible else None
+            there, fault = _there(_header(file), size)
             if there is None:
-                raise LookupError("no plane of it is whole")
+                raise LookupError(fault)
             return there.picture(file, pixels)
 
 
@@ -104,6 +92,20 @@ def _declared(header: Any) -> RawArray | None:
         z, t = int(header.mz), z // int(header.mz)
     offset = _HEADER_BYTES + max(0, int(header.nsymbt))
     return RawArray(offset, dtype, {"C": samples, "X": x, "Y": y, "Z": z, "T": t})
+
+
+def _there(header: Any, size: int) -> tuple[RawArray | None, str | None]:
+    """Return the planes that are whole in a file of *size* bytes, None when none is, and what is wrong."""
+    declared = _declared(header)
+    sizes = f"{int(header.nx)} x {int(header.ny)} x {int(header.nz)} pixels"
+    if declared is None:
+        return None, f"pixels of mode {int(header.mode)} are not known to OMERO"
+    if not declared.possible:
+        return None, f"{sizes} are not possible"
+    room = max(0, size - declared.offset)
+    there = declared.whole(room)
+    missing = declared.nbytes - room
+    return there, f"the file is not whole: {missing} bytes of {sizes} are missing" if missing > 0 else None
 
 
 def _image(header: Any, there: RawArray, name: str) -> ImageInfo:
@@ -148,7 +150,3 @@ def _metadata(header: Any) -> dict[str, str]:
     for number, label in enumerate(header.label.tolist()[: min(10, max(0, int(header.nlabl)))]):
         metadata.add(f"label {number}", label.strip(b"\0 "))
     return metadata.flat
-
-
-def _sizes(header: Any) -> str:
-    return f"{int(header.nx)} x {int(header.ny)} x {int(header.nz)}"
