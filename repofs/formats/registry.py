@@ -24,7 +24,13 @@ KEPT = "kept as an original without an image"
 Answer = TypeVar("Answer")
 
 # The house's own, module and class: those that know their files by more than a magic number come first.
-_OWN = (("tiff", "TiffReader"), ("deltavision", "DeltaVisionReader"), ("mrc_map", "MrcReader"), ("ics", "IcsReader"))
+_OWN = (
+    ("ome_zarr", "OmeZarrReader"),
+    ("tiff", "TiffReader"),
+    ("deltavision", "DeltaVisionReader"),
+    ("mrc_map", "MrcReader"),
+    ("ics", "IcsReader"),
+)
 _STRAY_BYTES = re.compile("[\udc80-\udcff]")
 
 

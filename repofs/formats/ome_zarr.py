@@ -1,0 +1,229 @@
+"""OME-Zarr 0.1 to 0.5 in Zarr 2 and 3, through zarr: directories of arrays in several resolutions.
+
+Read from metadata alone: a chunk that is not there is one of the fill value, by Zarr's rules, so that chunks tell
+nothing of wholeness. An array that the metadata names and that is not there is told.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy
+from zarr import AsyncArray
+
+from repofs.formats import ome_zarr_layout
+from repofs.formats.ome_zarr_layout import Multiscale
+from repofs.formats.original_metadata import text
+from repofs.formats.raw_array import length, pixel_type, step
+from repofs.formats.reader import Files
+from repofs.formats.tiff_layout import MAX_SIZE
+from repofs.formats.units import micrometres, seconds
+from repofs.formats.zarr_store import Hierarchy, ZarrFault, is_zarr, samples
+from repofs.model import Channel, ImageInfo, Members, Recognised
+
+_OLD_AXES = "TCZYX"  # of 0.1 and 0.2, which do not name them
+_TYPES = {"channel": "C", "time": "T"}  # of axes whose name is not one letter of these
+_MOST_CHANNELS = 1000  # told apart by name and colour
+_MOST_FAULTS = 3  # told one by one
+_MOST_CHUNK_BYTES = 1 << 30
+_PREVIEW_BYTES = 1 << 30  # unpacked for one picture
+
+
+class OmeZarrReader:
+    """Reads a directory that is an OME-Zarr; of another Zarr it says that it has no image."""
+
+    name = "OME-Zarr"
+    suffixes = (".zarr",)
+
+    def accepts(self, head: bytes, name: str, siblings: Files) -> bool:
+        return name.endswith("/") and is_zarr(name, siblings)
+
+    def members(self, name: str, files: Files) -> Members | None:
+        return None
+
+    def read(self, name: str, files: Files) -> Recognised:
+        hierarchy = Hierarchy(files, name)
+        try:
+            layout = ome_zarr_layout.find(hierarchy)
+        except ZarrFault as fault:
+            return Recognised(format="Zarr", note=f"{fault}; no image can be read")
+        if not layout.known:
+            note = "its attributes have no multiscales, plate or bioformats2raw.layout: it is a Zarr without an image"
+            return Recognised("Zarr", (), layout.original.flat, note)
+        images = []
+        faults = layout.faults
+        for series, image in enumerate(layout.images):
+            label = name.strip("/").rpartition("/")[2] + (f" [{series}]" if len(layout.images) > 1 else "")
+            try:
+                images.append(_image(hierarchy, image, series, label))
+            except ZarrFault as fault:
+                faults.append(str(fault))
+            else:
+                faults += _missing_levels(hierarchy, image)
+        sentences = [*faults[:_MOST_FAULTS], *([f"and {len(faults) - 3} more"] if len(faults) > _MOST_FAULTS else [])]
+        if not images:
+            sentences.append("no image can be read")
+        return Recognised(self.name, tuple(images), layout.original.flat, "; ".join(sentences) or None)
+
+    def preview(self, name: str, files: Files, series: int, pixels: int) -> numpy.ndarray:
+        hierarchy = Hierarchy(files, name)
+        try:
+            image = ome_zarr_layout.find(hierarchy).images[series]
+        except IndexError as error:
+            raise LookupError(f"it has no image {series}") from error
+        array = _smallest_sufficient(hierarchy, image, pixels)
+        return _middle_plane(array, _axes(image, array), pixels)
+
+
+def _levels(image: Multiscale) -> list[str]:
+    """Return the paths of the arrays, the largest first. Raises ZarrFault when it names none."""
+    datasets = image.multiscale.get("datasets")
+    paths = [one.get("path") for one in datasets if isinstance(one, Mapping)] if isinstance(datasets, list) else []
+    found = [f"{image.path}/{path}".lstrip("/") for path in paths if isinstance(path, str)]
+    if not found:
+        raise ZarrFault(f"the image {image.path or 'of the root'} names no array")
+    return found
+
+
+def _missing_levels(hierarchy: Hierarchy, image: Multiscale) -> list[str]:
+    return [f"the array {path} is not there" for path in _levels(image)[1:] if not hierarchy.has_array(path)]
+
+
+def _axes(image: Multiscale, array: AsyncArray[Any]) -> list[str]:
+    """Return one of X, Y, Z, C, T for each axis of *array*, "" for one of another kind. Raises ZarrFault."""
+    told = image.multiscale.get("axes")
+    if not isinstance(told, list):
+        axes = list(_OLD_AXES[-len(array.shape) :])
+    else:
+        axes = []
+        for axis in told:
+            letter = _letter(axis)
+            axes.append(letter if letter not in axes else "")
+    if len(axes) != len(array.shape) or not {"X", "Y"} <= set(axes):
+        raise ZarrFault(f"the axes of {array.path} are not those of an image of {len(array.shape)} dimensions")
+    return axes
+
+
+def _letter(axis: object) -> str:
+    """Return the letter of an axis: an object since 0.4, a name in 0.3."""
+    name = axis.get("name") if isinstance(axis, Mapping) else axis
+    kind = axis.get("type") if isinstance(axis, Mapping) else None
+    letter = str(name).upper()
+    return letter if letter in tuple(_OLD_AXES) else _TYPES.get(str(kind), "")
+
+
+def _image(hierarchy: Hierarchy, image: Multiscale, series: int, label: str) -> ImageInfo:
+    """Return the image as its largest array has it. Raises ZarrFault."""
+    array = hierarchy.array(_levels(image)[0])
+    axes = _axes(image, array)
+    kind = pixel_type(numpy.dtype(array.dtype))
+    if kind is None:
+        raise ZarrFault(f"pixels of type {array.dtype} are not known to OMERO")
+    sizes = {letter: array.shape[axes.index(letter)] if letter in axes else 1 for letter in _OLD_AXES}
+    sizes["Z"] *= math.prod(size for size, letter in zip(array.shape, axes, strict=True) if not letter)
+    if not all(0 < size <= MAX_SIZE for size in sizes.values()):
+        raise ZarrFault(f"{' x '.join(map(str, array.shape))} pixels of {array.path} are not possible")
+    xml = image.xml
+    scale = _scale(image, axes)
+    name = image.multiscale.get("name")
+    return ImageInfo(
+        name=(text(name, 1024) if isinstance(name, str) else "") or (xml.name if xml else None) or label,
+        series=series,
+        size_x=sizes["X"],
+        size_y=sizes["Y"],
+        size_z=sizes["Z"],
+        size_c=sizes["C"],
+        size_t=sizes["T"],
+        pixel_type=kind,
+        big_endian=numpy.dtype(array.dtype).byteorder == ">",
+        physical_size_x_um=scale.get("X") or (xml.physical_um.get("X") if xml else None),
+        physical_size_y_um=scale.get("Y") or (xml.physical_um.get("Y") if xml else None),
+        physical_size_z_um=scale.get("Z") or (xml.physical_um.get("Z") if xml else None),
+        time_increment_s=scale.get("T") or (xml.time_increment_s if xml else None),
+        acquired=xml.acquired if xml else None,
+        channels=_channels(image, sizes["C"]),
+    )
+
+
+def _scale(image: Multiscale, axes: Sequence[str]) -> dict[str, float | None]:
+    """Return the size of a pixel in µm, and the time between two in s, by axis; only where the axis has a unit."""
+    told = image.multiscale.get("axes")
+    factors = [1.0] * len(axes)
+    for place in (image.multiscale["datasets"][0], image.multiscale):
+        transformations = place.get("coordinateTransformations")
+        for one in transformations if isinstance(transformations, list) else []:
+            scale = one.get("scale") if isinstance(one, Mapping) and one.get("type") == "scale" else None
+            if isinstance(scale, list) and len(scale) == len(axes):
+                numbers = (float(value) if isinstance(value, (int, float)) else math.nan for value in scale)
+                factors = [factor * number for factor, number in zip(factors, numbers, strict=True)]
+    found: dict[str, float | None] = {}
+    for letter, axis, factor in zip(axes, told if isinstance(told, list) else [], factors, strict=False):
+        unit = axis.get("unit") if isinstance(axis, Mapping) else None
+        one = (seconds if letter == "T" else micrometres)(unit) if isinstance(unit, str) else None
+        found[letter] = None if one is None else length(factor, one)
+    return found
+
+
+def _channels(image: Multiscale, count: int) -> tuple[Channel, ...]:
+    """Return the channels by name and colour of the attributes, else of the OME-XML, which has wavelengths too."""
+    told = image.omero.get("channels")
+    named = [one if isinstance(one, Mapping) else {} for one in told] if isinstance(told, list) else []
+    of_xml = image.xml.channels if image.xml and len(image.xml.channels) == count else []
+    if len(named) < count and not of_xml:
+        return ()
+    channels = []
+    for number in range(min(count, _MOST_CHANNELS)):
+        own = named[number] if number < len(named) else {}
+        other = of_xml[number] if of_xml else Channel()
+        color = str(own.get("color", "")).removeprefix("#")
+        name = text(own.get("label", ""), 1024)
+        channels.append(
+            Channel(
+                name=name or other.name,
+                color=f"#{color.upper()}" if re.fullmatch("[0-9a-fA-F]{6}", color) else other.color,
+                excitation_nm=other.excitation_nm,
+                emission_nm=other.emission_nm,
+            )
+        )
+    return tuple(channels)
+
+
+def _smallest_sufficient(hierarchy: Hierarchy, image: Multiscale, pixels: int) -> AsyncArray[Any]:
+    """Return the smallest array with at least *pixels* on its longer side, else the largest that is there."""
+    for path in reversed(_levels(image)):
+        if hierarchy.has_array(path):
+            array = hierarchy.array(path)
+            axes = _axes(image, array)
+            if max(array.shape[axes.index("X")], array.shape[axes.index("Y")]) >= pixels:
+                return array
+    return hierarchy.array(_levels(image)[0])
+
+
+def _middle_plane(array: AsyncArray[Any], axes: Sequence[str], pixels: int) -> numpy.ndarray:
+    """Return (C, Y, X) of the middle plane, with fewer samples where those would take too many chunks."""
+    chunk_bytes = math.prod(array.chunks) * numpy.dtype(array.dtype).itemsize
+    if chunk_bytes > _MOST_CHUNK_BYTES:
+        raise ZarrFault(f"its chunks are of {chunk_bytes} bytes, of which none is unpacked for a picture")
+    shape = dict(zip(axes, array.shape, strict=True))
+    every = step(shape["X"], shape["Y"], pixels)
+    while every < max(shape["X"], shape["Y"]) and _chunks(array, axes, every) * chunk_bytes > _PREVIEW_BYTES:
+        every *= 2
+    spans = {"X": slice(None, None, every), "Y": slice(None, None, every), "C": slice(None)}
+    chosen = tuple(spans.get(letter, size // 2) for letter, size in zip(axes, array.shape, strict=True))
+    plane = samples(array, chosen)
+    kept = [letter for letter in axes if letter in spans]
+    if "C" not in kept:
+        plane, kept = plane[numpy.newaxis], ["C", *kept]
+    return plane.transpose([kept.index(letter) for letter in "CYX"])
+
+
+def _chunks(array: AsyncArray[Any], axes: Sequence[str], every: int) -> int:
+    """Return how many chunks every so-many-th sample of a plane touches."""
+    touched = 1
+    for letter, size, chunk in zip(axes, array.shape, array.chunks, strict=True):
+        if letter in ("X", "Y", "C"):
+            touched *= -(-size // max(chunk, 1 if letter == "C" else every))
+    return touched
