@@ -28,9 +28,11 @@ _DOCUMENTS = (_V3_DOCUMENT, *_V2_DOCUMENTS, ".zattrs")
 
 Result = TypeVar("Result")
 
-# zarr loads each codec when an array first names it, which is too late for a confined process.
+# zarr loads each codec when an array first names it, and blosc makes its lock when it first unpacks: too late for a
+# confined process.
 for _codec in ("blosc", "bytes", "crc32c", "gzip", "sharding_indexed", "transpose", "vlen-bytes", "vlen-utf8", "zstd"):
     get_codec_class(_codec)
+numcodecs.blosc.get_mutex()
 numcodecs.blosc.use_threads = False  # of its own, with stacks and a pool that outlive the file
 
 
@@ -70,18 +72,17 @@ class Hierarchy:
 
     def text(self, path: str, most: int) -> str | None:
         """Return the file at *path* as text, None when there is none. Raises ZarrFault when it is beyond *most*."""
-        try:
-            file = self._files.open(self._root + path)
-        except FileNotFoundError:
+        if not self._files.has(self._root + path):
             return None
-        with file:
+        with self._files.open(self._root + path) as file:
             raw = file.read(most + 1)
         if len(raw) > most:
             raise ZarrFault(f"{path} is longer than {most >> 20} MiB")
         return raw.decode("utf-8", "replace")
 
     def _has(self, path: str, document: str) -> bool:
-        return self._files.has("/".join((self._root.rstrip("/"), *self._place(path).path.split("/"), document)))
+        place = self._place(path).path
+        return self._files.has(self._root + (f"{place}/{document}" if place else document))
 
     def _place(self, path: str) -> StorePath:
         try:
@@ -124,7 +125,9 @@ class _FilesStore(Store):
         """Return the bytes of a document or a chunk, None when there is none. Raises ValueError for a huge document."""
         try:
             file = self._files.open(self._root + key)
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        except OSError:
+            if self._files.has(self._root + key):
+                raise
             return None
         with file:
             size = file.seek(0, os.SEEK_END)
