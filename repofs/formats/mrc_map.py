@@ -88,7 +88,7 @@ def _declared(header: Any) -> RawArray | None:
         except ValueError:
             return None
     x, y, z, t = int(header.nx), int(header.ny), int(header.nz), 1
-    if utils.spacegroup_is_volume_stack(header.ispg) and header.mz > 0:
+    if utils.spacegroup_is_volume_stack(header.ispg) and header.mz > 0 and z % header.mz == 0:
         z, t = int(header.mz), z // int(header.mz)
     offset = _HEADER_BYTES + max(0, int(header.nsymbt))
     return RawArray(offset, dtype, {"C": samples, "X": x, "Y": y, "Z": z, "T": t})

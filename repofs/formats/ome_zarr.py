@@ -26,10 +26,11 @@ from repofs.model import Channel, ImageInfo, Members, Recognised
 
 _OLD_AXES = "TCZYX"  # of 0.1 and 0.2, which do not name them
 _TYPES = {"channel": "C", "time": "T"}  # of axes whose name is not one letter of these
+_MOST_LEVELS = 64
 _MOST_CHANNELS = 1000  # told apart by name and colour
 _MOST_FAULTS = 3  # told one by one
 _MOST_CHUNK_BYTES = 1 << 30
-_PREVIEW_BYTES = 1 << 30  # unpacked for one picture
+_PREVIEW_BYTES, _PREVIEW_CHUNKS = 1 << 30, 10_000  # unpacked for one picture
 
 
 class OmeZarrReader:
@@ -82,7 +83,7 @@ def _levels(image: Multiscale) -> list[str]:
     """Return the paths of the arrays, the largest first. Raises ZarrFault when it names none."""
     datasets = image.multiscale.get("datasets")
     paths = [one.get("path") for one in datasets if isinstance(one, Mapping)] if isinstance(datasets, list) else []
-    found = [f"{image.path}/{path}".lstrip("/") for path in paths if isinstance(path, str)]
+    found = [f"{image.path}/{path}".lstrip("/") for path in paths[:_MOST_LEVELS] if isinstance(path, str)]
     if not found:
         raise ZarrFault(f"the image {image.path or 'of the root'} names no array")
     return found
@@ -209,7 +210,8 @@ def _middle_plane(array: AsyncArray[Any], axes: Sequence[str], pixels: int) -> n
         raise ZarrFault(f"its chunks are of {chunk_bytes} bytes, of which none is unpacked for a picture")
     shape = dict(zip(axes, array.shape, strict=True))
     every = step(shape["X"], shape["Y"], pixels)
-    while every < max(shape["X"], shape["Y"]) and _chunks(array, axes, every) * chunk_bytes > _PREVIEW_BYTES:
+    most = min(_PREVIEW_CHUNKS, _PREVIEW_BYTES // max(1, chunk_bytes))
+    while every < max(shape["X"], shape["Y"]) and _chunks(array, axes, every) > most:
         every *= 2
     spans = {"X": slice(None, None, every), "Y": slice(None, None, every), "C": slice(None)}
     chosen = tuple(spans.get(letter, size // 2) for letter, size in zip(axes, array.shape, strict=True))

@@ -16,7 +16,7 @@ from typing import Any
 
 from repofs.formats import ome_xml
 from repofs.formats.ome_xml import OmeImage, OmeXmlFault
-from repofs.formats.original_metadata import OriginalMetadata
+from repofs.formats.original_metadata import MAX_DEPTH, OriginalMetadata
 from repofs.formats.zarr_store import Hierarchy, ZarrFault
 
 MAX_IMAGES = 5000
@@ -53,7 +53,7 @@ def find(hierarchy: Hierarchy) -> Layout:
     xml = _xml_images(hierarchy, layout)
     for number, path in enumerate(_paths(_ome(root), hierarchy, layout)):
         layout.known = True
-        if len(layout.images) >= MAX_IMAGES:
+        if max(number, len(layout.images)) >= MAX_IMAGES:
             layout.faults.append(f"it has more than {MAX_IMAGES} images: the rest was not looked at")
             break
         try:
@@ -64,7 +64,7 @@ def find(hierarchy: Hierarchy) -> Layout:
         found = [each for each in _list(attributes.get("multiscales")) if isinstance(each, Mapping)]
         omero = attributes.get("omero")
         told = xml[number] if number < len(xml) else None
-        for each in found:
+        for each in found[: MAX_IMAGES - len(layout.images)]:
             layout.images.append(Multiscale(path, each, omero if isinstance(omero, Mapping) else {}, told))
         if not found:
             layout.faults.append(f"the image {path} that it names is not there")
@@ -136,7 +136,7 @@ def _ome(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _named(entries: object) -> list[str]:
     """Return the paths that a list of wells or images gives."""
-    found = (entry.get("path") for entry in _list(entries) if isinstance(entry, Mapping))
+    found = (entry.get("path") for entry in _list(entries)[: MAX_IMAGES + 1] if isinstance(entry, Mapping))
     return [path for path in found if isinstance(path, str)]
 
 
@@ -144,10 +144,12 @@ def _list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _keyed(value: object) -> object:
+def _keyed(value: object, depth: int = 0) -> object:
     """Return *value* with lists of objects as objects by number, so that each field gets a key of its own."""
+    if depth > MAX_DEPTH:
+        return ""
     if isinstance(value, Mapping):
-        return {key: _keyed(inner) for key, inner in value.items()}
+        return {key: _keyed(inner, depth + 1) for key, inner in value.items()}
     if isinstance(value, list) and any(isinstance(one, (Mapping, list)) for one in value):
-        return {str(number): _keyed(inner) for number, inner in enumerate(value)}
+        return {str(number): _keyed(inner, depth + 1) for number, inner in enumerate(value)}
     return value
