@@ -6,8 +6,11 @@ import io
 from collections.abc import Sequence
 from typing import BinaryIO
 
+import numpy
+
 from repofs.formats import registry
-from repofs.model import Recognised
+from repofs.formats.reader import Reader
+from repofs.model import ImageInfo, Recognised
 
 
 class OneFile:
@@ -32,3 +35,22 @@ class OneFile:
 def recognised(raw: bytes, name: str) -> Recognised:
     """Return what the readers say of a file *name* of these bytes."""
     return registry.read(name, OneFile(name, raw))
+
+
+def only_image(found: Recognised) -> ImageInfo:
+    """Return the one image of a file about which there is nothing to say."""
+    assert found.note is None
+    (image,) = found.images
+    return image
+
+
+def sizes(image: ImageInfo) -> tuple[int, int, int, int, int]:
+    return image.size_x, image.size_y, image.size_z, image.size_c, image.size_t
+
+
+def um(image: ImageInfo) -> tuple[float | None, ...]:
+    return image.physical_size_x_um, image.physical_size_y_um, image.physical_size_z_um
+
+
+def preview(reader: Reader, raw: bytes, name: str, pixels: int = 256) -> numpy.ndarray:
+    return reader.preview(name, OneFile(name, raw), 0, pixels)

@@ -1,0 +1,47 @@
+"""What readers are tried on besides good files: the same file cut short, and with bytes changed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+
+from repofs.errors import ReaderFailed
+from repofs.formats import registry
+from repofs.formats.reader import Files
+from repofs.model import Recognised
+
+MOST_SECONDS = 2.0
+
+
+def cut(raw: bytes) -> Iterator[bytes]:
+    """Yield the first 1, 2, 4, … bytes of *raw*, and all but the last."""
+    length = 1
+    while length < len(raw):
+        yield raw[:length]
+        length *= 2
+    yield raw[:-1]
+
+
+def changed(raw: bytes, changes: Iterable[tuple[int, bytes]]) -> bytes:
+    """Return *raw* with other bytes at some places."""
+    mutated = bytearray(raw)
+    for where, new in changes:
+        at = where % len(mutated)
+        mutated[at : at + len(new)] = new
+    return bytes(mutated)
+
+
+def asked(name: str, files: Files) -> Recognised | None:
+    """Put every question to the readers; None: one broke on it and said so. Takes no more than MOST_SECONDS."""
+    before = time.process_time()
+    found = None
+    try:
+        registry.members(name, files)
+        found = registry.read(name, files)
+        assert found.images or found.note
+        for image in found.images[:3]:
+            registry.picture(name, files, image.series)
+    except ReaderFailed as failed:
+        assert "broke" in failed.message or "memory" in failed.message
+    assert time.process_time() - before < MOST_SECONDS
+    return found
