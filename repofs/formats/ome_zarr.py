@@ -79,14 +79,18 @@ class OmeZarrReader:
         return _middle_plane(array, _axes(image, array), pixels)
 
 
-def _levels(image: Multiscale) -> list[str]:
-    """Return the paths of the arrays, the largest first. Raises ZarrFault when it names none."""
-    datasets = image.multiscale.get("datasets")
-    paths = [one.get("path") for one in datasets if isinstance(one, Mapping)] if isinstance(datasets, list) else []
-    found = [f"{image.path}/{path}".lstrip("/") for path in paths[:_MOST_LEVELS] if isinstance(path, str)]
-    if not found:
+def _datasets(image: Multiscale) -> list[Mapping[str, Any]]:
+    """Return what is said of each array, the largest first. Raises ZarrFault when it names none."""
+    told = image.multiscale.get("datasets")
+    found = [one for one in told if isinstance(one, Mapping)] if isinstance(told, list) else []
+    datasets = [one for one in found[:_MOST_LEVELS] if isinstance(one.get("path"), str)]
+    if not datasets:
         raise ZarrFault(f"the image {image.path or 'of the root'} names no array")
-    return found
+    return datasets
+
+
+def _levels(image: Multiscale) -> list[str]:
+    return [f"{image.path}/{dataset['path']}".lstrip("/") for dataset in _datasets(image)]
 
 
 def _missing_levels(hierarchy: Hierarchy, image: Multiscale) -> list[str]:
@@ -152,20 +156,27 @@ def _image(hierarchy: Hierarchy, image: Multiscale, series: int, label: str) -> 
 def _scale(image: Multiscale, axes: Sequence[str]) -> dict[str, float | None]:
     """Return the size of a pixel in µm, and the time between two in s, by axis; only where the axis has a unit."""
     told = image.multiscale.get("axes")
-    factors = [1.0] * len(axes)
-    for place in (image.multiscale["datasets"][0], image.multiscale):
-        transformations = place.get("coordinateTransformations")
-        for one in transformations if isinstance(transformations, list) else []:
-            scale = one.get("scale") if isinstance(one, Mapping) and one.get("type") == "scale" else None
-            if isinstance(scale, list) and len(scale) == len(axes):
-                numbers = (float(value) if isinstance(value, (int, float)) else math.nan for value in scale)
-                factors = [factor * number for factor, number in zip(factors, numbers, strict=True)]
-    found: dict[str, float | None] = {}
-    for letter, axis, factor in zip(axes, told if isinstance(told, list) else [], factors, strict=False):
+    scales = [*_scales(_datasets(image)[0], len(axes)), *_scales(image.multiscale, len(axes))]
+    if not isinstance(told, list) or not scales:
+        return {}
+    found = {}
+    for letter, axis, factors in zip(axes, told, zip(*scales, strict=True), strict=True):
         unit = axis.get("unit") if isinstance(axis, Mapping) else None
         one = (seconds if letter == "T" else micrometres)(unit) if isinstance(unit, str) else None
-        found[letter] = None if one is None else length(factor, one)
+        found[letter] = None if one is None else length(math.prod(factors), one)
     return found
+
+
+def _scales(place: Mapping[str, Any], count: int) -> list[list[float]]:
+    """Return the factors of each scale among the transformations of *place*, *count* of them; NaN for what is none."""
+    transformations = place.get("coordinateTransformations")
+    transformations = transformations if isinstance(transformations, list) else []
+    scales = [one.get("scale") for one in transformations if isinstance(one, Mapping) and one.get("type") == "scale"]
+    return [
+        [float(factor) if isinstance(factor, (int, float)) and abs(factor) < 1e300 else math.nan for factor in scale]
+        for scale in scales
+        if isinstance(scale, list) and len(scale) == count
+    ]
 
 
 def _channels(image: Multiscale, count: int) -> tuple[Channel, ...]:

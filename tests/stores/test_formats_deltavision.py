@@ -69,6 +69,8 @@ def test_dv_sequences(sequence: int, axes: str) -> None:
     assert sizes(image) == (6, 4, 3, 2, 5)
     assert [channel.name for channel in image.channels] == ["525", "632"]
     assert [channel.emission_nm for channel in image.channels] == [525.0, 632.0]
+    first_of_second = {0: 15, 1: 1, 2: 3}[sequence]
+    assert [channel.excitation_nm for channel in image.channels] == [400.0, 400.0 + first_of_second]
     expected = data.transpose(*(axes.index(axis) for axis in "CZT"), 3, 4)[:, 1, 2]
     assert (preview(DeltaVisionReader(), raw, "a.dv") == expected).all()
 
