@@ -46,9 +46,7 @@ class Layout:
 def find(hierarchy: Hierarchy) -> Layout:
     """Return what is in *hierarchy*. Raises ZarrFault when its root cannot be read, OSError."""
     layout = Layout()
-    root = hierarchy.group("")
-    if root is None:
-        return layout
+    root = hierarchy.attributes("")
     layout.original.add("", _keyed(root))
     xml = _xml_images(hierarchy, layout)
     for number, path in enumerate(_paths(_ome(root), hierarchy, layout)):
@@ -57,7 +55,7 @@ def find(hierarchy: Hierarchy) -> Layout:
             layout.faults.append(f"it has more than {MAX_IMAGES} images: the rest was not looked at")
             break
         try:
-            attributes = _ome(root if path == "" else hierarchy.group(path) or {})
+            attributes = _ome(root if path == "" else hierarchy.attributes(path))
         except ZarrFault as fault:
             layout.faults.append(str(fault))
             continue
@@ -86,7 +84,7 @@ def _paths(root: Mapping[str, Any], hierarchy: Hierarchy, layout: Layout) -> Ite
 
 def _fields(well: str, hierarchy: Hierarchy, layout: Layout) -> Iterator[str]:
     try:
-        attributes = _ome(hierarchy.group(well) or {})
+        attributes = _ome(hierarchy.attributes(well))
     except ZarrFault as fault:
         layout.faults.append(str(fault))
         return
@@ -97,7 +95,7 @@ def _fields(well: str, hierarchy: Hierarchy, layout: Layout) -> Iterator[str]:
 
 
 def _series(hierarchy: Hierarchy) -> Iterator[str]:
-    named = _list(_ome(hierarchy.group("OME") or {}).get("series"))
+    named = _list(_ome(hierarchy.attributes("OME")).get("series"))
     if named:
         yield from (path for path in named if isinstance(path, str))
         return
@@ -109,7 +107,7 @@ def _series(hierarchy: Hierarchy) -> Iterator[str]:
 
 def _is_image(hierarchy: Hierarchy, path: str) -> bool:
     try:
-        return "multiscales" in _ome(hierarchy.group(path) or {})
+        return "multiscales" in _ome(hierarchy.attributes(path))
     except ZarrFault:
         return False
 

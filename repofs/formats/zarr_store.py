@@ -6,13 +6,15 @@ chunks costs as much as one of ten.
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import AsyncIterator, Coroutine, Iterable
-from typing import Any, Literal, TypeVar
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO, cast
 
 import numcodecs.blosc
 import numpy
-from zarr import AsyncArray, AsyncGroup
+from zarr import AsyncArray
 from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Store, SuffixByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.registry import get_codec_class
@@ -21,12 +23,9 @@ from zarr.storage import StorePath
 from repofs.formats.inline_loop import InlineLoop
 from repofs.formats.reader import Files
 
-MAX_METADATA_BYTES = 16 << 20
+_MAX_METADATA_BYTES = 16 << 20
 
-_V3_DOCUMENT, _V2_DOCUMENTS = "zarr.json", (".zgroup", ".zarray")
-_DOCUMENTS = (_V3_DOCUMENT, *_V2_DOCUMENTS, ".zattrs")
-
-Result = TypeVar("Result")
+_V3_DOCUMENT, _V2_DOCUMENTS = "zarr.json", (".zgroup", ".zarray", ".zattrs")
 
 # zarr loads each codec when an array first names it, and blosc makes its lock when it first unpacks: too late for a
 # confined process.
@@ -52,58 +51,86 @@ class Hierarchy:
         self._files = files
         self._root = root
         self._store = _FilesStore(files, root)
-        self._version: Literal[2, 3] = 3 if files.has(root + _V3_DOCUMENT) else 2
+        version_3 = files.has(root + _V3_DOCUMENT)
+        self._array_document = _V3_DOCUMENT if version_3 else ".zarray"
+        self._attributes_document = _V3_DOCUMENT if version_3 else ".zattrs"
 
-    def group(self, path: str) -> dict[str, Any] | None:
-        """Return the attributes of the group at *path*, None when there is none. Raises ZarrFault, OSError."""
-        if not self._has(path, "zarr.json" if self._version == 3 else ".zgroup"):
-            return None
-        opening = AsyncGroup.open(self._place(path), zarr_format=self._version, use_consolidated=False)
-        return dict(_run(opening, path).attrs)
+    def attributes(self, path: str) -> dict[str, Any]:
+        """Return the attributes at *path*, none when nothing is there. Raises ZarrFault, OSError."""
+        found = self._document(path, self._attributes_document) or {}
+        if self._attributes_document == _V3_DOCUMENT:
+            found = found.get("attributes", {})
+        return found if isinstance(found, dict) else {}
 
     def has_array(self, path: str) -> bool:
-        return self._has(path, "zarr.json" if self._version == 3 else ".zarray")
+        return self._files.has(self._root + self._name(path, self._array_document))
 
     def array(self, path: str) -> AsyncArray[Any]:
         """Return the array at *path*, of which only the metadata is read. Raises ZarrFault, OSError."""
-        if not self.has_array(path):
+        metadata = self._document(path, self._array_document)
+        if metadata is None:
             raise ZarrFault(f"the array {path} is not there")
-        return _run(AsyncArray.open(self._place(path), zarr_format=self._version), path)
+        with _faults(path):
+            return AsyncArray(cast(Any, metadata), StorePath(self._store, path))
 
     def text(self, path: str, most: int) -> str | None:
-        """Return the file at *path* as text, None when there is none. Raises ZarrFault when it is beyond *most*."""
-        if not self._files.has(self._root + path):
+        """Return the file at *path*, None when there is none. Raises ZarrFault when it is longer than *most* bytes."""
+        file = _opened(self._files, self._root + path)
+        if file is None:
             return None
-        with self._files.open(self._root + path) as file:
+        with file:
             raw = file.read(most + 1)
         if len(raw) > most:
             raise ZarrFault(f"{path} is longer than {most >> 20} MiB")
         return raw.decode("utf-8", "replace")
 
-    def _has(self, path: str, document: str) -> bool:
-        place = self._place(path).path
-        return self._files.has(self._root + (f"{place}/{document}" if place else document))
+    def _document(self, path: str, document: str) -> dict[str, Any] | None:
+        name = self._name(path, document)
+        words = self.text(name, _MAX_METADATA_BYTES)
+        if words is None:
+            return None
+        with _faults(name):
+            found = json.loads(words)
+        if not isinstance(found, dict):
+            raise ZarrFault(f"{name} holds no object")
+        return found
 
-    def _place(self, path: str) -> StorePath:
+    def _name(self, path: str, document: str) -> str:
         try:
-            return StorePath(self._store, path)
+            place = StorePath(self._store, path).path
         except ValueError as error:
             raise ZarrFault(f"it names {path!r}, which is not below it") from error
+        return f"{place}/{document}" if place else document
 
 
 def samples(array: AsyncArray[Any], selection: tuple[slice | int, ...]) -> numpy.ndarray:
     """Return the *selection* of *array*, by reading the chunks that it touches. Raises ZarrFault, OSError."""
-    return numpy.asarray(_run(array.getitem(selection), array.path))
+    with _faults(array.path):
+        return numpy.asarray(InlineLoop().run_until_complete(array.getitem(selection)))  # type: ignore[abstract]
 
 
-def _run(coroutine: Coroutine[Any, Any, Result], path: str) -> Result:
+@contextmanager
+def _faults(path: str) -> Iterator[None]:
+    """Raise ZarrFault for what zarr raises of the bytes at *path*."""
     try:
-        return InlineLoop().run_until_complete(coroutine)  # type: ignore[abstract]
+        yield
     except (OSError, MemoryError):
         raise
     except Exception as error:  # zarr has no class for metadata and chunks that make no sense
         what = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise ZarrFault(f"{path or 'its root'} cannot be read ({what})") from error
+        raise ZarrFault(f"{path} cannot be read ({what})") from error
+
+
+def _opened(files: Files, name: str) -> BinaryIO | None:
+    """Return the file *name*, None when there is none."""
+    try:
+        return files.open(name)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except PermissionError:
+        if files.has(name):
+            raise
+        return None  # what is not of the fileset is refused, whether it is there or not
 
 
 class _FilesStore(Store):
@@ -122,18 +149,12 @@ class _FilesStore(Store):
         return isinstance(other, _FilesStore) and (self._files, self._root) == (other._files, other._root)
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
-        """Return the bytes of a document or a chunk, None when there is none. Raises ValueError for a huge document."""
-        try:
-            file = self._files.open(self._root + key)
-        except OSError:
-            if self._files.has(self._root + key):
-                raise
+        """Return the bytes of a chunk, None when there is none."""
+        file = _opened(self._files, self._root + key)
+        if file is None:
             return None
         with file:
-            size = file.seek(0, os.SEEK_END)
-            if size > MAX_METADATA_BYTES and key.endswith(_DOCUMENTS):
-                raise ValueError(f"{key} is longer than {MAX_METADATA_BYTES >> 20} MiB")
-            start, stop = _span(byte_range, size)
+            start, stop = _span(byte_range, file.seek(0, os.SEEK_END))
             file.seek(start)
             return prototype.buffer.from_bytes(file.read(stop - start))
 

@@ -138,7 +138,7 @@ def test_a_document_that_is_too_long(tmp_path: Path) -> None:
     path = image(tmp_path / "a.zarr", [STACK])
     with (path / ".zattrs").open("ab") as file:
         file.truncate(17 << 20)
-    assert str(read(path).note).startswith("its root cannot be read (ValueError: .zattrs is longer than 16 MiB)")
+    assert read(path).note == ".zattrs is longer than 16 MiB; no image can be read"
 
 
 def test_a_chunk_that_is_damaged_gives_no_picture(tmp_path: Path) -> None:
