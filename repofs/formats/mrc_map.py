@@ -14,9 +14,10 @@ from typing import Any, BinaryIO
 
 import numpy
 from mrcfile import utils
+from mrcfile.dtypes import get_ext_header_dtype
 from mrcfile.mrcinterpreter import MrcInterpreter
 
-from repofs.formats.original_metadata import OriginalMetadata
+from repofs.formats.original_metadata import OriginalMetadata, text
 from repofs.formats.raw_array import RawArray, length, pixel_type
 from repofs.formats.reader import Files
 from repofs.model import ImageInfo, Members, Recognised
@@ -45,11 +46,12 @@ class MrcReader:
             if size < _HEADER_BYTES:
                 return Recognised(format=self.name, note="the file is not whole: it ends within its header")
             header = _header(file)
-        metadata = _metadata(header)
+            extended = _extended(file, header)
+        metadata = _metadata(header, extended)
         there, fault = _there(header, size)
         if there is None:
             return Recognised(self.name, (), metadata, f"{fault}; no image can be read")
-        return Recognised(self.name, (_image(header, there, name),), metadata, fault)
+        return Recognised(self.name, (_image(header, there, name, extended),), metadata, fault)
 
     def preview(self, name: str, files: Files, series: int, pixels: int) -> numpy.ndarray:
         if series != 0:
@@ -75,6 +77,18 @@ def _header(file: BinaryIO) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a wrong machine stamp is common, and the header is read all the same
         return _HeaderOnly(file, permissive=True, header_only=True).header
+
+
+def _extended(file: BinaryIO, header: Any) -> dict[str, Any]:
+    """Return what FEI's microscopes say of the first plane, by mrcfile's names; nothing of other makers' files."""
+    dtype = get_ext_header_dtype(bytes(header.exttyp), header.mode.dtype.byteorder)
+    if dtype is None or header.nsymbt < dtype.itemsize:
+        return {}
+    file.seek(_HEADER_BYTES)
+    raw = file.read(dtype.itemsize)
+    if len(raw) < dtype.itemsize:
+        return {}
+    return dict(zip(dtype.names, numpy.frombuffer(raw, dtype)[0].tolist(), strict=True))
 
 
 def _declared(header: Any) -> RawArray | None:
@@ -108,7 +122,7 @@ def _there(header: Any, size: int) -> tuple[RawArray | None, str | None]:
     return there, f"the file is not whole: {missing} bytes of {sizes} are missing" if missing > 0 else None
 
 
-def _image(header: Any, there: RawArray, name: str) -> ImageInfo:
+def _image(header: Any, there: RawArray, name: str, extended: dict[str, Any]) -> ImageInfo:
     x_um, y_um, z_um = _pixel_um(header)
     return ImageInfo(
         name=name,
@@ -124,6 +138,7 @@ def _image(header: Any, there: RawArray, name: str) -> ImageInfo:
         physical_size_x_um=x_um,
         physical_size_y_um=y_um,
         physical_size_z_um=z_um,
+        instrument=text(extended.get("Microscope type", b"")) or None,
     )
 
 
@@ -139,8 +154,8 @@ def _pixel_um(header: Any) -> tuple[float | None, ...]:
     )
 
 
-def _metadata(header: Any) -> dict[str, str]:
-    """Return the fields of the header by mrcfile's names, and the labels that it counts."""
+def _metadata(header: Any, extended: dict[str, Any]) -> dict[str, str]:
+    """Return the fields of the header by mrcfile's names, the labels that it counts, and the extended header."""
     metadata = OriginalMetadata()
     for field in header.dtype.names:
         if field not in ("extra1", "extra2", "label", "map", "machst"):
@@ -149,4 +164,5 @@ def _metadata(header: Any) -> dict[str, str]:
                          else value.item())  # fmt: skip
     for number, label in enumerate(header.label.tolist()[: min(10, max(0, int(header.nlabl)))]):
         metadata.add(f"label {number}", label.strip(b"\0 "))
+    metadata.add(text(header.exttyp.item()), extended)
     return metadata.flat

@@ -1,9 +1,13 @@
-"""What readers are tried on besides good files: the same file cut short, and with bytes changed."""
+"""What readers are tried on besides good files: the same file cut short, with bytes changed, and with no more modules
+to load."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from repofs.errors import ReaderFailed
 from repofs.formats import registry
@@ -45,3 +49,19 @@ def asked(name: str, files: Files) -> Recognised | None:
         assert "broke" in failed.message or "memory" in failed.message
     assert time.process_time() - before < MOST_SECONDS
     return found
+
+
+def loaded_late(directory: Path, names: Sequence[str]) -> list[str]:
+    """Return the modules that are loaded only when the readers look at these files, when a confined process cannot."""
+    lines = [
+        "import sys",
+        "from pathlib import Path",
+        "from repofs.formats import registry",
+        "from repofs.formats.local_files import LocalFiles",
+        "registry.readers()",
+        "before = set(sys.modules)",
+        *(f"registry.picture({name!r}, LocalFiles(Path({str(directory)!r})), 0)" for name in names),
+        "print(*sorted(set(sys.modules) - before))",
+    ]
+    ran = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True)
+    return ran.stdout.split()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 
 import numpy
 import pytest
@@ -13,7 +14,7 @@ from mrc._new import BE_HDR, LE_HDR
 from repofs.errors import ReaderFailed
 from repofs.formats import registry
 from repofs.formats.deltavision import DeltaVisionReader
-from tests.helpers.damage import asked, changed, cut
+from tests.helpers.damage import asked, changed, cut, loaded_late
 from tests.helpers.formats import OneFile, only_image, preview, recognised, sizes, um
 from tests.helpers.samples import assert_samples_right
 
@@ -128,6 +129,11 @@ def test_cut_short() -> None:
 @settings(max_examples=200, deadline=5000, derandomize=True)
 def test_mutations(changes: list[tuple[int, bytes]]) -> None:
     asked("a.dv", OneFile("a.dv", changed(SMALL, changes)))
+
+
+def test_nothing_is_loaded_in_the_middle_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a.dv").write_bytes(SMALL)
+    assert loaded_late(tmp_path, ["a.dv"]) == []
 
 
 def test_the_sample() -> None:

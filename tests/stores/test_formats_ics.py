@@ -15,7 +15,7 @@ from repofs.formats import registry
 from repofs.formats.ics import IcsReader
 from repofs.formats.local_files import LocalFiles
 from repofs.model import Members
-from tests.helpers.damage import asked, changed, cut
+from tests.helpers.damage import asked, changed, cut, loaded_late
 from tests.helpers.formats import OneFile, only_image, preview, recognised, sizes, um
 from tests.helpers.samples import assert_samples_right
 
@@ -241,6 +241,11 @@ def test_cut_short() -> None:
 @settings(max_examples=200, deadline=5000, derandomize=True)
 def test_mutations(changes: list[tuple[int, bytes]]) -> None:
     asked("a.ics", OneFile("a.ics", changed(SMALL, changes)))
+
+
+def test_nothing_is_loaded_in_the_middle_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a.ics").write_bytes(SMALL)
+    assert loaded_late(tmp_path, ["a.ics"]) == []
 
 
 def test_the_sample() -> None:

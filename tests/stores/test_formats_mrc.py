@@ -11,12 +11,13 @@ import numpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mrcfile.dtypes import get_ext_header_dtype
 
 from repofs.errors import ReaderFailed
 from repofs.formats import registry
 from repofs.formats.local_files import LocalFiles
 from repofs.formats.mrc_map import MrcReader
-from tests.helpers.damage import asked, changed, cut
+from tests.helpers.damage import asked, changed, cut, loaded_late
 from tests.helpers.formats import OneFile, only_image, preview, recognised, sizes, um
 from tests.helpers.samples import assert_samples_right
 
@@ -111,12 +112,40 @@ def test_mrc_that_cannot_be(where: int, value: int, note: str, tmp_path: Path) -
     assert found.note == note
 
 
+def test_mrc_of_many_gigabytes_costs_no_more(tmp_path: Path) -> None:
+    raw = mrc_of(numpy.zeros((1, 2, 2), "u2"), tmp_path)
+    struct.pack_into("<3i", raw, 0, 20_000, 20_000, 100)
+    with (tmp_path / "a.mrc").open("wb") as file:
+        file.write(raw)
+        file.truncate(1024 + 20_000 * 20_000 * 100 * 2)
+        file.seek(1024 + (50 * 20_000 * 20_000 + 78 * 20_000) * 2)
+        file.write(b"\x07\0")
+    found = asked("a.mrc", LocalFiles(tmp_path))
+    assert found is not None
+    assert sizes(only_image(found)) == (20_000, 20_000, 100, 1, 1)
+    samples = MrcReader().preview("a.mrc", LocalFiles(tmp_path), 0, 256)
+    assert (samples.shape, samples[0, 1, 0], samples.max()) == ((1, 257, 257), 7, 7)
+
+
 def test_mrc_labels_are_kept(tmp_path: Path) -> None:
     with mrcfile.new(tmp_path / "a.mrc", numpy.zeros((2, 3), "f4")) as file:
         file.add_label("made by hand")
     metadata = registry.read("a.mrc", LocalFiles(tmp_path)).original_metadata
     assert metadata["label 1"].startswith("made by hand")
     assert metadata["nx"] == "3"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_mrc_of_an_fei_microscope(there: bool, tmp_path: Path) -> None:
+    raw = mrc_of(numpy.zeros((1, 2, 2), "u2"), tmp_path)
+    record = numpy.zeros(1, get_ext_header_dtype(b"FEI1", "<"))
+    record["Microscope type"], record["Magnification"] = b"Titan", 75_000
+    raw[104:108] = b"FEI1"
+    struct.pack_into("<i", raw, 92, record.nbytes)
+    raw[1024:1024] = record.tobytes() if there else b""
+    found = recognised(bytes(raw), "a.mrc")
+    assert found.original_metadata.get("FEI1.Magnification") == ("75000.0" if there else None)
+    assert [image.instrument for image in found.images] == (["Titan"] if there else [])
 
 
 # --- damage --------------------------------------------------------------------------------------
@@ -144,6 +173,11 @@ def test_cut_short() -> None:
 @settings(max_examples=200, deadline=5000, derandomize=True)
 def test_mutations(changes: list[tuple[int, bytes]]) -> None:
     asked("a.mrc", OneFile("a.mrc", changed(SMALL, changes)))
+
+
+def test_nothing_is_loaded_in_the_middle_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a.mrc").write_bytes(SMALL)
+    assert loaded_late(tmp_path, ["a.mrc"]) == []
 
 
 def test_the_sample() -> None:
