@@ -14,12 +14,12 @@ _PREFIXES = {"": 1.0, "femto": 1e-15, "pico": 1e-12, "nano": 1e-9, "micro": 1e-6
 
 def micrometres(unit: str) -> float | None:
     """Return how many µm one *unit* is, None when it is no unit of length."""
-    return _UM.get(unit) or _by_name(unit, _UM_BY_NAME, ("meter", "metre"), 1e6)
+    return _UM.get(unit.strip()) or _by_name(unit, _UM_BY_NAME, ("meter", "metre"), 1e6)
 
 
 def seconds(unit: str) -> float | None:
     """Return how many seconds one *unit* is, None when it is no unit of time."""
-    return _S.get(unit) or _by_name(unit, _S_BY_NAME, ("second",), 1.0)
+    return _S.get(unit.strip()) or _by_name(unit, _S_BY_NAME, ("second",), 1.0)
 
 
 def _by_name(unit: str, names: dict[str, float], bases: tuple[str, ...], one: float) -> float | None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from repofs.formats import ome_zarr_layout
 from repofs.formats.local_files import LocalFiles
 from tests.helpers import ome_zarr
-from tests.helpers.damage import asked, cut
+from tests.helpers.damage import asked, changed, cut
 from tests.helpers.ome_zarr import STACK, Version, group, image, plate, preview, pyramid, read
 
 BOTH = pytest.mark.parametrize("version", [2, 3])
@@ -149,3 +152,36 @@ def test_a_chunk_that_is_damaged_gives_no_picture(tmp_path: Path) -> None:
     assert read(path).note is None
     with pytest.raises(Exception, match="0 cannot be read"):
         preview(path)
+
+
+DOCUMENTS: list[tuple[Version, str]] = [
+    (2, ".zattrs"),
+    (2, "0/.zarray"),
+    (2, "0/0.0"),
+    (3, "zarr.json"),
+    (3, "0/zarr.json"),
+    (3, "0/c/0/0"),
+]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory with a small image of each version of Zarr."""
+    directory = tmp_path_factory.mktemp("small")
+    image(directory / "2.zarr", [STACK[0, 0, 0, :8, :9]], "yx", 2)
+    image(directory / "3.zarr", [STACK[0, 0, 0, :8, :9]], "yx", 3)
+    return directory
+
+
+@given(
+    st.sampled_from(DOCUMENTS),
+    st.lists(st.tuples(st.integers(0, 2000), st.binary(min_size=1, max_size=4)), min_size=1, max_size=4),
+)
+@settings(max_examples=300, deadline=5000, derandomize=True)
+def test_mutations(small: Path, place: tuple[Version, str], changes: list[tuple[int, bytes]]) -> None:
+    version, document = place
+    with tempfile.TemporaryDirectory() as directory:
+        shutil.copytree(small / f"{version}.zarr", Path(directory) / "a.zarr")
+        file = Path(directory) / "a.zarr" / document
+        file.write_bytes(changed(file.read_bytes(), changes))
+        asked("a.zarr/", LocalFiles(Path(directory)))
