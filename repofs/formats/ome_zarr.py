@@ -52,7 +52,7 @@ class OmeZarrReader:
         except ZarrFault as fault:
             return Recognised(format="Zarr", note=f"{fault}; no image can be read")
         if not layout.known:
-            note = "its attributes have no multiscales, plate or bioformats2raw.layout: it is a Zarr without an image"
+            note = "; ".join([*layout.faults[:_MOST_FAULTS], "it names no image of OME-Zarr: no image can be read"])
             return Recognised("Zarr", (), layout.original.flat, note)
         images = []
         faults = layout.faults

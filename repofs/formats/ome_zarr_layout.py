@@ -1,10 +1,11 @@
 """Which images an OME-Zarr hierarchy has, of versions 0.1 to 0.5: one, those of bioformats2raw, or a plate's fields.
 
     multiscales               in the root: the image itself
-    bioformats2raw.layout     the groups that OME/ names as series, or 0, 1, …; OME/METADATA.ome.xml tells more of them
+    OME/                      the groups that it names as series, as bioformats2raw writes them; else 0, 1, …
     plate                     wells of rows and columns, each with its fields
 
-Labels are groups of their own below an image; they are no images. In Zarr 3 all this is below the attribute "ome".
+OME/METADATA.ome.xml tells more of the series. Labels are groups of their own below an image; they are no images. In
+Zarr 3 all this is below the attribute "ome".
 Source: https://ngff.openmicroscopy.org/specifications/
 """
 
@@ -48,68 +49,61 @@ def find(hierarchy: Hierarchy) -> Layout:
     layout = Layout()
     root = hierarchy.attributes("")
     layout.original.add("", _keyed(root))
+    series = _strings((_attributes("OME", hierarchy, layout) or {}).get("series"))
+    places = {path: place for place, path in enumerate(series)}  # in the OME-XML
     xml = _xml_images(hierarchy, layout)
-    for number, path in enumerate(_paths(_ome(root), hierarchy, layout)):
+    for number, path in enumerate(_paths(_ome(root), series, hierarchy, layout)):
         layout.known = True
         if max(number, len(layout.images)) >= MAX_IMAGES:
             layout.faults.append(f"it has more than {MAX_IMAGES} images: the rest was not looked at")
             break
-        try:
-            attributes = _ome(root if path == "" else hierarchy.attributes(path))
-        except ZarrFault as fault:
-            layout.faults.append(str(fault))
-            continue
-        found = [each for each in _list(attributes.get("multiscales")) if isinstance(each, Mapping)]
-        omero = attributes.get("omero")
-        told = xml[number] if number < len(xml) else None
-        for each in found[: MAX_IMAGES - len(layout.images)]:
-            layout.images.append(Multiscale(path, each, omero if isinstance(omero, Mapping) else {}, told))
-        if not found:
-            layout.faults.append(f"the image {path} that it names is not there")
+        attributes = _attributes(path, hierarchy, layout) if path else _ome(root)
+        if attributes is not None:
+            place = places.get(path, len(xml)) if places else number
+            _add(path, attributes, xml[place] if place < len(xml) else None, layout)
     return layout
 
 
-def _paths(root: Mapping[str, Any], hierarchy: Hierarchy, layout: Layout) -> Iterator[str]:
-    """Yield the groups that are images by what the attributes of the *root* say."""
+def _add(path: str, attributes: Mapping[str, Any], xml: OmeImage | None, layout: Layout) -> None:
+    """Add the image of the group *path* to *layout*; a group may have it in several forms, which are images too."""
+    found = [each for each in _list(attributes.get("multiscales")) if isinstance(each, Mapping)]
+    if not found:
+        layout.faults.append(f"the image {path} that it names is not there" if path else "its multiscales are none")
+    omero = attributes.get("omero")
+    for each in found[: MAX_IMAGES - len(layout.images)]:
+        layout.images.append(Multiscale(path, each, omero if isinstance(omero, Mapping) else {}, xml))
+
+
+def _paths(root: Mapping[str, Any], series: list[str], hierarchy: Hierarchy, layout: Layout) -> Iterator[str]:
+    """Yield the groups that are images, by what the attributes of the *root* say."""
     if isinstance(root.get("plate"), Mapping):
         for well in _named(root["plate"].get("wells")):
-            yield from _fields(well, hierarchy, layout)
+            fields = (_attributes(well, hierarchy, layout) or {}).get("well")
+            if isinstance(fields, Mapping):
+                yield from (f"{well}/{field}" for field in _named(fields.get("images")))
+            else:
+                layout.known = True
+                layout.faults.append(f"the well {well} that the plate names is not there")
     elif isinstance(root.get("well"), Mapping):
         yield from _named(root["well"].get("images"))
     elif "multiscales" in root:
         yield ""
-    elif "bioformats2raw.layout" in root or _is_image(hierarchy, "0"):
-        yield from _series(hierarchy)
+    elif series:
+        yield from series
+    else:
+        number = 0
+        while "multiscales" in (_attributes(str(number), hierarchy, layout) or {}):
+            yield str(number)
+            number += 1
 
 
-def _fields(well: str, hierarchy: Hierarchy, layout: Layout) -> Iterator[str]:
+def _attributes(path: str, hierarchy: Hierarchy, layout: Layout) -> Mapping[str, Any] | None:
+    """Return what OME says at *path*, None where that cannot be read, which is told."""
     try:
-        attributes = _ome(hierarchy.attributes(well))
+        return _ome(hierarchy.attributes(path))
     except ZarrFault as fault:
         layout.faults.append(str(fault))
-        return
-    if not isinstance(attributes.get("well"), Mapping):
-        layout.faults.append(f"the well {well} that the plate names is not there")
-        return
-    yield from (f"{well}/{image}" for image in _named(attributes["well"].get("images")))
-
-
-def _series(hierarchy: Hierarchy) -> Iterator[str]:
-    named = _list(_ome(hierarchy.attributes("OME")).get("series"))
-    if named:
-        yield from (path for path in named if isinstance(path, str))
-        return
-    number = 0
-    while _is_image(hierarchy, str(number)):
-        yield str(number)
-        number += 1
-
-
-def _is_image(hierarchy: Hierarchy, path: str) -> bool:
-    try:
-        return "multiscales" in _ome(hierarchy.attributes(path))
-    except ZarrFault:
-        return False
+        return None
 
 
 def _xml_images(hierarchy: Hierarchy, layout: Layout) -> list[OmeImage]:
@@ -134,8 +128,11 @@ def _ome(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _named(entries: object) -> list[str]:
     """Return the paths that a list of wells or images gives."""
-    found = (entry.get("path") for entry in _list(entries)[: MAX_IMAGES + 1] if isinstance(entry, Mapping))
-    return [path for path in found if isinstance(path, str)]
+    return _strings([entry.get("path") for entry in _list(entries) if isinstance(entry, Mapping)])
+
+
+def _strings(values: object) -> list[str]:
+    return [value for value in _list(values)[: MAX_IMAGES + 1] if isinstance(value, str)]
 
 
 def _list(value: object) -> list[Any]:

@@ -213,6 +213,13 @@ def test_plate(version: Version, tmp_path: Path) -> None:
     assert (preview(path, series=1) == STACK[0, :, 0] + 1).all()
 
 
+def test_the_ome_xml_of_a_plate_has_an_order_of_its_own(tmp_path: Path) -> None:
+    path = plate(tmp_path / "assay.zarr")
+    group(path / "OME", {"series": ["B/2/0", "A/1/1"]})
+    (path / "OME" / "METADATA.ome.xml").write_text(OME_XML)
+    assert [one.name for one in read(path).images] == ["assay.zarr [0]", "right", "left"]
+
+
 def test_well(tmp_path: Path) -> None:
     assert len(read(plate(tmp_path / "assay.zarr") / "A" / "1").images) == 2
 

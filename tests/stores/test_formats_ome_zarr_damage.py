@@ -31,6 +31,19 @@ def test_ome_xml_of_no_use(words: str, tmp_path: Path) -> None:
     assert [one.name for one in found.images] == ["own"]
 
 
+def test_series_of_which_parts_are_missing(tmp_path: Path) -> None:
+    path = group(tmp_path / "a.zarr", {"bioformats2raw.layout": 3})
+    image(path / "0", [STACK[:1, :1, :1]])
+    group(path / "OME", {"series": ["1", 7, "0", "../b.zarr"]})
+    found = read(path)
+    assert [one.series for one in found.images] == [0]
+    assert found.note == "the image 1 that it names is not there; it names '../b.zarr', which is not below it"
+    (path / "OME" / ".zattrs").write_text("{")
+    found = read(path)
+    assert len(found.images) == 1
+    assert str(found.note).startswith("OME/.zattrs cannot be read (JSONDecodeError")
+
+
 def test_plate_of_which_parts_are_missing(tmp_path: Path) -> None:
     path = plate(tmp_path / "assay.zarr")
     shutil.rmtree(path / "B")
@@ -67,10 +80,10 @@ def test_a_plain_zarr_has_no_image(version: Version, tmp_path: Path) -> None:
     ome_zarr.array(tmp_path / "array.zarr", STACK, version)
     found = read(group(tmp_path / "group.zarr", {"made": "by hand"}, version))
     assert (found.format, found.images) == ("Zarr", ())
-    assert str(found.note).endswith("it is a Zarr without an image")
+    assert found.note == "it names no image of OME-Zarr: no image can be read"
     assert list(found.original_metadata.values()) == ["by hand"]
     assert read(tmp_path / "array.zarr").images == ()
-    assert read(tmp_path / "array.zarr").note is not None
+    assert read(tmp_path / "array.zarr").note == found.note
 
 
 def test_a_directory_that_is_no_zarr(tmp_path: Path) -> None:
