@@ -30,6 +30,11 @@ _OWN = (
     ("deltavision", "DeltaVisionReader"),
     ("mrc_map", "MrcReader"),
     ("ics", "IcsReader"),
+    ("pictures", "PngReader"),
+    ("pictures", "JpegReader"),
+    ("pictures", "Jpeg2000Reader"),
+    ("pictures", "GifReader"),
+    ("pictures", "BmpReader"),
 )
 _STRAY_BYTES = re.compile("[\udc80-\udcff]")
 

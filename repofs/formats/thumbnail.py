@@ -6,9 +6,12 @@ import io
 from itertools import zip_longest
 
 import numpy
+import numpy.ma
 from PIL import Image
 
 from repofs.model import ImageInfo, Picture
+
+Image.preinit()  # as `numpy.percentile` does with numpy.ma, `save` would import its formats in the middle of a file
 
 PIXELS = 256  # of the longer side
 
