@@ -35,6 +35,7 @@ _MODES = {
     "RGBA": (4, "uint8"), "CMYK": (4, "uint8"), "I;16": (1, "uint16"),
 }  # fmt: skip
 _PNG_SAMPLES = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by colour type
+_BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # bytes
 _EXIF_TIME = re.compile(r"(\d{4}):(\d\d):(\d\d) (\d\d:\d\d:\d\d)")
 # What Pillow raises on a damaged header; an OSError without a number is its own.
 _BROKEN = (SyntaxError, ValueError, OSError, EOFError, KeyError, IndexError, struct.error)
@@ -237,9 +238,7 @@ class BmpReader(PictureReader):
 
     def accepts(self, head: bytes, name: str, siblings: Files) -> bool:
         """Return whether *head* begins as BMP does and has a header of a known size: two letters are too few."""
-        return head.startswith(self.magic) and head[14:18] in (
-            bytes((size, 0, 0, 0)) for size in (12, 40, 52, 56, 64, 108, 124)
-        )
+        return head.startswith(self.magic) and int.from_bytes(head[14:18], "little") in _BMP_HEADERS
 
     def _frames(self, picture: ImageFile.ImageFile, file: BinaryIO) -> tuple[int, str | None]:
         tile = picture.tile[0]

@@ -35,6 +35,7 @@ _OWN = (
     ("pictures", "Jpeg2000Reader"),
     ("pictures", "GifReader"),
     ("pictures", "BmpReader"),
+    ("fits", "FitsReader"),
 )
 _STRAY_BYTES = re.compile("[\udc80-\udcff]")
 
@@ -78,6 +79,10 @@ def picture(name: str, files: Files, series: int) -> Picture:
     if isinstance(reader, Recognised):
         raise ReaderFailed(str(reader.note))
     image = next((one for one in reader.read(name, files).images if one.series == series), None)
+    if reader is None:
+        raise ReaderFailed("no reader knows this format")
+    found = _asked(reader, lambda: reader.read(name, files))
+    image = next((one for one in found.images if one.series == series), None)
     if image is None:
         raise ReaderFailed(f"the {reader.name} reader finds no image {series} in it")
     return _asked(reader, lambda: thumbnail.make(reader.preview(name, files, series, thumbnail.PIXELS), image))
