@@ -152,16 +152,16 @@ def _planes_there(unit: Any, file: BinaryIO) -> int:
     size = file.seek(0, os.SEEK_END)
     if isinstance(unit, fits.CompImageHDU):
         return planes if _end(unit) <= size else 0
-    plane_bytes = math.prod(unit.shape[-2:]) * abs(int(unit.header["BITPIX"])) // 8
-    return max(0, min(planes, (size - int(unit.fileinfo()["datLoc"])) // plane_bytes))
+    plane_bytes = int(math.prod(unit.shape[-2:])) * abs(int(unit.header["BITPIX"])) // 8
+    room = (size - int(unit.fileinfo()["datLoc"])) // plane_bytes
+    return max(0, min(planes, room))
 
 
 def _times(unit: Any) -> int:
     """Return the length of the axes of time; FITS counts axes from the fastest, from 1."""
     outer = zip(range(len(unit.shape), 2, -1), unit.shape[:-2], strict=True)
-    return math.prod(
-        int(size) for axis, size in outer if str(unit.header.get(f"CTYPE{axis}", "")).strip().upper() == "TIME"
-    )
+    kinds = ((str(unit.header.get(f"CTYPE{axis}", "")).strip().upper(), int(size)) for axis, size in outer)
+    return math.prod(size for kind, size in kinds if kind == "TIME")
 
 
 def _spacing(header: Any, axis: int) -> float | None:

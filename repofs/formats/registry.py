@@ -36,6 +36,7 @@ _OWN = (
     ("pictures", "GifReader"),
     ("pictures", "BmpReader"),
     ("fits", "FitsReader"),
+    ("spe", "SpeReader"),
 )
 _STRAY_BYTES = re.compile("[\udc80-\udcff]")
 
