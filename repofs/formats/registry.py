@@ -37,6 +37,7 @@ _OWN = (
     ("pictures", "BmpReader"),
     ("fits", "FitsReader"),
     ("spe", "SpeReader"),
+    ("imzml", "ImzmlReader"),
 )
 _STRAY_BYTES = re.compile("[\udc80-\udcff]")
 
