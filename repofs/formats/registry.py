@@ -8,8 +8,8 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
-from importlib.metadata import entry_points
-from typing import TypeVar
+from importlib.metadata import PackageNotFoundError, entry_points, version
+from typing import NamedTuple, TypeVar
 
 from repofs.errors import ReaderFailed
 from repofs.formats import thumbnail
@@ -39,6 +39,23 @@ _OWN = (
     ("spe", "SpeReader"),
     ("imzml", "ImzmlReader"),
 )
+
+
+class Extra(NamedTuple):
+    """A reader of the house whose library does not come with it."""
+
+    module: str
+    reader: str
+    name: str  # of the format
+    suffixes: tuple[str, ...]
+    library: str  # the distribution that reads it
+    extra: str  # what to install: repofs[extra]
+
+
+_EXTRAS = (
+    Extra("digital_micrograph", "DigitalMicrographReader", "DigitalMicrograph", (".dm3", ".dm4"), "rosettasciio", "em"),
+    Extra("velox", "VeloxReader", "Velox EMD", (".emd",), "rosettasciio", "em"),
+)
 _STRAY_BYTES = re.compile("[\udc80-\udcff]")
 
 
@@ -46,8 +63,28 @@ _STRAY_BYTES = re.compile("[\udc80-\udcff]")
 def readers() -> tuple[Reader, ...]:
     """Return every reader: third parties' first, by name, so that they can do better than the house's own."""
     found = sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name)
-    own = (getattr(importlib.import_module(f"repofs.formats.{module}"), name) for module, name in _OWN)
-    return (*(point.load()() for point in found), *(reader() for reader in own))
+    own = (_load(module, name) for module, name in _OWN)
+    more = (_load(extra.module, extra.reader) for extra in _EXTRAS if extra not in missing())
+    return (*(point.load()() for point in found), *more, *own)
+
+
+@cache
+def missing() -> tuple[Extra, ...]:
+    """Return what could be read too, if its library were installed."""
+    return tuple(extra for extra in _EXTRAS if not _is_installed(extra.library))
+
+
+def _load(module: str, name: str) -> Reader:
+    reader: Reader = getattr(importlib.import_module(f"repofs.formats.{module}"), name)()
+    return reader
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        version(distribution)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def look(name: str, files: Files) -> Members | Recognised:
@@ -121,6 +158,11 @@ def _nobody(name: str) -> str:
     if name.endswith("/"):
         return f"no reader knows this kind of directory: its files are {KEPT.replace('an original', 'originals')}"
     suffix = os.path.splitext(name)[1].lower()
+    extra = next((extra for extra in missing() if suffix in extra.suffixes), None)
+    if extra is not None:
+        return (
+            f"{extra.name} is read by an extra, install it with: pip install 'repofs[{extra.extra}]'; until then {KEPT}"
+        )
     named = next((reader.name for reader in readers() if suffix and suffix in reader.suffixes), None)
     if named is not None:
         return f"the name ends in {suffix} but the bytes do not begin as {named} does: {KEPT}"

@@ -16,6 +16,7 @@ from xml.parsers import expat
 import numpy
 from imageio.plugins.spe import Spec
 
+from repofs.formats import raw_plane
 from repofs.formats.original_metadata import OriginalMetadata
 from repofs.formats.reader import Files
 from repofs.model import ImageInfo, Members, Recognised
@@ -86,13 +87,8 @@ class SpeReader:
             layout = _layout(file.read(Spec.data_start), file)
             if series != 0 or isinstance(layout, str):
                 raise LookupError(f"there is no image {series} in it")
-            step = max(1, max(layout.width, layout.height) // pixels)
             start = Spec.data_start + layout.frames // 2 * layout.stride
-            rows = []
-            for row in range(0, layout.height, step):
-                file.seek(start + row * layout.width * layout.dtype.itemsize)
-                rows.append(numpy.frombuffer(file.read(layout.width * layout.dtype.itemsize), layout.dtype)[::step])
-        return numpy.stack(rows)[None]
+            return raw_plane.sampled(file, start, (layout.height, layout.width), layout.dtype, pixels)[None]
 
 
 def _field(head: bytes, name: str) -> Any:
