@@ -16,6 +16,7 @@ from repofs.cli import (
     completion,
     config,
     dropbox,
+    formats,
     group,
     import_,
     init,
@@ -82,6 +83,7 @@ app.command("mount")(mount.mount)
 app.command("umount")(umount.umount)
 app.command("import", cls=import_.ImportCommand)(import_.import_)
 app.command("candidates")(candidates.candidates)
+app.command("formats")(formats.formats)
 app.command("dropbox")(dropbox.dropbox)
 app.command("status")(status.status)
 app.command("wait")(wait.wait)

@@ -42,6 +42,7 @@ class FitsReader:
 
     name = "FITS"
     suffixes = (".fits", ".fit", ".fts")
+    library = "astropy"
 
     def accepts(self, head: bytes, name: str, siblings: Files) -> bool:
         """Return whether the first card of *head* is that of FITS."""

@@ -43,6 +43,7 @@ class ImzmlReader:
 
     name = "imzML"
     suffixes = (".imzml", ".ibd")
+    library = "pyimzml"
 
     def accepts(self, head: bytes, name: str, siblings: Files) -> bool:
         """Return whether *head* is of mzML by a name that says imzML; spectra have only their name."""

@@ -46,6 +46,7 @@ class PictureReader:
 
     name: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]]
+    library = "pillow"
     magic: ClassVar[tuple[bytes, ...]]
     plugin: ClassVar[type[ImageFile.ImageFile]]
 

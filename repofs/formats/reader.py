@@ -45,6 +45,7 @@ class Reader(Protocol):
 
     name: str  # of the format, as people say it: "TIFF"
     suffixes: tuple[str, ...]  # of file names, lower case: (".tif", ".tiff")
+    library: str  # the distribution that does the reading: "tifffile"
 
     def accepts(self, head: bytes, name: str, siblings: Files) -> bool:
         """Return whether a file that begins with *head* (up to `registry.HEAD_BYTES`) is of this format.

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
-from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from typing import NamedTuple, TypeVar
 
 from repofs.errors import ReaderFailed
@@ -62,10 +62,16 @@ _STRAY_BYTES = re.compile("[\udc80-\udcff]")
 @cache
 def readers() -> tuple[Reader, ...]:
     """Return every reader: third parties' first, by name, so that they can do better than the house's own."""
-    found = sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name)
-    own = (_load(module, name) for module, name in _OWN)
     more = (_load(extra.module, extra.reader) for extra in _EXTRAS if extra not in missing())
-    return (*(point.load()() for point in found), *more, *own)
+    own = (_load(module, name) for module, name in _OWN)
+    return (*(reader for _, reader in third_parties()), *more, *own)
+
+
+@cache
+def third_parties() -> tuple[tuple[EntryPoint, Reader], ...]:
+    """Return the readers that other packages bring, and by which entry point."""
+    found = sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name)
+    return tuple((point, point.load()()) for point in found)
 
 
 @cache
@@ -160,9 +166,7 @@ def _nobody(name: str) -> str:
     suffix = os.path.splitext(name)[1].lower()
     extra = next((extra for extra in missing() if suffix in extra.suffixes), None)
     if extra is not None:
-        return (
-            f"{extra.name} is read by an extra, install it with: pip install 'repofs[{extra.extra}]'; until then {KEPT}"
-        )
+        return f"{extra.name} is read once pip install 'repofs[{extra.extra}]' has been run: {KEPT}"
     named = next((reader.name for reader in readers() if suffix and suffix in reader.suffixes), None)
     if named is not None:
         return f"the name ends in {suffix} but the bytes do not begin as {named} does: {KEPT}"

@@ -47,6 +47,7 @@ class SpeReader:
 
     name = "SPE"
     suffixes = (".spe",)
+    library = "imageio"
 
     def accepts(self, head: bytes, name: str, siblings: Files) -> bool:
         """Return whether *head* is a header, by a name that says so: not all writers put in the number of WinView."""

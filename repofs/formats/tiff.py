@@ -47,6 +47,7 @@ class TiffReader:
 
     name = "TIFF"
     suffixes = (".tif", ".tiff", ".tf2", ".tf8", ".btf")
+    library = "tifffile"
 
     def accepts(self, head: bytes, name: str, siblings: Files) -> bool:
         """Return whether *head* begins with the magic number of TIFF or BigTIFF."""

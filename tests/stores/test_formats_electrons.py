@@ -275,10 +275,7 @@ print(recognised(b"\\0\\0\\0\\x04" + bytes(100), "scan.dm4").note)
 print(any(reader.library == "rosettasciio" for reader in registry.readers()))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    note = (
-        "DigitalMicrograph is read by an extra, install it with: pip install 'repofs[em]'; "
-        "until then kept as an original without an image"
-    )
+    note = "DigitalMicrograph is read once pip install 'repofs[em]' has been run: kept as an original without an image"
     assert done.stdout.splitlines() == [note, "False"]
 
 
