@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import struct
 from importlib.metadata import EntryPoint, version
+from pathlib import Path
+from typing import Any
 
+import numpy
 import pytest
 
 from repofs.formats import known, registry
 from tests.helpers.command_line import repofs
+from tests.helpers.formats import OneFile
 
 
 def test_what_can_be_read() -> None:
@@ -61,3 +67,31 @@ def test_readers_of_third_parties_come_first(monkeypatch: pytest.MonkeyPatch) ->
     finally:
         registry.third_parties.cache_clear()
         registry.readers.cache_clear()
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "formats.md"
+
+
+def test_the_reader_of_the_page_reads() -> None:
+    code = next(block for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL) if "class" in block)
+    made: dict[str, Any] = {}
+    exec(code, made)
+    reader = made["GreyReader"]()
+    samples = numpy.arange(6 * 8, dtype="u1").reshape(6, 8)
+    raw = b"GREY" + struct.pack("<II", 8, 6) + samples.tobytes()
+    files = OneFile("scan.grey", raw)
+    assert reader.accepts(raw, "scan.grey", files)
+    assert reader.members("scan.grey", files) is None
+    (image,) = reader.read("scan.grey", files).images
+    assert (image.size_x, image.size_y, image.name) == (8, 6, "scan.grey")
+    assert numpy.array_equal(reader.preview("scan.grey", files, 0, 4), samples[None, ::2, ::2])
+    assert reader.read("scan.grey", OneFile("scan.grey", raw[:-1])).note is not None
+
+
+def test_the_page_names_every_library_and_suffix() -> None:
+    text = PAGE.read_text()
+    table = [line for line in text.splitlines() if line.startswith("| ")]
+    libraries = {"pillow": "Pillow", "rosettasciio": "RosettaSciIO"}
+    for one in known.formats():
+        rows = [row for row in table if any(f"`{suffix}`" in row.lower() for suffix in one.suffixes)]
+        assert any(libraries.get(str(one.library), str(one.library)) in row for row in rows), one
