@@ -38,7 +38,6 @@ class Codestream:
     right: int
     bottom: int
     depths: tuple[int, ...]  # bits of each component, negative for signed ones
-    subsampled: bool  # some component has fewer samples than the grid has points
     levels: int  # how often it can be halved
 
     def reduced(self, halvings: int) -> tuple[int, int]:
@@ -121,12 +120,12 @@ def codestream(file: BinaryIO) -> Codestream:
         at = behind
     if bytes((0xFF, _EOI)) not in _tail(file, at):
         raise Damaged(NO_END)
-    if len(siz) < 36 or len(cod) < 6:
+    if len(siz) <= 36 or len(cod) < 6:
         raise Damaged("the header of its codestream is damaged")
     right, bottom, left, top = struct.unpack(">4I", siz[2:18])
-    parts = [siz[at : at + 3] for at in range(36, len(siz) - 2, 3)]
-    depths = tuple((size & 0x7F) + 1 if size < 0x80 else -((size & 0x7F) + 1) for size, _, _ in parts)
-    return Codestream(left, top, right, bottom, depths, any(dx * dy != 1 for _, dx, dy in parts), cod[5])
+    parts = siz[36::3]  # of three bytes for each component
+    depths = tuple((size & 0x7F) + 1 if size < 0x80 else -((size & 0x7F) + 1) for size in parts)
+    return Codestream(left, top, right, bottom, depths, levels=cod[5])
 
 
 def _jp2_codestream(file: BinaryIO) -> int:

@@ -79,18 +79,8 @@ class PictureReader:
         metadata, acquired = _metadata(picture)
         frames, note = self._frames(picture, file)
         samples, pixel_type = self._samples(picture, file)
-        image = ImageInfo(
-            name=name,
-            series=0,
-            size_x=picture.width,
-            size_y=picture.height,
-            size_z=1,
-            size_c=samples,
-            size_t=frames,
-            pixel_type=pixel_type,
-            rgb=samples > 1,
-            acquired=acquired,
-        )
+        x, y = picture.size
+        image = ImageInfo(name, 0, x, y, 1, samples, frames, pixel_type, rgb=samples > 1, acquired=acquired)
         return Recognised(format=self.name, images=(image,), original_metadata=metadata, note=note)
 
     def _open(self, file: BinaryIO) -> ImageFile.ImageFile:
@@ -186,7 +176,7 @@ class Jpeg2000Reader(PictureReader):
     def _small(self, picture: ImageFile.ImageFile, file: BinaryIO, pixels: int) -> numpy.ndarray:
         stream = picture_layout.codestream(file)
         samples, pixel_type = self._samples(picture, file)
-        if pixel_type != "uint8" or stream.subsampled:
+        if pixel_type != "uint8":
             _allow(samples * picture.width * picture.height)
             file.seek(0)
             return _strided(jpeg2k_decode(file.read(), planar=False), pixels)
