@@ -43,6 +43,7 @@ class DeltaVisionReader:
     """Reads DeltaVision files of either byte order."""
 
     name = "DeltaVision"
+    library = "mrc"
     suffixes = (".dv", ".r3d")
 
     def accepts(self, head: bytes, name: str, siblings: Files) -> bool:

@@ -24,6 +24,7 @@ class IcsReader:
     """Reads ICS 1 and 2, also with samples that gzip has packed."""
 
     name = "ICS"
+    library = "repofs"
     suffixes = (_HEADER, _SAMPLES)
 
     def accepts(self, head: bytes, name: str, siblings: Files) -> bool:

@@ -32,6 +32,7 @@ class MrcReader:
     """Reads MRC, CCP4 and IMOD files that have the word MAP, which they have since 2000."""
 
     name = "MRC"
+    library = "mrcfile"
     suffixes = (".mrc", ".mrcs", ".map", ".ccp4", ".rec", ".st", ".ali", ".preali")
 
     def accepts(self, head: bytes, name: str, siblings: Files) -> bool:

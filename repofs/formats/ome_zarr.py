@@ -37,6 +37,7 @@ class OmeZarrReader:
     """Reads a directory that is an OME-Zarr; of another Zarr it says that it has no image."""
 
     name = "OME-Zarr"
+    library = "zarr"
     suffixes = (".zarr",)
 
     def accepts(self, head: bytes, name: str, siblings: Files) -> bool:
