@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import yaml
 from repofs.cli import import_report
 from repofs.cli.exit_codes import ImportCode
 from repofs.cli.importing import Job, Plan, Report, Wanted, exit_code
+from repofs.config import Readers
 from repofs.formats.candidates import Candidate, LeftOut
 
 WANTED = Wanted(b"/x", "upload", None, None, None, None, (), (), None, 4)
@@ -98,8 +100,13 @@ def test_the_exit_code_is_that_of_the_worst(reports: list[Report], code: ImportC
 
 
 def test_a_plan_lists_filesets_with_their_files(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    candidate = Candidate(b"/x", b"p.zarr", (b"p.zarr/0", b"p.zarr/1"), 2, is_directory=True)
-    import_report.print_plan(Plan([Job(WANTED, candidate, None)], [], [FAILED]))
-    shown = capsys.readouterr()
-    assert shown.out.splitlines()[1:] == ["# Group: /x/p.zarr", "/x/p.zarr/0", "/x/p.zarr/1"]
-    assert len(shown.err.splitlines()) == 1
+    directory = os.fsencode(tmp_path)
+    (tmp_path / "p.zarr").mkdir()
+    for chunk in ("0", "1"):
+        (tmp_path / "p.zarr" / chunk).touch()
+    candidate = Candidate(directory, b"p.zarr", (b"p.zarr/0", b"p.zarr/1"), 2, is_directory=True)
+    import_report.print_plan(Plan([Job(WANTED, candidate, None)], [], [FAILED]), Readers(workers=1))
+    told = capsys.readouterr()
+    group = f"# Group: {tmp_path}/p.zarr Reader: - Images: 0\n{tmp_path}/p.zarr/0\n{tmp_path}/p.zarr/1\n"
+    assert told.out.endswith(group)
+    assert "failed: " in told.err
