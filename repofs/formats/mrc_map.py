@@ -8,6 +8,7 @@ https://www.ccpem.ac.uk/mrc_format/mrc2014.php and https://bio3d.colorado.edu/im
 
 from __future__ import annotations
 
+import io
 import os
 import warnings
 from typing import Any, BinaryIO
@@ -25,7 +26,7 @@ from repofs.model import ImageInfo, Members, Recognised
 _HEADER_BYTES = 1024
 _MAP = slice(208, 211)  # "MAP" and a blank or a zero
 _RGB = 16
-_NANOMETRE_TENTH = 1e-4  # the ångström in µm
+_ANGSTROM = 1e-4  # µm
 
 
 class MrcReader:
@@ -75,9 +76,10 @@ class _HeaderOnly(MrcInterpreter):  # type: ignore[misc]
 def _header(file: BinaryIO) -> Any:
     """Return the record of the first 1024 bytes, in the byte order that makes its mode a known one."""
     file.seek(0)
+    copy = io.BytesIO(file.read(_HEADER_BYTES))  # mrcfile writes to its stream when it is done
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a wrong machine stamp is common, and the header is read all the same
-        return _HeaderOnly(file, permissive=True, header_only=True).header
+        return _HeaderOnly(copy, permissive=True, header_only=True).header
 
 
 def _extended(file: BinaryIO, header: Any) -> dict[str, Any]:
@@ -150,9 +152,7 @@ def _pixel_um(header: Any) -> tuple[float | None, ...]:
     axes = [int(header.mapc), int(header.mapr), int(header.maps)]
     if sorted(axes) != [1, 2, 3]:
         axes = [1, 2, 3]  # early writers left them zero
-    return tuple(
-        length(cell[axis] / intervals[axis], _NANOMETRE_TENTH) if intervals[axis] > 0 else None for axis in axes
-    )
+    return tuple(length(cell[axis] / intervals[axis], _ANGSTROM) if intervals[axis] > 0 else None for axis in axes)
 
 
 def _metadata(header: Any, extended: dict[str, Any]) -> dict[str, str]:
