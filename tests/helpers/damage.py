@@ -40,7 +40,7 @@ def asked(name: str, files: Files) -> Recognised | None:
     before = time.process_time()
     found = None
     try:
-        registry.members(name, files)
+        registry.look(name, files)
         found = registry.read(name, files)
         assert found.images or found.note
         for image in found.images[:3]:

@@ -16,7 +16,6 @@ from repofs.formats import registry
 from repofs.formats.deltavision import DeltaVisionReader
 from tests.helpers.damage import asked, changed, cut, loaded_late
 from tests.helpers.formats import OneFile, only_image, preview, recognised, sizes, um
-from tests.helpers.samples import assert_samples_right
 
 VOLUME = (numpy.arange(3 * 40 * 600, dtype="i4") % 2000).reshape(3, 40, 600)
 
@@ -134,7 +133,3 @@ def test_mutations(changes: list[tuple[int, bytes]]) -> None:
 def test_nothing_is_loaded_in_the_middle_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "a.dv").write_bytes(SMALL)
     assert loaded_late(tmp_path, ["a.dv"]) == []
-
-
-def test_the_sample() -> None:
-    assert_samples_right("dv")

@@ -17,7 +17,6 @@ from repofs.formats.local_files import LocalFiles
 from repofs.model import Members
 from tests.helpers.damage import asked, changed, cut, loaded_late
 from tests.helpers.formats import OneFile, only_image, preview, recognised, sizes, um
-from tests.helpers.samples import assert_samples_right
 
 
 def ics_of(
@@ -103,7 +102,7 @@ def test_ics_2_names_its_samples(tmp_path: Path) -> None:
     (tmp_path / "a.ics").write_bytes(header)
     (tmp_path / "raw.dat").write_bytes(b"12345" + data.tobytes())
     files = LocalFiles(tmp_path)
-    assert registry.members("a.ics", files) == Members("a.ics", ("a.ics", "raw.dat"))
+    assert IcsReader().members("a.ics", files) == Members("a.ics", ("a.ics", "raw.dat"))
     assert sizes(only_image(registry.read("a.ics", files))) == (4, 3, 1, 1, 1)
     assert (IcsReader().preview("a.ics", files, 0, 256) == data).all()
 
@@ -115,20 +114,20 @@ def test_ics_2_with_packed_samples_behind_the_header() -> None:
     )
     assert sizes(only_image(recognised(raw, "a.ics"))) == (4, 3, 1, 2, 1)
     assert (preview(IcsReader(), raw, "a.ics") == data).all()
-    assert registry.members("a.ics", OneFile("a.ics", raw)) is None
+    assert IcsReader().members("a.ics", OneFile("a.ics", raw)) is None
 
 
 @pytest.mark.parametrize("name", ["scan.ics", "scan.ids"])
 def test_ics_both_parts_say_the_same_main(name: str, tmp_path: Path) -> None:
     files = pair(tmp_path, ics_of("bits x y", "16 4 3"), bytes(24))
-    found = registry.members(name, files)
+    found = IcsReader().members(name, files)
     assert found == Members("scan.ics", ("scan.ics", "scan.ids"), certain=name == "scan.ics")
 
 
 def test_ics_names_in_capitals() -> None:
     raw = ics_of("bits x y", "16 4 3")
-    assert registry.members("SCAN.ICS", OneFile("SCAN.ICS", raw)) == Members("SCAN.ICS", ("SCAN.ICS", "SCAN.IDS"))
-    found = registry.members("SCAN.IDS", OneFile("SCAN.IDS", b"xxxx"))
+    assert IcsReader().members("SCAN.ICS", OneFile("SCAN.ICS", raw)) == Members("SCAN.ICS", ("SCAN.ICS", "SCAN.IDS"))
+    found = IcsReader().members("SCAN.IDS", OneFile("SCAN.IDS", b"xxxx"))
     assert found == Members("SCAN.ICS", ("SCAN.ICS", "SCAN.IDS"), certain=False)
 
 
@@ -208,7 +207,7 @@ def test_ics_that_claims_more_than_deflate_can_hold() -> None:
 def test_ics_that_cannot_be(order: str, size: str, more: str, note: str) -> None:
     raw = ics_of(order, size, "2.0", more, "end") + bytes(100)
     assert recognised(raw, "a.ics").note == f"{note}; no image can be read"
-    assert registry.members("a.ics", OneFile("a.ics", raw)) is None
+    assert IcsReader().members("a.ics", OneFile("a.ics", raw)) is None
 
 
 def test_ics_offset_that_is_no_number(tmp_path: Path) -> None:
@@ -246,7 +245,3 @@ def test_mutations(changes: list[tuple[int, bytes]]) -> None:
 def test_nothing_is_loaded_in_the_middle_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "a.ics").write_bytes(SMALL)
     assert loaded_late(tmp_path, ["a.ics"]) == []
-
-
-def test_the_sample() -> None:
-    assert_samples_right("ics")

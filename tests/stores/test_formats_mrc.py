@@ -19,7 +19,6 @@ from repofs.formats.local_files import LocalFiles
 from repofs.formats.mrc_map import MrcReader
 from tests.helpers.damage import asked, changed, cut, loaded_late
 from tests.helpers.formats import OneFile, only_image, preview, recognised, sizes, um
-from tests.helpers.samples import assert_samples_right
 
 VOLUME = (numpy.arange(3 * 40 * 600, dtype="i4") % 2000).reshape(3, 40, 600)
 
@@ -178,7 +177,3 @@ def test_mutations(changes: list[tuple[int, bytes]]) -> None:
 def test_nothing_is_loaded_in_the_middle_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "a.mrc").write_bytes(SMALL)
     assert loaded_late(tmp_path, ["a.mrc"]) == []
-
-
-def test_the_sample() -> None:
-    assert_samples_right("mrc")

@@ -15,7 +15,6 @@ from tests.helpers import ome_zarr
 from tests.helpers.damage import loaded_late
 from tests.helpers.formats import only_image, sizes, um
 from tests.helpers.ome_zarr import AXES, OME_XML, STACK, Version, group, image, plate, preview, pyramid, read
-from tests.helpers.samples import assert_samples_right
 
 BOTH = pytest.mark.parametrize("version", [2, 3])
 
@@ -233,7 +232,3 @@ def test_nothing_is_imported_in_the_middle_of_a_file(tmp_path: Path) -> None:
     for version in (2, 3):
         plate(tmp_path / f"{version}.zarr", version)  # type: ignore[arg-type]
     assert loaded_late(tmp_path, ["2.zarr/", "3.zarr/"]) == []
-
-
-def test_the_samples() -> None:
-    assert_samples_right("ome-zarr")
