@@ -29,7 +29,7 @@ def candidates(
     depth: Annotated[int, typer.Option(min=1, max=1000, help="How many directories deep to look.")] = DEPTH,
     as_json: AsJson = False,
 ) -> None:
-    """Show which files would become one fileset each, and their images; nothing is imported."""
+    """Show which filesets files would become, and their images."""
     from repofs.cli import filesets
     from repofs.formats.candidates import Candidate, Rules, find
 

@@ -94,14 +94,14 @@ def test_both_files_are_one_fileset_whichever_comes_first(tmp_path: Path) -> Non
     files = LocalFiles(tmp_path)
     written(tmp_path)
     both = ("tissue.imzML", "tissue.ibd")
-    assert registry.members("tissue.imzML", files) == Members("tissue.imzML", both)
-    assert registry.members("tissue.ibd", files) == Members("tissue.imzML", both, certain=False)
+    assert registry.look("tissue.imzML", files) == Members("tissue.imzML", both)
+    assert registry.look("tissue.ibd", files) == Members("tissue.imzML", both, certain=False)
     (tmp_path / "tissue.imzML").rename(tmp_path / "tissue.imzml")
-    assert registry.members("tissue.ibd", files) == Members(
+    assert registry.look("tissue.ibd", files) == Members(
         "tissue.imzml", ("tissue.imzml", "tissue.ibd"), certain=False
     )
     (tmp_path / "tissue.imzml").unlink()
-    assert registry.members("tissue.ibd", files) == Members("tissue.imzML", both, certain=False)
+    assert registry.look("tissue.ibd", files) == Members("tissue.imzML", both, certain=False)
 
 
 def test_one_half_is_no_image(tmp_path: Path) -> None:
