@@ -6,6 +6,7 @@ low bytes of all samples come before the high ones. Colours are stored as BGR, b
 
 from __future__ import annotations
 
+import struct
 from typing import BinaryIO
 
 import czifile
@@ -15,9 +16,12 @@ import numpy
 from repofs.formats.czi_layout import UNCOMPRESSED, CziFault, Scene, bytes_a_pixel, handle_of
 
 _JPEG, _LZW, _JPEG_XR, _ZSTD, _ZSTD_HEADED = 1, 2, 4, 5, 6
+_CAMERA = 100  # and beyond: as a camera gave them, not compressed
 _MOST_BYTES = 1 << 28  # of one subblock, decoded
 _MOST_DECODED = 1 << 29  # bytes of all compressed subblocks of one picture; beyond it some are left dark
 _TYPES = {"F8": "c8", "i8": "f8"}  # what czifile calls otherwise than numpy
+
+_DAMAGE = (ValueError, IndexError, KeyError, RuntimeError, struct.error, czifile.czifile.SegmentNotFoundError)
 
 # imagecodecs loads a codec when it is first used, when a confined process may be unable to read it.
 for _codec in ("JPEG8", "LZW", "JPEGXR", "ZSTD"):
@@ -35,8 +39,16 @@ def preview(scene: Scene, files: dict[int, BinaryIO], pixels: int) -> numpy.ndar
     samples = int(kind[1]) if kind[1].isdigit() else 1
     shape = scene.sizes["C"], -(-scene.height // step), -(-scene.width // step), samples
     canvas = numpy.zeros(shape, _TYPES.get(kind[-2:], kind[-2:]))
+    painted = 0
+    failure: Exception | None = None
     for row in rows:
-        _paint(canvas[row["c"]], row, scene, files[int(row["part"])], step)
+        try:
+            _paint(canvas[row["c"]], row, scene, files[int(row["part"])], step)
+            painted += 1
+        except (*_DAMAGE, CziFault) as error:  # its place stays dark
+            failure = error
+    if not painted:
+        raise CziFault(f"no subblock of its middle plane can be decoded ({failure})")
     return numpy.ascontiguousarray(canvas[..., :3].transpose(0, 3, 1, 2).reshape(-1, *shape[1:3]))
 
 
@@ -87,19 +99,21 @@ def _samples(row: numpy.void, file: BinaryIO, ys: numpy.ndarray, xs: numpy.ndarr
     """Return the samples (Y, X, samples) of a subblock in the stored rows *ys* and columns *xs*."""
     kind, compression = str(row["samples"]), int(row["compression"])
     dtype = numpy.dtype("<" + _TYPES.get(kind[-2:], kind[-2:]))
-    samples = bytes_a_pixel(kind) // int(kind[-1])
-    shape = int(row["stored_height"]), int(row["stored_width"]), samples
+    shape = int(row["stored_height"]), int(row["stored_width"]), bytes_a_pixel(kind) // int(kind[-1])
     subblock = czifile.Segment(handle_of(file), int(row["position"])).data()
     if not isinstance(subblock, czifile.SubBlockSegment):
         raise CziFault("its directory names a place where no subblock is")
-    if compression == UNCOMPRESSED:
+    size = shape[0] * shape[1] * shape[2] * dtype.itemsize
+    if compression == UNCOMPRESSED or compression >= _CAMERA or subblock.data_size == size:  # some say so wrongly
         picked = _rows(file, subblock.data_offset, shape, dtype, ys)[:, xs]
+    elif max(size, subblock.data_size) > _MOST_BYTES:
+        raise CziFault(f"a compressed subblock of {shape[1]} x {shape[0]} pixels is too large to be decoded")
     else:
-        if shape[0] * shape[1] * samples * dtype.itemsize > _MOST_BYTES or subblock.data_size > _MOST_BYTES:
-            raise CziFault(f"a compressed subblock of {shape[1]} x {shape[0]} pixels is too large to be decoded")
         file.seek(subblock.data_offset)
-        picked = _decoded(file.read(subblock.data_size), compression, shape, dtype)[ys][:, xs]
-    return picked if samples == 1 or compression in (_JPEG, _JPEG_XR) else picked[..., [2, 1, 0, 3][:samples]]
+        block = _decoded(file.read(subblock.data_size), compression, shape, dtype)
+        # Some writers round the stored size at the border of a pyramid in another way than the one they declare.
+        picked = block[numpy.minimum(ys, block.shape[0] - 1)][:, numpy.minimum(xs, block.shape[1] - 1)]
+    return picked if shape[2] == 1 or compression in (_JPEG, _JPEG_XR) else picked[..., [2, 1, 0, 3][: shape[2]]]
 
 
 def _rows(
@@ -119,20 +133,19 @@ def _rows(
 
 
 def _decoded(raw: bytes, compression: int, shape: tuple[int, int, int], dtype: numpy.dtype) -> numpy.ndarray:
-    """Return all samples of a compressed subblock; what decodes to another size than declared is refused."""
-    count = shape[0] * shape[1] * shape[2]
+    """Return the samples of a compressed subblock, of about the declared *shape*: some rows may be missing."""
     if compression in (_JPEG, _JPEG_XR):
-        decode = imagecodecs.jpeg8_decode if compression == _JPEG else imagecodecs.jpegxr_decode
-        return numpy.asarray(decode(raw, out=numpy.empty(shape[: 2 + (shape[2] > 1)], dtype))).reshape(shape)
+        image = imagecodecs.jpeg8_decode(raw) if compression == _JPEG else imagecodecs.jpegxr_decode(raw)
+        return numpy.asarray(image).reshape(*image.shape[:2], shape[2])
     packed = False
     if compression == _ZSTD_HEADED:
-        header = raw[0] if raw else 0  # its length: 1, or 3 with the byte that says how the samples lie
+        header = raw[0]  # its length: 1, or 3 with the byte that says how the samples lie
         packed = header == 3 and raw[2:3] == b"\1"
         raw = raw[header:]
-    if compression not in (_LZW, _ZSTD, _ZSTD_HEADED):
+    elif compression not in (_LZW, _ZSTD):
         raise CziFault(f"its compression {compression} is not known")
     unpack = imagecodecs.lzw_decode if compression == _LZW else imagecodecs.zstd_decode
-    data = bytes(unpack(raw, out=bytearray(count * dtype.itemsize)))
+    data = bytes(unpack(raw, out=shape[0] * shape[1] * shape[2] * dtype.itemsize))
     if packed:
         data = numpy.frombuffer(data, "u1").reshape(dtype.itemsize, -1).T.tobytes()
-    return numpy.frombuffer(data, dtype, count).reshape(shape)
+    return numpy.frombuffer(data, dtype).reshape(-1, *shape[1:])
