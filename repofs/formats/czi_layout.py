@@ -25,7 +25,7 @@ MAX_SIZE = 2**31 - 1  # of one axis, as in OMERO
 UNCOMPRESSED = 0
 
 # Dimensions that OMERO has no axis for are counted with one that it has: block, phase, rotation, view, illumination.
-AXES = {"C": "CI", "Z": "ZRV", "T": "TBH"}
+AXES = {"C": "CI", "Z": "Z", "T": "TBHRV"}
 DIMENSIONS = "XYSMCZTRIHVB"
 
 _TABLE = numpy.dtype(
