@@ -96,9 +96,9 @@ def walk(file: BinaryIO) -> Layout:
 
 
 def handle_of(file: BinaryIO) -> tifffile.FileHandle:
-    """Return *file* as czifile wants it: its beginning is where the file stands now."""
+    """Return *file* as czifile wants it: it begins where it stands now, and its name is not that of a descriptor."""
     file.seek(0)
-    return tifffile.FileHandle(file)
+    return tifffile.FileHandle(file, name="CZI")
 
 
 def _directory(handle: tifffile.FileHandle, position: int) -> numpy.ndarray:
