@@ -26,6 +26,7 @@ Answer = TypeVar("Answer")
 # The house's own, module and class: those that know their files by more than a magic number come first.
 _OWN = (
     ("ome_zarr", "OmeZarrReader"),
+    ("olympus", "OlympusReader"),
     ("lif", "LifReader"),
     ("nikon", "Nd2Reader"),
     ("czi", "CziReader"),
