@@ -10,7 +10,6 @@ import re
 from contextlib import ExitStack
 from typing import BinaryIO
 
-import czifile
 import numpy
 
 from repofs.formats import czi_layout, czi_metadata, czi_pixels
@@ -22,7 +21,6 @@ from repofs.model import ImageInfo, Members, Recognised
 NO_IMAGE = "no image can be read"
 
 _MAGIC = b"ZISRAWFILE\0"
-_TOO_NEW = f"czifile {czifile.__version__} is installed, CZI is read with 'czifile>=2019.7.2,<2020'; {NO_IMAGE}"
 _MOST_PARTS = 32  # of a split file; each takes a descriptor
 _PART = re.compile(r"(?P<main>.+?) ?\((?P<part>[0-9]{1,4})\)\.czi", re.IGNORECASE | re.DOTALL)
 _PIXEL_TYPES = {"u1": "uint8", "u2": "uint16", "f4": "float", "F8": "complex", "i4": "int32", "i8": "double"}
@@ -56,10 +54,6 @@ class CziReader:
 
     def read(self, name: str, files: Files) -> Recognised:
         """Return an image for each scene that has a whole plane; the note says what is missing."""
-        if not hasattr(czifile, "DirectoryEntryDV"):
-            return Recognised(
-                format="CZI", note=f"czifile {czifile.__version__} is too new for this reader; {NO_IMAGE}"
-            )
         try:
             with ExitStack() as stack:
                 layout, _ = _opened(name, files, stack)

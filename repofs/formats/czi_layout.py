@@ -24,6 +24,11 @@ MAX_SIZE = 2**31 - 1  # of one axis, as in OMERO
 
 UNCOMPRESSED = 0
 
+# A newer czifile has neither: the reader says so, rather than keep all others from being loaded.
+SegmentNotFoundError: type[Exception] = getattr(
+    getattr(czifile, "czifile", czifile), "SegmentNotFoundError", ValueError
+)
+
 # Dimensions that OMERO has no axis for are counted with one that it has: block, phase, rotation, view, illumination.
 AXES = {"C": "CI", "Z": "Z", "T": "TBHRV"}
 DIMENSIONS = "XYSMCZTRIHVB"
@@ -81,11 +86,13 @@ class Layout:
 
 def walk(file: BinaryIO) -> Layout:
     """Return what the header and the directory of *file* say. Raises CziFault where they are not there."""
+    if not hasattr(czifile, "DirectoryEntryDV"):
+        raise CziFault(f"czifile {czifile.__version__} is installed, it is read with 'czifile>=2019.7.2,<2020'")
     handle = handle_of(file)
     try:
         header = czifile.Segment(handle, 0).data()
         layout = Layout(header.file_part, header.primary_file_guid.hex, numpy.zeros(0, _TABLE))
-    except (struct.error, czifile.czifile.SegmentNotFoundError) as error:
+    except (struct.error, SegmentNotFoundError) as error:
         raise CziFault("it ends within its header") from error
     if header.update_pending:
         layout.faults.append("it is marked as not finished by the program that wrote it")
@@ -116,7 +123,7 @@ def _directory(handle: tifffile.FileHandle, position: int) -> numpy.ndarray:
         table = numpy.zeros(max(0, count), _TABLE)
         for row in table:
             _fill(row, czifile.DirectoryEntryDV(handle))
-    except (struct.error, czifile.czifile.SegmentNotFoundError) as error:
+    except (struct.error, SegmentNotFoundError) as error:
         raise CziFault("it ends within its directory of subblocks") from error
     except KeyError as error:
         raise CziFault(f"its pixel type {error} is not known") from error
@@ -145,7 +152,7 @@ def _xml(handle: tifffile.FileHandle, position: int, layout: Layout) -> bytes:
             raw = handle.read(size) if 0 < size <= handle.size else b""
             if raw and len(raw) == size:
                 return bytes(raw)
-    except (struct.error, czifile.czifile.SegmentNotFoundError):
+    except (struct.error, SegmentNotFoundError):
         pass  # said below
     layout.faults.append("its metadata is not in the file")
     return b""
@@ -187,7 +194,7 @@ def _ends_within(file: BinaryIO, position: int, size: int) -> bool:
     try:
         subblock = czifile.Segment(handle_of(file), position).data()
         return bool(subblock.data_size >= 0 and subblock.data_offset + subblock.data_size <= size)
-    except (struct.error, KeyError, ValueError, AttributeError, czifile.czifile.SegmentNotFoundError):
+    except (struct.error, KeyError, ValueError, AttributeError, SegmentNotFoundError):
         return False
 
 

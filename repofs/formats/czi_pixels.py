@@ -13,7 +13,14 @@ import czifile
 import imagecodecs
 import numpy
 
-from repofs.formats.czi_layout import UNCOMPRESSED, CziFault, Scene, bytes_a_pixel, handle_of
+from repofs.formats.czi_layout import (
+    UNCOMPRESSED,
+    CziFault,
+    Scene,
+    SegmentNotFoundError,
+    bytes_a_pixel,
+    handle_of,
+)
 
 _JPEG, _LZW, _JPEG_XR, _ZSTD, _ZSTD_HEADED = 1, 2, 4, 5, 6
 _CAMERA = 100  # and beyond: as a camera gave them, not compressed
@@ -21,7 +28,7 @@ _MOST_BYTES = 1 << 28  # of one subblock, decoded
 _MOST_DECODED = 1 << 29  # bytes of all compressed subblocks of one picture; beyond it some are left dark
 _TYPES = {"F8": "c8", "i8": "f8"}  # what czifile calls otherwise than numpy
 
-_DAMAGE = (ValueError, IndexError, KeyError, RuntimeError, struct.error, czifile.czifile.SegmentNotFoundError)
+_DAMAGE = (ValueError, IndexError, KeyError, RuntimeError, struct.error, SegmentNotFoundError)
 
 # imagecodecs loads a codec when it is first used, when a confined process may be unable to read it.
 for _codec in ("JPEG8", "LZW", "JPEGXR", "ZSTD"):

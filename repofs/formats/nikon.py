@@ -244,8 +244,9 @@ def _preview(layout: _Layout, file: BinaryIO, series: int, pixels: int) -> numpy
     offset, stored = list(layout.frames.values())[order[0]]
     step = max(1, max(layout.width, layout.height) // pixels)
     rows = _rows(layout, file, offset, stored, step)
-    samples = numpy.frombuffer(rows, "<" + layout.kind).reshape(-1, layout.width, layout.channels * layout.samples)
-    return numpy.ascontiguousarray(samples[:, ::step].transpose(2, 0, 1))
+    shape = -1, layout.width, layout.channels, layout.samples
+    samples = numpy.frombuffer(rows, "<" + layout.kind).reshape(shape)[:, ::step, :, ::-1]  # colours are stored as BGR
+    return numpy.ascontiguousarray(samples.transpose(2, 3, 0, 1).reshape(-1, *samples.shape[:2]))
 
 
 def _rows(layout: _Layout, file: BinaryIO, offset: int, stored: int, step: int) -> bytes:
