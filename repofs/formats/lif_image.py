@@ -76,9 +76,9 @@ class Stored:
             self.starts, self.kinds = [self.starts[at] for at in order], [self.kinds[at] for at in order]
         last = max(start + int(kind[1]) for start, kind in zip(self.starts, self.kinds, strict=True))
         needed = last + sum((one.count - 1) * one.step for one in self.axes)
-        plane = last + sum((one.count - 1) * one.step for one in self.axes if one.axis in "XY")
+        plane = int(self.kinds[0][1]) + sum((one.count - 1) * one.step for one in self.axes if one.axis in "XY")
         self.missing = max(0, needed - there)
-        if plane > there:
+        if min(self.starts) + plane > there:
             raise LifFault("no plane of it is whole")
 
     def size(self, axis: str) -> int:
