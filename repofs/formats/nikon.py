@@ -13,6 +13,7 @@ import os
 import re
 import struct
 import zlib
+from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import datetime
 from typing import BinaryIO
@@ -66,18 +67,17 @@ class Nd2Reader:
                 layout = _Layout(file)
                 original = OriginalMetadata()
                 original.add("", dict(layout.nd2.text_info))
-                original.add("attributes", layout.attributes._asdict())
+                original.add("attributes", _known(layout.attributes._asdict().items()))
                 for number, channel in enumerate(layout.described):
-                    original.add(f"channel.{number}", asdict(channel))
+                    original.add(f"channel.{number}", asdict(channel, dict_factory=_known))
         except Nd2Fault as fault:
             return Recognised(format="ND2", note=f"{fault}; {NO_IMAGE}")
         names = dict(enumerate(_position_names(layout)))
         positions = numpy.unique(layout.places("P")).tolist()
         plain = f"{name} [{{}}]" if layout.axis_size("P") > 1 else name
         images = tuple(_image(names.get(at) or plain.format(at), at, layout) for at in positions)
-        missing = layout.frame_count - len(layout.frames)
-        note = f"{missing} of its {layout.frame_count} frames are not in the file" if missing else None
-        return Recognised("ND2", images, original.flat, note if images else f"{note}; {NO_IMAGE}")
+        note = "; ".join(layout.faults + ([] if images else [NO_IMAGE]))
+        return Recognised("ND2", images, original.flat, note or None)
 
     def preview(self, name: str, files: Files, series: int, pixels: int) -> numpy.ndarray:
         """Return every n-th sample of the frame nearest to the middle that is there. Raises Nd2Fault, LookupError."""
@@ -116,11 +116,20 @@ class _Layout:
         self.row_bytes = self.width * components * int(self.kind[1])
         self.row_step = max(self.attributes.widthBytes or 0, self.row_bytes)
         self.frames = self._whole_frames()
+        missing = self.frame_count - len(self.frames)
+        self.faults = [f"{missing} of its {self.frame_count} frames are not in the file"] if missing else []
+        self.described = self._described()
 
-    @property
-    def described(self) -> list[nd2.structures.Channel]:
-        """What the file says of each channel."""
-        metadata = self.nd2.metadata
+    def _described(self) -> list[nd2.structures.Channel]:
+        """Return what the file says of each channel; nothing where nd2 breaks on it, which is a fault.
+
+        It does in many ways, on settings that it has not met. Sizes and frames do not hang on them.
+        """
+        try:
+            metadata = self.nd2.metadata
+        except (ArithmeticError, AttributeError, LookupError, NameError, TypeError, ValueError, struct.error) as error:
+            self.faults.append(f"what it says of its channels cannot be read ({error!s:.60})")
+            return []
         return metadata.channels or [] if isinstance(metadata, nd2.structures.Metadata) else []
 
     def axis_size(self, axes: str) -> int:
@@ -176,6 +185,10 @@ def _image(name: str, series: int, layout: _Layout) -> ImageInfo:
         magnification=_positive(microscope.objectiveMagnification),
         numerical_aperture=_positive(microscope.objectiveNumericalAperture),
     )
+
+
+def _known(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
+    return {name: value for name, value in pairs if value is not None}
 
 
 def _channel(meta: nd2.structures.ChannelMeta) -> Channel:
@@ -238,10 +251,11 @@ def _position_names(layout: _Layout) -> list[str]:
 
 def _preview(layout: _Layout, file: BinaryIO, series: int, pixels: int) -> numpy.ndarray:
     away = [abs(layout.places(axis) - layout.axis_size(axis) // 2) for axis in "ZT"]
-    order = [at for at in numpy.lexsort(away).tolist() if layout.places("P")[at] == series]
-    if not order:
+    nearest = numpy.lexsort(away)
+    of_position = nearest[layout.places("P")[nearest] == series]
+    if not of_position.size:
         raise LookupError(f"there is no frame of position {series}")
-    offset, stored = list(layout.frames.values())[order[0]]
+    offset, stored = list(layout.frames.values())[of_position[0]]
     step = max(1, max(layout.width, layout.height) // pixels)
     rows = _rows(layout, file, offset, stored, step)
     shape = -1, layout.width, layout.channels, layout.samples
