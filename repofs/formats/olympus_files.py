@@ -58,12 +58,12 @@ class Compound(oiffile.CompoundFile):
             yield self._mini_sec_read(sector)
 
     def _chain(self, sector: int, table: list[int]) -> Iterator[int]:
-        """Yield the sectors of a chain, no more than there are."""
-        for _ in range(len(table)):
-            if sector > self.MAXREGSID:
-                return
+        """Yield the sectors of a chain, each once: what comes back to an earlier one ends there."""
+        seen: set[int] = set()
+        while sector < len(table) and sector not in seen:
+            seen.add(sector)
             yield sector
-            sector = table[sector] if sector < len(table) else self.ENDOFCHAIN
+            sector = table[sector]
 
     def is_whole(self, name: str) -> bool:
         """Whether all sectors of the stream *name* are in the file."""
