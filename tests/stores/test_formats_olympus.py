@@ -45,7 +45,7 @@ def test_oib() -> None:
     files = OneFile("scan.oib", WHOLE)
     check(registry.read("scan.oib", files), "scan.oib")
     check_preview("scan.oib", files)
-    assert registry.members("scan.oib", files) is None
+    assert OlympusReader().members("scan.oib", files) is None
 
 
 def test_oif_with_its_folder(tmp_path: Path) -> None:
@@ -57,11 +57,11 @@ def test_oif_with_its_folder(tmp_path: Path) -> None:
 
 def test_an_oif_knows_what_will_be_in_its_folder(tmp_path: Path) -> None:
     olympus.oif(tmp_path, SAMPLES)
-    whole = registry.members("scan.oif", LocalFiles(tmp_path))
+    whole = OlympusReader().members("scan.oif", LocalFiles(tmp_path))
     assert whole is not None
     assert whole.main == "scan.oif"
     assert {f"scan.oif.files/{name}" for name in olympus.parts(SAMPLES)} == set(whole.names) - {"scan.oif"}
-    alone = registry.members("scan.oif", OneFile("scan.oif", (tmp_path / "scan.oif").read_bytes()))
+    alone = OlympusReader().members("scan.oif", OneFile("scan.oif", (tmp_path / "scan.oif").read_bytes()))
     assert alone is not None
     assert set(whole.names) - set(alone.names) == {"scan.oif.files/s_Thumb_C001.tif"}  # named nowhere
 
@@ -70,7 +70,7 @@ def test_names_that_lead_out_of_the_folder_are_taken_inside_it() -> None:
     raw = olympus.main_settings(SAMPLES.shape).replace(
         *("scan.oif.files".encode("utf-16-le"), "..\\..\\x".encode("utf-16-le"))
     )
-    members = registry.members("scan.oif", OneFile("scan.oif", raw))
+    members = OlympusReader().members("scan.oif", OneFile("scan.oif", raw))
     assert members is not None
     assert all(name == "scan.oif" or name.count("/") == 1 for name in members.names)
     assert not any(".." in name for name in members.names)
