@@ -30,6 +30,7 @@ class CziReader:
     """Reads CZI."""
 
     name = "CZI"
+    library = "czifile"
     suffixes = (".czi",)
 
     def accepts(self, head: bytes, name: str, siblings: Files) -> bool:

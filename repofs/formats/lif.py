@@ -42,6 +42,7 @@ class LifReader:
     """Reads LIF and LOF."""
 
     name = "LIF"
+    library = "liffile"
     suffixes = (".lif", ".lof")
 
     def accepts(self, head: bytes, name: str, siblings: Files) -> bool:

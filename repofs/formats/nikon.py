@@ -51,6 +51,7 @@ class Nd2Reader:
     """Reads ND2."""
 
     name = "ND2"
+    library = "nd2"
     suffixes = (".nd2",)
 
     def accepts(self, head: bytes, name: str, siblings: Files) -> bool:

@@ -26,6 +26,7 @@ class OlympusReader:
     """Reads OIF and OIB."""
 
     name = "OIF/OIB"
+    library = "oiffile"
     suffixes = (".oif", ".oib")
 
     def accepts(self, head: bytes, name: str, siblings: Files) -> bool:

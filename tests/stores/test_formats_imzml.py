@@ -97,9 +97,7 @@ def test_both_files_are_one_fileset_whichever_comes_first(tmp_path: Path) -> Non
     assert registry.look("tissue.imzML", files) == Members("tissue.imzML", both)
     assert registry.look("tissue.ibd", files) == Members("tissue.imzML", both, certain=False)
     (tmp_path / "tissue.imzML").rename(tmp_path / "tissue.imzml")
-    assert registry.look("tissue.ibd", files) == Members(
-        "tissue.imzml", ("tissue.imzml", "tissue.ibd"), certain=False
-    )
+    assert registry.look("tissue.ibd", files) == Members("tissue.imzml", ("tissue.imzml", "tissue.ibd"), certain=False)
     (tmp_path / "tissue.imzml").unlink()
     assert registry.look("tissue.ibd", files) == Members("tissue.imzML", both, certain=False)
 
