@@ -313,6 +313,14 @@ class Channel:
 
 
 @dataclass(frozen=True, slots=True)
+class Appearance:
+    """How an image is to be shown."""
+
+    rgb: bool = False
+    colors: tuple[str | None, ...] = ()  # of its channels
+
+
+@dataclass(frozen=True, slots=True)
 class ImageInfo:
     """One image of a fileset. Sizes are in pixels, planes and time points; None means that the file does not say."""
 
@@ -336,6 +344,10 @@ class ImageInfo:
     objective: str | None = None  # as its maker calls it: "Plan-Apochromat 63x/1.40 Oil DIC"
     magnification: float | None = None  # of the objective, nominal
     numerical_aperture: float | None = None
+
+    @property
+    def appearance(self) -> Appearance:
+        return Appearance(self.rgb, tuple(channel.color for channel in self.channels))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from repofs.catalog.forms import plain
 from repofs.catalog.schema import channels, fileset_entries, filesets, images
-from repofs.model import ImageId, Skip
+from repofs.model import Appearance, ImageId, Skip
 
 AT_A_TIME = 10_000  # images that `again` takes in one transaction
 
@@ -33,6 +33,7 @@ class Due:
     import_directory: bytes  # below the user directory
     main: bytes  # below the import directory; a directory ends in /
     skipped: tuple[Skip, ...]
+    appearance: Appearance
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,8 @@ def due(conn: Connection) -> Due | None:
     )
     query = (
         select(
-            images.c.id, images.c.series, filesets.c.user_directory, filesets.c.import_directory, filesets.c.main,
-            filesets.c.skipped, first.scalar_subquery().label("first"),
+            images.c.id, images.c.series, images.c.rgb, filesets.c.user_directory, filesets.c.import_directory,
+            filesets.c.main, filesets.c.skipped, first.scalar_subquery().label("first"),
         )
         .join(filesets, filesets.c.id == images.c.fileset_id)
         .where(images.c.thumbnail.is_(None))
@@ -67,6 +68,7 @@ def due(conn: Connection) -> Due | None:
     row = conn.execute(query).one_or_none()
     if row is None:
         return None
+    of_image = select(channels.c.color).where(channels.c.image_id == row.id).order_by(channels.c.position)
     return Due(
         image=ImageId(row.id),
         series=row.series,
@@ -74,6 +76,7 @@ def due(conn: Connection) -> Due | None:
         import_directory=row.import_directory,
         main=row.main or row.first,
         skipped=tuple(map(Skip, row.skipped.split(","))) if row.skipped else (),
+        appearance=Appearance(row.rgb, tuple(conn.execute(of_image).scalars())),
     )
 
 

@@ -18,7 +18,7 @@ from enum import StrEnum
 import msgspec
 
 from repofs.errors import ReaderFailed
-from repofs.model import Members, Picture, Recognised
+from repofs.model import Appearance, Members, Picture, Recognised
 
 HEADER = struct.Struct("<I")
 REQUEST_BYTES = 32 << 20  # a directory of a million names
@@ -47,6 +47,7 @@ class Request(msgspec.Struct, frozen=True):
     task: Task
     name: bytes  # below the directory that the fileset lies in; a directory ends in /
     series: int = 0  # of a picture
+    appearance: Appearance | None = None  # None: as the file says
 
 
 class Question(StrEnum):

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 from repofs.errors import ReaderFailed
 from repofs.formats import thumbnail
 from repofs.formats.reader import Files, Reader
-from repofs.model import Members, Picture, Recognised
+from repofs.model import Appearance, Members, Picture, Recognised
 
 ENTRY_POINTS = "repofs.readers"
 HEAD_BYTES = 4096
@@ -122,19 +122,22 @@ def _read(reader: Reader, name: str, files: Files) -> Recognised:
     return replace(found, images=tuple(replace(image, name=_shown(image.name)) for image in found.images))
 
 
-def picture(name: str, files: Files, series: int) -> Picture:
-    """Return a thumbnail of one image of the fileset. Raises as `read` does."""
+def picture(name: str, files: Files, series: int, appearance: Appearance | None = None) -> Picture:
+    """Return a thumbnail of one image of the fileset, shown as *appearance* says, else as the file does.
+
+    Raises as `read` does; ReaderFailed also when there is no such image.
+    """
     reader = _reader(name, files)
     if isinstance(reader, Recognised):
         raise ReaderFailed(str(reader.note))
-    image = next((one for one in reader.read(name, files).images if one.series == series), None)
-    if reader is None:
-        raise ReaderFailed("no reader knows this format")
-    found = _asked(reader, lambda: reader.read(name, files))
-    image = next((one for one in found.images if one.series == series), None)
-    if image is None:
-        raise ReaderFailed(f"the {reader.name} reader finds no image {series} in it")
-    return _asked(reader, lambda: thumbnail.make(reader.preview(name, files, series, thumbnail.PIXELS), image))
+    if appearance is None:
+        found = _asked(reader, lambda: reader.read(name, files))
+        image = next((one for one in found.images if one.series == series), None)
+        if image is None:
+            raise ReaderFailed(f"the {reader.name} reader finds no image {series} in it")
+        appearance = image.appearance
+    shown = appearance
+    return _asked(reader, lambda: thumbnail.make(reader.preview(name, files, series, thumbnail.PIXELS), shown))
 
 
 def _reader(name: str, files: Files) -> Reader | Recognised:

@@ -89,7 +89,7 @@ def _answer(request: Request, files: LentFiles) -> Answer:
             case Task.READ:
                 return Answer(recognised=registry.read(name, files))
             case Task.PICTURE:
-                return Answer(picture=registry.picture(name, files, request.series))
+                return Answer(picture=registry.picture(name, files, request.series, request.appearance))
     except ReaderFailed as error:
         return Answer(error=error.message.encode("utf-8", "replace").decode())
     except OSError as error:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from itertools import zip_longest
 
 import numpy
 import numpy.ma
 from PIL import Image
 
-from repofs.model import ImageInfo, Picture
+from repofs.model import Appearance, Picture
 
 Image.preinit()  # as `numpy.percentile` does with numpy.ma, `save` would import its formats in the middle of a file
 
@@ -21,13 +22,14 @@ _MOST_CHANNELS = 8
 _COLORS = ("#FF0000", "#00FF00", "#0000FF", "#FF00FF", "#00FFFF", "#FFFF00", "#FF8000", "#FFFFFF")
 
 
-def make(samples: numpy.ndarray, image: ImageInfo) -> Picture:
-    """Return the picture of *samples* (C, Y, X), a small version of *image*. Raises ValueError when they are none."""
+def make(samples: numpy.ndarray, appearance: Appearance) -> Picture:
+    """Return the picture of *samples* (C, Y, X), a small version of an image. Raises ValueError when they are none."""
     if samples.ndim != 3 or 0 in samples.shape:
         raise ValueError(f"samples of shape {samples.shape} are no picture")
     planes = numpy.abs(samples) if numpy.iscomplexobj(samples) else samples
     with numpy.errstate(all="ignore"):  # of what a file holds, infinities and the largest numbers
-        pixels = _colour(planes[:3]) if image.rgb and len(planes) >= 3 else _mixed(planes[:_MOST_CHANNELS], image)
+        in_colour = appearance.rgb and len(planes) >= 3
+        pixels = _colour(planes[:3]) if in_colour else _mixed(planes[:_MOST_CHANNELS], appearance.colors)
     picture = Image.fromarray(numpy.ascontiguousarray(pixels))
     picture.thumbnail((PIXELS, PIXELS))
     file = io.BytesIO()
@@ -59,9 +61,9 @@ def _stretched(samples: numpy.ndarray) -> numpy.ndarray:
     return numpy.asarray(numpy.nan_to_num(numpy.clip(scaled, 0, 1)) * 255 + 0.5, "u1")
 
 
-def _mixed(planes: numpy.ndarray, image: ImageInfo) -> numpy.ndarray:
+def _mixed(planes: numpy.ndarray, colors: Sequence[str | None]) -> numpy.ndarray:
     """Return (Y, X) grey for one channel without a colour, else (Y, X, 3): the channels' light added up."""
-    given = [channel.color for channel in image.channels[: len(planes)]]
+    given = colors[: len(planes)]
     if len(planes) == 1 and not any(given):
         return _stretched(planes[0])
     light = numpy.zeros((*planes.shape[1:], 3), "f4")
@@ -72,5 +74,5 @@ def _mixed(planes: numpy.ndarray, image: ImageInfo) -> numpy.ndarray:
 
 
 # What numpy and Pillow load when it is first used is loaded now: a confined process can load nothing.
-make(numpy.ones((2, 2 * PIXELS, 1), "f4") * numpy.arange(2)[:, None, None], ImageInfo("", 0, 1, 1, 1, 2, 1, "float"))
-make(numpy.arange(48, dtype="u2").reshape(3, 4, 4), ImageInfo("", 0, 1, 1, 1, 3, 1, "uint16", rgb=True))
+make(numpy.ones((2, 2 * PIXELS, 1), "f4") * numpy.arange(2)[:, None, None], Appearance())
+make(numpy.arange(48, dtype="u2").reshape(3, 4, 4), Appearance(rgb=True))

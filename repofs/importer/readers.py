@@ -23,7 +23,7 @@ from repofs.errors import ReaderFailed, Unreachable
 from repofs.formats import exchange
 from repofs.formats.exchange import Answer, Given, Limits, Question, Request, Task, Wanted
 from repofs.importer.lending import Lender
-from repofs.model import Members, Picture, Recognised
+from repofs.model import Appearance, Members, Picture, Recognised
 from repofs.threads import in_thread
 
 FILES_PER_WORKER = 5000  # then a fresh one takes its place, and what its libraries leaked is gone
@@ -181,9 +181,9 @@ class Readers:
             raise ReaderFailed("the reader gave no answer")
         return answer.recognised
 
-    async def picture(self, name: bytes, files: Lender, series: int) -> Picture:
-        """Return a thumbnail of one image of the fileset. Raises as `read`."""
-        answer = await self._ask(Request(Task.PICTURE, name, series), files)
+    async def picture(self, name: bytes, files: Lender, series: int, appearance: Appearance) -> Picture:
+        """Return a thumbnail of one image of the fileset, shown as *appearance* says. Raises as `read`."""
+        answer = await self._ask(Request(Task.PICTURE, name, series, appearance), files)
         if answer.picture is None:
             raise ReaderFailed("the reader gave no picture")
         return answer.picture

@@ -20,7 +20,7 @@ from repofs.errors import ReaderFailed
 from repofs.importer.bringing import Bringing
 from repofs.importer.commits import Commits
 from repofs.importer.lending import InDirectory, Lender
-from repofs.model import ObjectRef, Picture, Skip
+from repofs.model import Appearance, ObjectRef, Picture, Skip
 from repofs.repository.durable import write_whole
 from repofs.repository.layout import Layout
 from repofs.repository.trees import opened
@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 class Painter(Protocol):
     """readers.Readers, as it is seen from here."""
 
-    async def picture(self, name: bytes, files: Lender, series: int) -> Picture: ...
+    async def picture(self, name: bytes, files: Lender, series: int, appearance: Appearance) -> Picture: ...
 
 
 class Thumbnails:
@@ -120,4 +120,4 @@ class Thumbnails:
         place = os.path.join(os.fsencode(self._layout.managed), due.user_directory, due.import_directory)
         with opened(place) as directory:  # all that is in it is of this fileset
             files = InDirectory(b"", directory, self._bringing.bytes_of)
-            return await self._readers.picture(due.main, files, due.series)
+            return await self._readers.picture(due.main, files, due.series, due.appearance)

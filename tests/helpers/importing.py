@@ -12,6 +12,7 @@ from repofs.catalog.engine import Engine, create, open_engine
 from repofs.importer.lending import Lender
 from repofs.lifecycle import State
 from repofs.model import (
+    Appearance,
     Closed,
     Drop,
     Duplicates,
@@ -47,7 +48,7 @@ class FakeReaders:
             raise answer
         return answer
 
-    async def picture(self, name: bytes, files: Lender, series: int) -> Picture:
+    async def picture(self, name: bytes, files: Lender, series: int, appearance: Appearance) -> Picture:
         content = b"" if name.endswith(b"/") else content_of(files.open(name))
         self.painted.append((os.fsdecode(name), series, content))
         answer = self.pictures[os.fsdecode(name)]

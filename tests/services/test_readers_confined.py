@@ -66,7 +66,7 @@ async def looked_at(directory: Path, name: str, pool: Readers) -> tuple[int, int
     try:
         files = InDirectory(b"", descriptor)
         (only,) = (await pool.read(name.encode(), files)).images
-        return only.size_x, only.size_y, (await pool.picture(name.encode(), files, 0)).png
+        return only.size_x, only.size_y, (await pool.picture(name.encode(), files, 0, only.appearance)).png
     finally:
         os.close(descriptor)
 

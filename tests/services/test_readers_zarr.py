@@ -13,6 +13,7 @@ from zarr.codecs import BloscCodec, GzipCodec, ZstdCodec
 from repofs import config
 from repofs.importer.lending import InDirectory, LentFiles
 from repofs.importer.readers import Readers
+from repofs.model import Appearance
 from tests.helpers import ome_zarr
 from tests.helpers.formats import sizes
 from tests.helpers.ome_zarr import STACK, Version, image
@@ -37,7 +38,7 @@ async def test_read_and_picture(version: Version, codec: Any, tmp_path: Path) ->
     files = InDirectory(b"a.zarr", directory)
     async with pool() as some:
         found = await some.read(b"a.zarr/", files)
-        picture = await some.picture(b"a.zarr/", files, 0)
+        picture = await some.picture(b"a.zarr/", files, 0, Appearance())
     os.close(directory)
     assert (found.note, [sizes(one) for one in found.images]) == (None, [(130, 100, 1, 3, 1)])
     assert picture.ranges == tuple((float(plane.min()), float(plane.max())) for plane in data[0, :, 0])
@@ -51,5 +52,5 @@ async def test_chunks_that_are_not_there_are_of_the_fill_value(tmp_path: Path) -
     files = LentFiles(directory, documents)
     async with pool() as some:
         assert (await some.read(b"a.zarr/", files)).note is None
-        assert (await some.picture(b"a.zarr/", files, 0)).ranges == ((0.0, 0.0),)
+        assert (await some.picture(b"a.zarr/", files, 0, Appearance())).ranges == ((0.0, 0.0),)
     os.close(directory)

@@ -28,7 +28,7 @@ from repofs.importer import thumbnails
 from repofs.importer.bringing import Bringing
 from repofs.importer.commits import Commits
 from repofs.importer.thumbnails import Thumbnails
-from repofs.model import Channel, ImageInfo, ObjectRef, Origin, Picture, Skip, Transfer
+from repofs.model import Appearance, Channel, ImageInfo, ObjectRef, Origin, Picture, Skip, Transfer
 from repofs.repository import stand_ins
 from repofs.repository.outside import identity_of
 from repofs.repository.sources import Sources
@@ -214,14 +214,14 @@ async def test_a_fileset_is_read_by_its_main_file_and_nothing_beside_it_is_lent(
     asked: dict[str, object] = {}
 
     class Curious(FakeReaders):
-        async def picture(self, name: bytes, files: object, series: int) -> Picture:  # type: ignore[override]
+        async def picture(self, name: bytes, files: Any, series: int, appearance: Appearance) -> Picture:
             for path in (b"../" + b"x", b"/etc/passwd"):
                 try:
-                    asked[path.decode()] = files.open(path)  # type: ignore[attr-defined]
+                    asked[path.decode()] = files.open(path)
                 except OSError as error:
                     asked[path.decode()] = error.errno
-            asked["names"] = files.names(b"")  # type: ignore[attr-defined]
-            return await super().picture(name, files, series)  # type: ignore[arg-type]
+            asked["names"] = files.names(b"")
+            return await super().picture(name, files, series, appearance)
 
     readers = Curious()
     readers.pictures["stack.zarr/"] = PICTURE

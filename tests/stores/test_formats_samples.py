@@ -131,7 +131,10 @@ async def _pictures(fileset: Fileset) -> list[bytes]:
             names = [name for one in fileset.candidates for name in one.files]
             lent = InDirectory(main.name, fd) if main.is_directory else LentFiles(fd, names)
             name = main.name + b"/" * main.is_directory
-            return [(await readers.picture(name, lent, image.series)).png for image in fileset.recognised.images]
+            return [
+                (await readers.picture(name, lent, image.series, image.appearance)).png
+                for image in fileset.recognised.images
+            ]
 
 
 def test_thumbnails(found: dict[str, Fileset]) -> None:

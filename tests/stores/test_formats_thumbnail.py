@@ -21,7 +21,7 @@ RAMP = numpy.arange(10_000, dtype="u2").reshape(1, 100, 100)
 
 def pixels(samples: numpy.ndarray, image: ImageInfo = GREY) -> numpy.ndarray:
     """Return the thumbnail: (Y, X) grey or (Y, X, 3)."""
-    return numpy.asarray(Image.open(io.BytesIO(thumbnail.make(samples, image).png)))
+    return numpy.asarray(Image.open(io.BytesIO(thumbnail.make(samples, image.appearance).png)))
 
 
 def coloured(*colors: str | None) -> ImageInfo:
@@ -44,7 +44,7 @@ def test_contrast_reaches_from_black_to_white_but_for_outliers(dtype: str) -> No
     assert (shown.min(), shown.max()) == (0, 255)
     assert abs(int(shown[50, 50]) - 128) <= 3
     assert shown[0, 0] == shown[0, 99] == 255
-    assert thumbnail.make(samples, GREY).ranges == ((0.0, 127.0),)
+    assert thumbnail.make(samples, GREY.appearance).ranges == ((0.0, 127.0),)
 
 
 def test_few_bright_samples_on_black_are_seen() -> None:
@@ -69,11 +69,11 @@ def test_true_and_false_are_white_and_black() -> None:
 def test_what_is_no_number_is_dark_and_measured_by_nobody() -> None:
     samples = RAMP.astype("f4")
     samples[0, 0, :3] = (numpy.nan, numpy.inf, -numpy.inf)
-    made = thumbnail.make(samples, GREY)
+    made = thumbnail.make(samples, GREY.appearance)
     shown = pixels(samples)
     assert shown[0, :3].tolist() == [0, 255, 0]
     assert made.ranges == ((3.0, 9999.0),)
-    nothing = thumbnail.make(numpy.full((2, 3, 3), numpy.nan), GREY)
+    nothing = thumbnail.make(numpy.full((2, 3, 3), numpy.nan), GREY.appearance)
     assert nothing.ranges == ((0.0, 0.0), (0.0, 0.0))
 
 
@@ -113,7 +113,7 @@ def test_colour_samples_are_shown_as_they_are() -> None:
     assert pixels(samples, rgb)[0].tolist() == [[10, 20, 30], [200, 210, 220]]
     with_alpha = numpy.concatenate([samples, numpy.full((1, 1, 2), 255, "u1")])
     assert pixels(with_alpha, replace(rgb, size_c=4))[0].tolist() == [[10, 20, 30], [200, 210, 220]]
-    assert len(thumbnail.make(with_alpha, rgb).ranges) == 4
+    assert len(thumbnail.make(with_alpha, rgb.appearance).ranges) == 4
 
 
 def test_deep_colour_samples_are_stretched_alike_so_that_grey_stays_grey() -> None:
@@ -125,7 +125,7 @@ def test_deep_colour_samples_are_stretched_alike_so_that_grey_stays_grey() -> No
 
 def test_many_channels_are_mixed_of_the_first_and_all_measured_in_time() -> None:
     began = time.monotonic()
-    made = thumbnail.make(numpy.zeros((300, 500, 500), "u1"), coloured("#FFFFFF"))
+    made = thumbnail.make(numpy.zeros((300, 500, 500), "u1"), coloured("#FFFFFF").appearance)
     assert len(made.ranges) == 300
     assert time.monotonic() - began < 2
 
@@ -133,7 +133,7 @@ def test_many_channels_are_mixed_of_the_first_and_all_measured_in_time() -> None
 @pytest.mark.parametrize("shape", [(3, 3), (0, 5, 5), (1, 0, 5), (1, 1, 5, 5)])
 def test_what_is_no_picture_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="are no picture"):
-        thumbnail.make(numpy.zeros(shape), GREY)
+        thumbnail.make(numpy.zeros(shape), GREY.appearance)
 
 
 def test_nothing_is_imported_when_a_picture_is_made() -> None:
@@ -148,7 +148,7 @@ for dtype in ("u1", "u2", "f4", "f8", "c8", "?"):
     for c in (1, 2, 3, 4, 9):
         for rgb in (True, False):
             image = ImageInfo("", 0, 1, 1, 1, c, 1, "", rgb=rgb, channels=(Channel(color="#FF0000"),))
-            thumbnail.make(numpy.arange(c * 300 * 2).reshape(c, 300, 2).astype(dtype), image)
+            thumbnail.make(numpy.arange(c * 300 * 2).reshape(c, 300, 2).astype(dtype), image.appearance)
 print(sorted(set(sys.modules) - before))
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
