@@ -32,7 +32,7 @@ UNDEFINED = 0xFFFFFFFF
 _FILE_META = 0x0002
 _PIXELS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 _LONG_FORM = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"UN")  # value representations with a length of 4 bytes
-_BAD_VALUE = (ValueError, TypeError, KeyError, OverflowError, NotImplementedError, AttributeError, struct.error)
+BAD_VALUE = (ValueError, TypeError, KeyError, OverflowError, NotImplementedError, AttributeError, struct.error)
 
 
 class DicomFault(Exception):
@@ -89,7 +89,7 @@ def is_dicom(head: bytes) -> bool:
     try:
         data = dcmread(io.BytesIO(head), force=True, stop_before_pixels=True, defer_size=len(head))
         uid = data.get("SOPClassUID") or getattr(data, "file_meta", {}).get("MediaStorageSOPClassUID") or ""
-    except (*_BAD_VALUE, zlib.error, EOFError, OSError):
+    except (*BAD_VALUE, zlib.error, EOFError, OSError):
         return False
     return str(uid).startswith("1.2.840.10008.")
 
@@ -98,7 +98,7 @@ def read(file: BinaryIO) -> Header:
     """Return the header of *file*. Raises DicomFault when it cannot be read."""
     try:
         return _read(file)
-    except (*_BAD_VALUE, zlib.error, EOFError, RecursionError) as error:
+    except (*BAD_VALUE, zlib.error, EOFError, RecursionError) as error:
         raise DicomFault(f"its header cannot be read ({type(error).__name__}: {str(error)[:100]})") from error
 
 
@@ -209,7 +209,7 @@ def text(data: Dataset, keyword: str) -> str | None:
     """Return an element as text, None when it is absent, empty or unreadable."""
     try:
         value = data.get(keyword)
-    except _BAD_VALUE:
+    except BAD_VALUE:
         return None
     words = "" if value is None else str(value).replace("\0", "").strip()
     return words or None
@@ -221,6 +221,6 @@ def numbers(data: Dataset, keyword: str) -> tuple[float, ...]:
         value = data.get(keyword)
         several = [] if value is None or value == "" else [value] if isinstance(value, (int, float, str)) else value
         found = tuple(float(one) for one in several)
-    except _BAD_VALUE:
+    except BAD_VALUE:
         return ()
     return found if all(math.isfinite(one) for one in found) else ()

@@ -1,0 +1,69 @@
+"""The samples of one frame of a DICOM file, every n-th of them: read in place where they are not compressed, else
+through pydicom's decoders."""
+
+from __future__ import annotations
+
+import numpy
+from pydicom.pixels import get_decoder
+from pydicom.pixels.utils import as_pixel_options
+
+from repofs.formats import dicom_codecs
+from repofs.formats.dicom_header import BAD_VALUE, DicomFault, Header, text
+from repofs.formats.dicom_instance import Instance
+
+MAX_DECODED_BYTES = 768 << 20
+
+_DTYPES = {"float": "f4", "double": "f8"}
+
+dicom_codecs.install()
+
+
+def frame(header: Header, instance: Instance, index: int, step: int) -> numpy.ndarray:
+    """Return every *step*-th sample of the frame *index*, of shape (samples, Y, X). Raises DicomFault."""
+    photometric = text(header.data, "PhotometricInterpretation") or ""
+    swapped = instance.big_endian and instance.pixel_type in ("int8", "uint8")  # bytes are written as words
+    if (
+        header.transfer_syntax.is_encapsulated
+        or photometric.startswith("YBR")
+        or swapped
+        or instance.pixel_type == "bit"
+    ):
+        return _decoded(header, instance, index)[:, ::step, ::step]
+    return _in_place(header, instance, index, step)
+
+
+def _in_place(header: Header, instance: Instance, index: int, step: int) -> numpy.ndarray:
+    order = ">" if instance.big_endian else "<"
+    dtype = numpy.dtype(order + _DTYPES.get(instance.pixel_type, numpy.dtype(instance.pixel_type).str[1:]))
+    planar = text(header.data, "PlanarConfiguration") == "1"
+    planes, across = (instance.samples, 1) if planar else (1, instance.samples)
+    row_bytes = instance.columns * across * dtype.itemsize
+    assert header.pixels is not None
+    start = header.pixels.offset + index * planes * instance.rows * row_bytes
+    kept = []
+    for row in (plane * instance.rows + y for plane in range(planes) for y in range(0, instance.rows, step)):
+        header.file.seek(start + row * row_bytes)
+        raw = header.file.read(row_bytes)
+        if len(raw) < row_bytes:
+            raise DicomFault(f"frame {index + 1} is not whole")
+        kept.append(numpy.frombuffer(raw, dtype).reshape(-1, across)[::step])
+    samples = numpy.stack(kept).reshape(planes, -1, *kept[0].shape)
+    return samples.transpose(0, 3, 1, 2).reshape(instance.samples, *samples.shape[1:3])
+
+
+def _decoded(header: Header, instance: Instance, index: int) -> numpy.ndarray:
+    if instance.rows * instance.columns * instance.samples * 4 > MAX_DECODED_BYTES:
+        raise DicomFault("a frame is too large to be decompressed for a picture")
+    assert header.pixels is not None
+    header.file.seek(header.pixels.offset)
+    count = instance.declared_frames if header.transfer_syntax.is_encapsulated else instance.frames
+    options = as_pixel_options(header.data, transfer_syntax_uid=header.transfer_syntax)
+    options |= {"number_of_frames": count, "pixel_keyword": header.pixels.keyword, "pixel_vr": "OB"}
+    try:
+        decoder = get_decoder(header.transfer_syntax)
+        samples, _ = decoder.as_array(header.file, index=index, validate=False, **options)
+    except (*BAD_VALUE, RuntimeError, OSError) as error:
+        name = header.transfer_syntax.name
+        what = " ".join(str(error).split())[:200]
+        raise DicomFault(f"frame {index + 1} ({name}) cannot be decompressed: {what}") from error
+    return samples.transpose(2, 0, 1) if samples.ndim == 3 else samples[None]
