@@ -6,7 +6,7 @@ from __future__ import annotations
 import imagecodecs
 import numpy
 from pydicom import uid
-from pydicom.pixels import decoders
+from pydicom.pixels import get_decoder
 from pydicom.pixels.decoders.base import DecodeRunner
 
 _CODECS = {
@@ -44,6 +44,6 @@ def decode_frame(src: bytes, runner: DecodeRunner) -> bytearray:
 def install() -> None:
     """Let pydicom use this plug-in, and load the codecs: a confined process may be unable to."""
     for syntax in _CODECS:
-        decoder = decoders.get_decoder(syntax)
+        decoder = get_decoder(syntax)
         if "imagecodecs" not in decoder.available_plugins:
             decoder.add_plugin("imagecodecs", (__name__, "decode_frame"))
