@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from pydicom.uid import VLWholeSlideMicroscopyImageStorage
+from pydicom.uid import UID, VLWholeSlideMicroscopyImageStorage
 
 from repofs.formats import dicom_header
 from repofs.formats.dicom_header import Header, numbers, text
@@ -124,8 +124,7 @@ def of(header: Header, name: str) -> Instance:
 
 def _kind_of_object(data: Dataset) -> str:
     uid = text(data, "SOPClassUID") or text(getattr(data, "file_meta", Dataset()), "MediaStorageSOPClassUID")
-    known = data["SOPClassUID"].value.name if "SOPClassUID" in data else None
-    return f"a DICOM file of the kind {known or uid}" if uid else "a DICOM file without a kind"
+    return f"a DICOM file of the kind {UID(uid).name}" if uid else "a DICOM file without a kind"
 
 
 def _first(data: Dataset, keyword: str) -> float | None:

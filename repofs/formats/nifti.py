@@ -1,0 +1,218 @@
+"""NIfTI-1 and NIfTI-2, through nibabel: one file (``.nii``), or a header with its data (``.hdr`` and ``.img``), each
+also compressed by gzip. Source: nifti.nimh.nih.gov, nifti1.h and nifti2.h.
+
+nibabel reads the header; it would map or unpack the whole data, so the planes are read by `raw_planes`.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy
+from nibabel.nifti1 import Nifti1Header
+from nibabel.nifti2 import Nifti2Header
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
+
+from repofs.formats import raw_planes
+from repofs.formats.original_metadata import OriginalMetadata
+from repofs.formats.raw_planes import VolumeFault
+from repofs.formats.reader import Files
+from repofs.model import ImageInfo, Members, Recognised
+
+NO_IMAGE = "no image can be read"
+
+_HEADER_BYTES = 540  # of NIfTI-2; NIfTI-1 has 348
+_GZIP = b"\x1f\x8b\x08"
+_MM = {"mm": 1.0, "meter": 1e3, "micron": 1e-3, "unknown": 0.0}
+_SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
+
+
+class NiftiReader:
+    """Reads NIfTI."""
+
+    name = "NIfTI"
+    suffixes = (".nii", ".nii.gz", ".hdr", ".img")
+
+    def accepts(self, head: bytes, name: str, siblings: Files) -> bool:
+        """Return whether *head* is such a header, maybe compressed, or *name* is the data of one by its name.
+
+        Data has no beginning of its own. Whether its header is of NIfTI cannot be seen from here.
+        """
+        return _version(_unpacked(head)) is not None or _is_data(name)
+
+    def members(self, name: str, files: Files) -> Members | None:
+        """Return header and data of a pair. The data is known by its name only."""
+        if _is_data(name):
+            header = _partner(name, "hdr")
+            return Members(header, (header, name), certain=False)
+        with files.open(name) as file:
+            return None if _single(_unpacked(file.read(4096))) else Members(name, (name, _partner(name, "img")))
+
+    def read(self, name: str, files: Files) -> Recognised:
+        """Return the image of the volume, with the planes that are whole."""
+        if _is_data(name):
+            header = _partner(name, "hdr")
+            return Recognised(note=f"no reader knows this format; if it is a NIfTI volume, {header} belongs to it")
+        metadata = OriginalMetadata()
+        try:
+            volume = _volume(name, files)
+            _collect(volume.header, metadata)
+            image, note = _image(volume, name, files)
+        except VolumeFault as fault:
+            return Recognised(format=self.name, original_metadata=metadata.flat, note=f"{fault}; {NO_IMAGE}")
+        return Recognised(format=self.name, images=(image,), original_metadata=metadata.flat, note=note)
+
+    def preview(self, name: str, files: Files, series: int, pixels: int) -> numpy.ndarray:
+        """Return every n-th sample of the middle plane, of each channel. Raises VolumeFault, LookupError."""
+        if series:
+            raise LookupError(series)
+        volume = _volume(name, files)
+        x, y, z, t, c = volume.sizes
+        step = raw_planes.step_for(x, y, pixels)
+        size = raw_planes.bytes_of(volume.dtype, x, y, volume.samples)
+        with files.open(volume.data) as file:
+            data = raw_planes.unpacked(file, volume.compression)
+            there = _there(volume, files)[0]
+            planes = [min((number * t + t // 2) * z + z // 2, there - 1) for number in range(c)]
+            starts = [volume.offset + size * plane for plane in planes]
+            if volume.compression and max(starts) > raw_planes.MAX_UNPACKED_BYTES:
+                raise VolumeFault("the middle plane lies too deep in a compressed file for a picture")
+            shape = y, x, volume.samples
+            return numpy.concatenate([raw_planes.plane(data, at, volume.dtype, shape, step) for at in starts])
+
+
+@dataclass(frozen=True, slots=True)
+class _Volume:
+    header: Nifti1Header
+    data: str  # the file that has it
+    compression: str | None
+    offset: int  # in bytes
+    dtype: numpy.dtype
+    samples: int  # of colours, side by side
+    sizes: tuple[int, int, int, int, int]  # X Y Z T C
+
+
+def _unpacked(head: bytes) -> bytes:
+    """Return what *head* begins with, unpacked when it is gzip."""
+    if not head.startswith(_GZIP):
+        return head
+    try:
+        return zlib.decompressobj(31).decompress(head, _HEADER_BYTES)
+    except zlib.error:
+        return b""
+
+
+def _version(head: bytes) -> int | None:
+    """Return 1 or 2, None for what is no header: it begins with its own length, and has a magic word."""
+    if head[344:348] in (b"n+1\0", b"ni1\0") and head[:4] in (b"\x5c\1\0\0", b"\0\0\1\x5c"):
+        return 1
+    if head[4:12] in (b"n+2\0\r\n\x1a\n", b"ni2\0\r\n\x1a\n") and head[:4] in (b"\x1c\2\0\0", b"\0\0\2\x1c"):
+        return 2
+    return None
+
+
+def _single(head: bytes) -> bool:
+    return b"n+" in (head[344:346], head[4:6])
+
+
+def _stem(name: str) -> tuple[str, str, str]:
+    """Return what stands before the suffix, the suffix, and ".gz" where that follows."""
+    packed = name[-3:] if name.lower().endswith(".gz") else ""
+    return *os.path.splitext(name.removesuffix(packed)), packed
+
+
+def _is_data(name: str) -> bool:
+    return _stem(name)[1].lower() == ".img"
+
+
+def _partner(name: str, suffix: str) -> str:
+    """Return what the other file of a pair is called, in the same case of letters."""
+    stem, own, packed = _stem(name)
+    return f"{stem}.{suffix.upper() if own.isupper() else suffix}{packed}"
+
+
+def _volume(name: str, files: Files) -> _Volume:
+    """Return what the header in the file *name* says. Raises VolumeFault when that is no volume."""
+    with files.open(name) as file:
+        packed = file.read(len(_GZIP)) == _GZIP
+        file.seek(0)
+        head = _unpacked(file.read(4096))
+    version = _version(head)
+    if version is None:
+        raise VolumeFault("the file ends within its header")
+    kind = Nifti1Header if version == 1 else Nifti2Header
+    try:
+        header = kind(head[: kind.sizeof_hdr], check=False)
+        dtype = header.get_data_dtype()
+        offset = int(header["vox_offset"])
+        declared = int(header["dim"][0])
+        sizes = [int(size) for size in header["dim"][1 : 1 + declared]] if 1 <= declared <= 7 else []
+    except (HeaderDataError, WrapStructError, ValueError, OverflowError) as error:
+        raise VolumeFault(f"its header cannot be read: {error}") from error
+    raw_planes.check(tuple(sizes))
+    sizes += [1] * (5 - len(sizes))
+    x, y, z, t = sizes[:4]
+    c = int(numpy.prod(sizes[4:], dtype=object))
+    raw_planes.check((x, y, z, t, c))
+    if _single(head) and offset < kind.sizeof_hdr:
+        raise VolumeFault(f"its data cannot begin at byte {offset}, within its header")
+    samples = len(dtype.names) if dtype.names else 1
+    base = dtype[0] if dtype.names else dtype
+    data = name if _single(head) else _partner(name, "img")
+    return _Volume(header, data, "gzip" if packed else None, max(0, offset), base, samples, (x, y, z, t, c))
+
+
+def _there(volume: _Volume, files: Files) -> tuple[int, str | None]:
+    x, y, z, t, c = volume.sizes
+    size = raw_planes.bytes_of(volume.dtype, x, y, volume.samples)
+    try:
+        with files.open(volume.data) as file:
+            return raw_planes.planes_there(file, volume.offset, size, z * t * c, volume.compression)
+    except FileNotFoundError as error:
+        raise VolumeFault(f"{volume.data}, which has its data, is missing: put it beside this file") from error
+
+
+def _image(volume: _Volume, name: str, files: Files) -> tuple[ImageInfo, str | None]:
+    x, y, z, t, c = volume.sizes
+    there, note = _there(volume, files)
+    if not there:
+        raise VolumeFault(note or "it has no plane")
+    if there < z * t * c:
+        z, t, c = there, 1, 1
+    unit, time_unit = volume.header.get_xyzt_units()
+    zooms = [float(zoom) for zoom in volume.header["pixdim"][1:5]]
+    lengths = [_positive(zoom * _MM.get(unit, 0.0) * 1e3) for zoom in zooms[:3]]
+    dimensions = int(volume.header["dim"][0])
+    return (
+        ImageInfo(
+            name=name,
+            series=0,
+            size_x=x,
+            size_y=y,
+            size_z=z,
+            size_c=c * volume.samples,
+            size_t=t,
+            pixel_type=raw_planes.pixel_type(volume.dtype),
+            rgb=volume.samples > 1,
+            big_endian=volume.header.endianness == ">",
+            physical_size_x_um=lengths[0],
+            physical_size_y_um=lengths[1] if dimensions > 1 else None,
+            physical_size_z_um=lengths[2] if dimensions > 2 else None,
+            time_increment_s=_positive(zooms[3] * _SECONDS.get(time_unit, 0.0)) if t > 1 else None,
+        ),
+        note,
+    )
+
+
+def _positive(value: float) -> float | None:
+    return value if 0 < value < numpy.inf else None
+
+
+def _collect(header: Nifti1Header, metadata: OriginalMetadata) -> None:
+    for key in header.keys():
+        value = header[key]
+        metadata.add(key, value.tolist() if value.size > 1 else value.item())
