@@ -71,18 +71,15 @@ class NiftiReader:
         if series:
             raise LookupError(series)
         volume = _volume(name, files)
-        x, y, z, t, c = volume.sizes
-        step = raw_planes.step_for(x, y, pixels)
-        size = raw_planes.bytes_of(volume.dtype, x, y, volume.samples)
+        x, y = volume.sizes[:2]
+        (z, t, c), _ = _there(volume, files)
+        starts = [volume.offset + volume.plane_bytes * ((k * t + t // 2) * z + z // 2) for k in range(c)]
         with files.open(volume.data) as file:
             data = raw_planes.unpacked(file, volume.compression)
-            there = _there(volume, files)[0]
-            planes = [min((number * t + t // 2) * z + z // 2, there - 1) for number in range(c)]
-            starts = [volume.offset + size * plane for plane in planes]
-            if volume.compression and max(starts) > raw_planes.MAX_UNPACKED_BYTES:
+            if volume.compression and starts[-1] > raw_planes.MAX_UNPACKED_BYTES:
                 raise VolumeFault("the middle plane lies too deep in a compressed file for a picture")
-            shape = y, x, volume.samples
-            return numpy.concatenate([raw_planes.plane(data, at, volume.dtype, shape, step) for at in starts])
+            shape, step = (y, x, volume.samples), max(1, max(x, y) // pixels)
+            return numpy.concatenate([raw_planes.plane(data, start, volume.dtype, shape, step) for start in starts])
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +91,10 @@ class _Volume:
     dtype: numpy.dtype
     samples: int  # of colours, side by side
     sizes: tuple[int, int, int, int, int]  # X Y Z T C
+
+    @property
+    def plane_bytes(self) -> int:
+        return self.sizes[0] * self.sizes[1] * self.samples * self.dtype.itemsize
 
 
 def _unpacked(head: bytes) -> bytes:
@@ -166,23 +167,23 @@ def _volume(name: str, files: Files) -> _Volume:
     return _Volume(header, data, "gzip" if packed else None, max(0, offset), base, samples, (x, y, z, t, c))
 
 
-def _there(volume: _Volume, files: Files) -> tuple[int, str | None]:
-    x, y, z, t, c = volume.sizes
-    size = raw_planes.bytes_of(volume.dtype, x, y, volume.samples)
+def _there(volume: _Volume, files: Files) -> tuple[tuple[int, int, int], str | None]:
+    """Return the sizes of Z, T and C that are whole, and what is missing. Raises VolumeFault when no plane is."""
+    z, t, c = volume.sizes[2:]
     try:
         with files.open(volume.data) as file:
-            return raw_planes.planes_there(file, volume.offset, size, z * t * c, volume.compression)
+            count = z * t * c
+            there, note = raw_planes.planes_there(file, volume.offset, volume.plane_bytes, count, volume.compression)
     except FileNotFoundError as error:
         raise VolumeFault(f"{volume.data}, which has its data, is missing: put it beside this file") from error
+    if not there:
+        raise VolumeFault(note or "it has no plane")
+    return ((z, t, c) if there == count else (there, 1, 1)), note
 
 
 def _image(volume: _Volume, name: str, files: Files) -> tuple[ImageInfo, str | None]:
-    x, y, z, t, c = volume.sizes
-    there, note = _there(volume, files)
-    if not there:
-        raise VolumeFault(note or "it has no plane")
-    if there < z * t * c:
-        z, t, c = there, 1, 1
+    x, y = volume.sizes[:2]
+    (z, t, c), note = _there(volume, files)
     unit, time_unit = volume.header.get_xyzt_units()
     zooms = [float(zoom) for zoom in volume.header["pixdim"][1:5]]
     lengths = [_positive(zoom * _MM.get(unit, 0.0) * 1e3) for zoom in zooms[:3]]

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import math
 import os
 import zlib
 from typing import BinaryIO, cast
@@ -56,7 +55,8 @@ def planes_there(file: BinaryIO, start: int, plane: int, count: int, compression
     this: gzip ends with the length of what is in it, and where that is not as declared, the first plane is looked for.
     """
     packed = file.tell()
-    size = os.fstat(file.fileno()).st_size if _has_descriptor(file) else file.seek(0, os.SEEK_END)
+    size = file.seek(0, os.SEEK_END)
+    file.seek(packed)
     declared = start + plane * count
     if compression is None:
         there = max(0, min(count, (size - packed - start) // plane))
@@ -73,10 +73,6 @@ def planes_there(file: BinaryIO, start: int, plane: int, count: int, compression
     return count, "the file may not be whole: it does not end with the length that its header declares"
 
 
-def _has_descriptor(file: BinaryIO) -> bool:
-    return hasattr(file, "raw")
-
-
 def _has(file: BinaryIO, count: int) -> bool:
     try:
         while count > 0 and (got := len(file.read(min(count, 1 << 20)))):
@@ -86,32 +82,24 @@ def _has(file: BinaryIO, count: int) -> bool:
     return count == 0
 
 
-def plane(file: BinaryIO, start: int, dtype: numpy.dtype, shape: tuple[int, int, int], step: int) -> numpy.ndarray:
+def plane(
+    file: BinaryIO, start: int, dtype: numpy.dtype, shape: tuple[int, int, int], step: int, pitch: int = 0
+) -> numpy.ndarray:
     """Return every *step*-th row and column of one plane, as (samples, Y, X).
 
-    *shape* is that of the plane in *file*, where it begins at *start*: (Y, X, samples that lie side by side).
-    Raises VolumeFault when it is not all there.
+    *shape* is that of the plane in *file*, where it begins at *start*: (Y, X, samples that lie side by side). Its rows
+    are *pitch* bytes apart, or follow each other. Raises VolumeFault when it is not all there.
     """
     height, width, samples = shape
-    pitch = width * samples * dtype.itemsize
+    row_bytes = width * samples * dtype.itemsize
     kept = []
     for row in range(0, height, step):
         try:
-            file.seek(start + row * pitch)
-            raw = file.read(pitch)
+            file.seek(start + row * (pitch or row_bytes))
+            raw = file.read(row_bytes)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise VolumeFault(f"the plane cannot be unpacked: {error}") from error
-        if len(raw) < pitch:
+        if len(raw) < row_bytes:
             raise VolumeFault("the plane is not whole")
         kept.append(numpy.frombuffer(raw, dtype).reshape(width, samples)[::step])
     return numpy.stack(kept).transpose(2, 0, 1)
-
-
-def step_for(width: int, height: int, pixels: int) -> int:
-    """Return which part of the samples a picture of *pixels* needs: every n-th."""
-    return max(1, max(width, height) // pixels)
-
-
-def bytes_of(dtype: numpy.dtype, *sizes: int) -> int:
-    """Return the bytes of an array, without a bound."""
-    return math.prod(sizes) * dtype.itemsize

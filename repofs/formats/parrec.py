@@ -1,0 +1,170 @@
+"""Philips PAR/REC, through nibabel: a table of slices as text (``.PAR``) and their samples (``.REC``).
+
+nibabel reads the table; it would open the samples by name, so they are read by `raw_planes`.
+"""
+
+from __future__ import annotations
+
+import encodings.latin_1  # noqa: F401 - no module can be read any more when a file is opened
+import io
+import os
+from dataclasses import dataclass
+
+import numpy
+from nibabel.parrec import PARRECError, PARRECHeader
+
+from repofs.formats import raw_planes
+from repofs.formats.original_metadata import OriginalMetadata
+from repofs.formats.raw_planes import VolumeFault
+from repofs.formats.reader import Files
+from repofs.model import ImageInfo, Members, Recognised
+
+NO_IMAGE = "no image can be read"
+MAX_TABLE_BYTES = 32 << 20
+
+_MAGIC = b"# === DATA DESCRIPTION FILE"
+
+
+class ParRecReader:
+    """Reads PAR/REC."""
+
+    name = "PAR/REC"
+    suffixes = (".par", ".rec")
+
+    def accepts(self, head: bytes, name: str, siblings: Files) -> bool:
+        """Return whether *head* is such a table, or *name* is the data of one by its name: it has no beginning."""
+        return head.startswith(_MAGIC) or _is_data(name)
+
+    def members(self, name: str, files: Files) -> Members | None:
+        """Return table and data. The data is known by its name only."""
+        if _is_data(name):
+            return Members(_partner(name), (_partner(name), name), certain=False)
+        return Members(name, (name, _partner(name)))
+
+    def read(self, name: str, files: Files) -> Recognised:
+        """Return the image of the slices that are whole."""
+        if _is_data(name):
+            table = _partner(name)
+            return Recognised(note=f"no reader knows this format; if it has Philips' slices, {table} belongs to it")
+        metadata = OriginalMetadata()
+        try:
+            slices = _slices(name, files)
+            metadata.add("", {key: _plain(value) for key, value in slices.header.general_info.items()})
+            image, note = _image(slices, name)
+        except VolumeFault as fault:
+            return Recognised(format=self.name, original_metadata=metadata.flat, note=f"{fault}; {NO_IMAGE}")
+        return Recognised(format=self.name, images=(image,), original_metadata=metadata.flat, note=note)
+
+    def preview(self, name: str, files: Files, series: int, pixels: int) -> numpy.ndarray:
+        """Return every n-th sample of the middle slice, of each channel. Raises VolumeFault, LookupError."""
+        if series:
+            raise LookupError(series)
+        slices = _slices(name, files)
+        step = max(1, max(slices.width, slices.height) // pixels)
+        shape = slices.height, slices.width, 1
+        with files.open(_partner(name)) as file:
+            found = []
+            for c in range(slices.size_c):
+                number = slices.order[c, slices.size_t // 2, slices.size_z // 2]
+                found.append(raw_planes.plane(file, int(number) * slices.slice_bytes, slices.dtype, shape, step))
+            return numpy.concatenate(found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Slices:
+    header: PARRECHeader
+    width: int
+    height: int
+    dtype: numpy.dtype
+    order: numpy.ndarray  # of shape (C, T, Z): which slice of the data it is
+    note: str | None
+
+    @property
+    def size_c(self) -> int:
+        return self.order.shape[0]
+
+    @property
+    def size_t(self) -> int:
+        return self.order.shape[1]
+
+    @property
+    def size_z(self) -> int:
+        return self.order.shape[2]
+
+    @property
+    def slice_bytes(self) -> int:
+        return self.width * self.height * self.dtype.itemsize
+
+
+def _is_data(name: str) -> bool:
+    return name.lower().endswith(".rec")
+
+
+def _partner(name: str) -> str:
+    """Return what the other file of the pair is called, in the same case of letters."""
+    stem, suffix = os.path.splitext(name)
+    other = ".par" if _is_data(name) else ".rec"
+    return stem + (other.upper() if suffix.isupper() else other)
+
+
+def _slices(name: str, files: Files) -> _Slices:
+    """Return what the table in the file *name* says, and the data has. Raises VolumeFault when there is no slice."""
+    with files.open(name) as file:
+        table = file.read(MAX_TABLE_BYTES).decode("latin-1")
+    try:
+        header = PARRECHeader.from_fileobj(io.StringIO(table), permit_truncated=True)
+        shape = tuple(int(size) for size in header.get_data_shape())
+        order = header.get_sorted_slice_indices()
+        dtype = header.get_data_dtype().newbyteorder("<")
+        dynamics = len(set(header.image_defs["dynamic scan number"].tolist()))
+    except (PARRECError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise VolumeFault(f"its table of slices cannot be read: {error}") from error
+    raw_planes.check(shape)
+    width, height, z, volumes = (*shape, 1, 1)[:4]
+    times = dynamics if volumes % dynamics == 0 else 1
+    bytes_of_slice = width * height * dtype.itemsize
+    there, note = _there(_partner(name), files, bytes_of_slice, len(header.image_defs))
+    grid = order[: z * volumes].reshape(times, volumes // times, z).transpose(1, 0, 2)
+    if grid.max(initial=0) >= there:
+        grid = numpy.arange(there).reshape(1, 1, there)
+    return _Slices(header, width, height, dtype, grid, note)
+
+
+def _there(data: str, files: Files, slice_bytes: int, count: int) -> tuple[int, str | None]:
+    try:
+        with files.open(data) as file:
+            there, note = raw_planes.planes_there(file, 0, slice_bytes, count, None)
+    except FileNotFoundError as error:
+        raise VolumeFault(f"{data}, which has its slices, is missing: put it beside this file") from error
+    if not there:
+        raise VolumeFault(note or "its table has no slice")
+    return there, note
+
+
+def _image(slices: _Slices, name: str) -> tuple[ImageInfo, str | None]:
+    zooms = [float(zoom) for zoom in slices.header.get_zooms()]
+    x_mm, y_mm, z_mm, seconds = (*zooms, 0.0, 0.0)[:4]
+    image = ImageInfo(
+        name=str(slices.header.general_info.get("protocol_name") or name),
+        series=0,
+        size_x=slices.width,
+        size_y=slices.height,
+        size_z=slices.size_z,
+        size_c=slices.size_c,
+        size_t=slices.size_t,
+        pixel_type=raw_planes.pixel_type(slices.dtype),
+        physical_size_x_um=_positive(x_mm * 1e3),
+        physical_size_y_um=_positive(y_mm * 1e3),
+        physical_size_z_um=_positive(z_mm * 1e3),
+        time_increment_s=_positive(seconds) if slices.size_t > 1 else None,
+        instrument="Philips",
+    )  # when the exam began is no time of these slices
+    return image, slices.note
+
+
+def _positive(value: float) -> float | None:
+    return value if 0 < value < numpy.inf else None
+
+
+def _plain(value: object) -> object:
+    return value.tolist() if isinstance(value, numpy.ndarray) else value
