@@ -93,7 +93,7 @@ def _instances(name: str, files: Files, metadata: OriginalMetadata) -> tuple[lis
             header = dicom_header.read(file)
             _collect(header.data, metadata, "")
             series = _series_of(header)
-            found = [_instance(header, name)]
+            found: list[tuple[Instance, str | None] | None] = [_instance(header, name)]
     except DicomFault as fault:
         return [], [str(fault)]
     for other in files.names() if series else ():
@@ -140,7 +140,7 @@ def _names(images: list[Pyramid | Stack], label: str) -> list[str]:
 
 def _collect(data: Dataset, metadata: OriginalMetadata, prefix: str) -> None:
     """Put in all elements that are text or numbers, by their keyword; private ones by the name that pydicom knows."""
-    for tag in data.keys():
+    for tag in sorted(data.keys()):
         try:
             element = data[tag]
         except BAD_VALUE:

@@ -6,8 +6,7 @@ from __future__ import annotations
 import imagecodecs
 import numpy
 from pydicom import uid
-from pydicom.pixels import get_decoder
-from pydicom.pixels.decoders.base import DecodeRunner
+from pydicom.pixels.decoders.base import DecodeRunner, get_decoder
 
 _CODECS = {
     uid.JPEGExtended12Bit: imagecodecs.jpeg_decode,

@@ -97,7 +97,7 @@ def of(header: Header, name: str) -> Instance:
         frame_bits = rows * columns * bits * samples
     frames = dicom_header.frames_there(header, declared, frame_bits)
     shared = _functional_groups(data)
-    distance = next((found for one in shared if (found := _first(one, "SpacingBetweenSlices"))), None)
+    distances = (_first(one, "SpacingBetweenSlices") for one in shared)
     return Instance(
         name=name,
         columns=columns,
@@ -108,7 +108,7 @@ def of(header: Header, name: str) -> Instance:
         pixel_type=pixel_type,
         big_endian=header.big_endian,
         spacing=next((found for one in shared if len(found := numbers(one, "PixelSpacing")) == 2), ()),
-        slice_distance=distance,
+        slice_distance=next((found for found in distances if found), None),
         orientation=next((found for one in shared if (found := numbers(one, "ImageOrientationPatient"))), ()),
         position=numbers(data, "ImagePositionPatient"),
         number=_first(data, "InstanceNumber") or 0,
@@ -198,7 +198,8 @@ def _slide(data: Dataset) -> Slide:
         magnification=_first(first, "ObjectiveLensPower"),
         numerical_aperture=_first(first, "ObjectiveLensNumericalAperture"),
     )
-    return Slide(*sizes, first_frame=int(_first(data, "ConcatenationFrameOffsetNumber") or 0), optics=optics)
+    first_frame = int(_first(data, "ConcatenationFrameOffsetNumber") or 0)
+    return Slide(sizes[0], sizes[1], sizes[2], sizes[3], first_frame, optics)
 
 
 def _channel(path: Dataset) -> Channel:

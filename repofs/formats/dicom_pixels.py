@@ -4,7 +4,7 @@ through pydicom's decoders."""
 from __future__ import annotations
 
 import numpy
-from pydicom.pixels import get_decoder
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import as_pixel_options
 
 from repofs.formats import dicom_codecs

@@ -57,8 +57,8 @@ class Pyramid:
     def preview(self, opened: Opened, pixels: int) -> numpy.ndarray:
         """Return (C, Y, X) of the middle focal plane, from the smallest resolution that is large enough.
 
-        Where even that has more than MAX_TILES tiles, every n-th stands for its neighbours. Raises DicomFault, and OSError of
-        *opened*.
+        Where even that has more than MAX_TILES tiles, every n-th stands for its neighbours. Raises DicomFault, and
+        OSError of *opened*.
         """
         large_enough = [level for level in self.levels if max(_size(level[0])) >= pixels]
         level = large_enough[-1] if large_enough else self.levels[0]
@@ -131,7 +131,7 @@ def _tiles(header: Header, instance: Instance) -> dict[tuple[int, int, int], int
     return found
 
 
-def _sparse(groups: list[Dataset]) -> dict[tuple[int, int, int], int]:
+def _sparse(groups: Iterable[Dataset]) -> dict[tuple[int, int, int], int]:
     """Return the same of a file that says of each frame where it lies."""
     places = []
     for frame, group in enumerate(groups):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import zlib
 from dataclasses import dataclass
-from typing import BinaryIO
 
 import numpy
 from nibabel.nifti1 import Nifti1Header
@@ -147,8 +146,8 @@ def _volume(name: str, files: Files) -> _Volume:
         raise VolumeFault("the file ends within its header")
     kind = Nifti1Header if version == 1 else Nifti2Header
     try:
-        header = kind(head[: kind.sizeof_hdr], check=False)
-        dtype = header.get_data_dtype()
+        header = kind(head[: kind.sizeof_hdr], check=False)  # type: ignore[no-untyped-call]
+        dtype = header.get_data_dtype()  # type: ignore[no-untyped-call]
         offset = int(header["vox_offset"])
         declared = int(header["dim"][0])
         sizes = [int(size) for size in header["dim"][1 : 1 + declared]] if 1 <= declared <= 7 else []
@@ -184,7 +183,7 @@ def _there(volume: _Volume, files: Files) -> tuple[tuple[int, int, int], str | N
 def _image(volume: _Volume, name: str, files: Files) -> tuple[ImageInfo, str | None]:
     x, y = volume.sizes[:2]
     (z, t, c), note = _there(volume, files)
-    unit, time_unit = volume.header.get_xyzt_units()
+    unit, time_unit = volume.header.get_xyzt_units()  # type: ignore[no-untyped-call]
     zooms = [float(zoom) for zoom in volume.header["pixdim"][1:5]]
     lengths = [_positive(zoom * _MM.get(unit, 0.0) * 1e3) for zoom in zooms[:3]]
     dimensions = int(volume.header["dim"][0])
@@ -214,6 +213,6 @@ def _positive(value: float) -> float | None:
 
 
 def _collect(header: Nifti1Header, metadata: OriginalMetadata) -> None:
-    for key in header.keys():
+    for key in header:
         value = header[key]
         metadata.add(key, value.tolist() if value.size > 1 else value.item())

@@ -90,7 +90,7 @@ def _expanded(value: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How the samples lie. *roles* are letters of the axes (X, Y, Z, T; C for any other), the fastest first, as *sizes*."""
+    """How the samples lie. *roles* are letters of the axes (X, Y, Z, T; C: any other), the fastest first, as *sizes*."""
 
     fields: Mapping[str, Any]
     sizes: tuple[int, ...]
@@ -188,6 +188,6 @@ def _roles(kinds: list[str], directions: Sequence[Any] | None, count: int) -> st
         role = next((letter for letter, kinds_of in free.items() if kind in kinds_of.split()), "C")
         free.pop(role, None)
         roles += role
-    if "X" not in roles or "Y" not in roles and "C" in roles:
+    if "X" not in roles or ("Y" not in roles and "C" in roles):
         return "XYZTCCCCCCCCCCCC"[:count]  # without two axes of space the kinds say nothing of a picture
     return roles

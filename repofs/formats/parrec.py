@@ -81,15 +81,15 @@ class _Slices:
 
     @property
     def size_c(self) -> int:
-        return self.order.shape[0]
+        return int(self.order.shape[0])
 
     @property
     def size_t(self) -> int:
-        return self.order.shape[1]
+        return int(self.order.shape[1])
 
     @property
     def size_z(self) -> int:
-        return self.order.shape[2]
+        return int(self.order.shape[2])
 
     @property
     def slice_bytes(self) -> int:
@@ -112,7 +112,7 @@ def _slices(name: str, files: Files) -> _Slices:
     with files.open(name) as file:
         table = file.read(MAX_TABLE_BYTES).decode("latin-1")
     try:
-        header = PARRECHeader.from_fileobj(io.StringIO(table), permit_truncated=True)
+        header = PARRECHeader.from_fileobj(io.StringIO(table), permit_truncated=True)  # type: ignore[no-untyped-call]
         shape = tuple(int(size) for size in header.get_data_shape())
         order = header.get_sorted_slice_indices()
         dtype = header.get_data_dtype().newbyteorder("<")
