@@ -6,6 +6,7 @@ Source: DICOM PS3.3, the modules Image Pixel, Image Plane, Multi-frame, General 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -97,7 +98,6 @@ def of(header: Header, name: str) -> Instance:
         frame_bits = rows * columns * bits * samples
     frames = dicom_header.frames_there(header, declared, frame_bits)
     shared = _functional_groups(data)
-    distances = (_first(one, "SpacingBetweenSlices") for one in shared)
     return Instance(
         name=name,
         columns=columns,
@@ -108,7 +108,7 @@ def of(header: Header, name: str) -> Instance:
         pixel_type=pixel_type,
         big_endian=header.big_endian,
         spacing=next((found for one in shared if len(found := numbers(one, "PixelSpacing")) == 2), ()),
-        slice_distance=next((found for found in distances if found), None),
+        slice_distance=_slice_distance(data, shared),
         orientation=next((found for one in shared if (found := numbers(one, "ImageOrientationPatient"))), ()),
         position=numbers(data, "ImagePositionPatient"),
         number=_first(data, "InstanceNumber") or 0,
@@ -167,6 +167,24 @@ def _geometry(data: Dataset, groups: str) -> Iterator[Dataset]:
     for group in items(data, groups)[:1]:
         for keyword in ("PixelMeasuresSequence", "PlaneOrientationSequence"):
             yield from items(group, keyword)[:1]
+
+
+def _slice_distance(data: Dataset, shared: list[Dataset]) -> float | None:
+    """Return the mm between frames: as it is given, or from where the first two lie."""
+    given = next((found for one in shared if (found := _first(one, "SpacingBetweenSlices"))), None)
+    if given is not None:
+        return abs(given)
+    offsets = numbers(data, "GridFrameOffsetVector")  # of a radiation dose
+    if len(offsets) > 1:
+        return abs(offsets[1] - offsets[0]) or None
+    positions = [
+        numbers(place, "ImagePositionPatient")
+        for group in items(data, "PerFrameFunctionalGroupsSequence")[:2]
+        for place in items(group, "PlanePositionSequence")[:1]
+    ]
+    if [len(position) for position in positions] != [3, 3]:
+        return None
+    return round(math.dist(*positions), 6) or None
 
 
 def _acquired(data: Dataset) -> str | None:

@@ -7,7 +7,7 @@ import numpy
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import as_pixel_options
 
-from repofs.formats import dicom_codecs
+from repofs.formats import dicom_codecs, raw_planes
 from repofs.formats.dicom_header import BAD_VALUE, DicomFault, Header, text
 from repofs.formats.dicom_instance import Instance
 
@@ -19,7 +19,10 @@ dicom_codecs.install()
 
 
 def frame(header: Header, instance: Instance, index: int, step: int) -> numpy.ndarray:
-    """Return every *step*-th sample of the frame *index*, of shape (samples, Y, X). Raises DicomFault."""
+    """Return every *step*-th sample of the frame *index*, of shape (samples, Y, X).
+
+    Raises DicomFault for one that cannot be decompressed, VolumeFault for one that is not whole.
+    """
     photometric = text(header.data, "PhotometricInterpretation") or ""
     swapped = instance.big_endian and instance.pixel_type in ("int8", "uint8")  # bytes are written as words
     if (
@@ -36,19 +39,13 @@ def _in_place(header: Header, instance: Instance, index: int, step: int) -> nump
     order = ">" if instance.big_endian else "<"
     dtype = numpy.dtype(order + _DTYPES.get(instance.pixel_type, numpy.dtype(instance.pixel_type).str[1:]))
     planar = text(header.data, "PlanarConfiguration") == "1"
-    planes, across = (instance.samples, 1) if planar else (1, instance.samples)
-    row_bytes = instance.columns * across * dtype.itemsize
+    planes, beside = (instance.samples, 1) if planar else (1, instance.samples)
+    plane_bytes = instance.rows * instance.columns * beside * dtype.itemsize
     assert header.pixels is not None
-    start = header.pixels.offset + index * planes * instance.rows * row_bytes
-    kept = []
-    for row in (plane * instance.rows + y for plane in range(planes) for y in range(0, instance.rows, step)):
-        header.file.seek(start + row * row_bytes)
-        raw = header.file.read(row_bytes)
-        if len(raw) < row_bytes:
-            raise DicomFault(f"frame {index + 1} is not whole")
-        kept.append(numpy.frombuffer(raw, dtype).reshape(-1, across)[::step])
-    samples = numpy.stack(kept).reshape(planes, -1, *kept[0].shape)
-    return samples.transpose(0, 3, 1, 2).reshape(instance.samples, *samples.shape[1:3])
+    start = header.pixels.offset + index * planes * plane_bytes
+    shape = instance.rows, instance.columns, beside
+    starts = range(start, start + planes * plane_bytes, plane_bytes)
+    return numpy.concatenate([raw_planes.plane(header.file, at, dtype, shape, step) for at in starts])
 
 
 def _decoded(header: Header, instance: Instance, index: int) -> numpy.ndarray:
