@@ -29,6 +29,7 @@ MAX_INFLATED_BYTES = 256 << 20
 MAX_FRAGMENTS = 1_000_000
 UNDEFINED = 0xFFFFFFFF
 
+_READ_COST = 32  # bytes that one read counts for besides its own: small elements take time and memory
 _FILE_META = 0x0002
 _PIXELS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 _LONG_FORM = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"UN")  # value representations with a length of 4 bytes
@@ -70,7 +71,7 @@ class _Bounded:
         self._read = file.read
 
     def read(self, count: int) -> bytes:
-        self._left -= count
+        self._left -= count + _READ_COST
         if self._left < 0:
             raise DicomFault(f"its header is longer than {MAX_HEADER_BYTES >> 20} MiB")
         return self._read(count)

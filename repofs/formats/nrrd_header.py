@@ -90,7 +90,7 @@ def _expanded(value: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How the samples lie. *roles* are letters of the axes (X Y Z T, C for any other), the fastest first, as *sizes*."""
+    """How the samples lie. *roles* are letters of the axes (X Y Z T, C for others), the fastest first, as *sizes*."""
 
     fields: Mapping[str, Any]
     sizes: tuple[int, ...]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import BinaryIO
 
 import numpy
@@ -30,6 +30,27 @@ class OneFile:
         if name != self._name:
             raise FileNotFoundError(name)
         return io.BytesIO(self._raw)
+
+
+class ManyFiles:
+    """`reader.Files` of a directory with *contents*, of which those in *strange* are not of the fileset."""
+
+    def __init__(self, contents: Mapping[str, bytes], strange: Collection[str] = ()) -> None:
+        self._contents = contents
+        self._strange = strange
+
+    def has(self, name: str) -> bool:
+        return name in self._contents
+
+    def names(self, directory: str = "") -> Sequence[str]:
+        return [] if directory else sorted(self._contents)
+
+    def open(self, name: str) -> BinaryIO:
+        if name in self._strange:
+            raise PermissionError(name)
+        if name not in self._contents:
+            raise FileNotFoundError(name)
+        return io.BytesIO(self._contents[name])
 
 
 def recognised(raw: bytes, name: str) -> Recognised:
