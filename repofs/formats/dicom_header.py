@@ -29,7 +29,7 @@ MAX_INFLATED_BYTES = 256 << 20
 MAX_FRAGMENTS = 1_000_000
 UNDEFINED = 0xFFFFFFFF
 
-_READ_COST = 32  # bytes that one read counts for besides its own: small elements take time and memory
+_READ_COST = 64  # bytes that one read counts for besides its own: small elements take time and memory
 _FILE_META = 0x0002
 _PIXELS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 _LONG_FORM = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"UN")  # value representations with a length of 4 bytes
@@ -100,7 +100,15 @@ def read(file: BinaryIO) -> Header:
     try:
         return _read(file)
     except (*BAD_VALUE, zlib.error, EOFError, RecursionError) as error:
-        raise DicomFault(f"its header cannot be read ({type(error).__name__}: {str(error)[:100]})") from error
+        raise DicomFault(_unreadable(error)) from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise DicomFault(_unreadable(error)) from error  # pydicom's word for the end of the file within a sequence
+
+
+def _unreadable(error: Exception) -> str:
+    return f"its header cannot be read ({type(error).__name__}: {str(error)[:100]})"
 
 
 def _read(file: BinaryIO) -> Header:
