@@ -72,9 +72,12 @@ class _Bounded:
 
     def read(self, count: int) -> bytes:
         self._left -= count + _READ_COST
+        return self._read(count) if self._left >= 0 else b""
+
+    def check(self) -> None:
+        """Raise DicomFault when the bound was reached: at a read, pydicom takes it for the end of the file."""
         if self._left < 0:
             raise DicomFault(f"its header is longer than {MAX_HEADER_BYTES >> 20} MiB")
-        return self._read(count)
 
 
 def is_dicom(head: bytes) -> bool:
@@ -116,7 +119,11 @@ def _read(file: BinaryIO) -> Header:
     source = _inflated(file) if syntax == DeflatedExplicitVRLittleEndian else file
     size = source.seek(0, os.SEEK_END)
     source.seek(0)
-    data = dcmread(cast(BinaryIO, _Bounded(source)), MAX_VALUE_BYTES, stop_before_pixels=True, force=True)
+    bounded = _Bounded(source)
+    try:
+        data = dcmread(cast(BinaryIO, bounded), MAX_VALUE_BYTES, stop_before_pixels=True, force=True)
+    finally:
+        bounded.check()
     for element in list(data.values()):
         if isinstance(element, RawDataElement) and element.value is None and element.length:
             del data[element.tag]  # pydicom left it in the file, which it would open by name
