@@ -145,14 +145,17 @@ def _volume(name: str, files: Files) -> _Volume:
     if version is None:
         raise VolumeFault("the file ends within its header")
     kind = Nifti1Header if version == 1 else Nifti2Header
+    order = ">" if head[0] == 0 else "<"
     try:
-        header = kind(head[: kind.sizeof_hdr], check=False)  # type: ignore[no-untyped-call]
+        header = kind(head[: kind.sizeof_hdr], order, check=False)  # type: ignore[no-untyped-call]
         dtype = header.get_data_dtype()  # type: ignore[no-untyped-call]
         offset = int(header["vox_offset"])
         declared = int(header["dim"][0])
-        sizes = [int(size) for size in header["dim"][1 : 1 + declared]] if 1 <= declared <= 7 else []
-    except (HeaderDataError, WrapStructError, ValueError, OverflowError) as error:
+        sizes = [int(size) for size in header["dim"][1 : 1 + declared]]
+    except (HeaderDataError, WrapStructError, ValueError, KeyError, OverflowError) as error:
         raise VolumeFault(f"its header cannot be read: {error}") from error
+    if not 1 <= declared <= 7:
+        raise VolumeFault(f"{declared} axes are not possible")
     raw_planes.check(tuple(sizes))
     sizes += [1] * (5 - len(sizes))
     x, y, z, t = sizes[:4]
@@ -162,6 +165,7 @@ def _volume(name: str, files: Files) -> _Volume:
         raise VolumeFault(f"its data cannot begin at byte {offset}, within its header")
     samples = len(dtype.names) if dtype.names else 1
     base = dtype[0] if dtype.names else dtype
+    raw_planes.pixel_type(base)
     data = name if _single(head) else _partner(name, "img")
     return _Volume(header, data, "gzip" if packed else None, max(0, offset), base, samples, (x, y, z, t, c))
 

@@ -116,18 +116,25 @@ def _slices(name: str, files: Files) -> _Slices:
         shape = tuple(int(size) for size in header.get_data_shape())
         order = header.get_sorted_slice_indices()
         dtype = header.get_data_dtype().newbyteorder("<")
-        dynamics = len(set(header.image_defs["dynamic scan number"].tolist()))
+        dynamics = header.image_defs["dynamic scan number"][order]
     except (PARRECError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise VolumeFault(f"its table of slices cannot be read: {error}") from error
     raw_planes.check(shape)
     width, height, z, volumes = (*shape, 1, 1)[:4]
-    times = dynamics if volumes % dynamics == 0 else 1
     bytes_of_slice = width * height * dtype.itemsize
     there, note = _there(_partner(name), files, bytes_of_slice, len(header.image_defs))
-    grid = order[: z * volumes].reshape(times, volumes // times, z).transpose(1, 0, 2)
+    grid = _grid(order[: z * volumes].reshape(volumes, z), dynamics[: z * volumes].reshape(volumes, z)[:, 0])
     if grid.max(initial=0) >= there:
         grid = numpy.arange(there).reshape(1, 1, there)
     return _Slices(header, width, height, dtype, grid, note)
+
+
+def _grid(volumes: numpy.ndarray, dynamics: numpy.ndarray) -> numpy.ndarray:
+    """Return slices of shape (C, T, Z) of *volumes* (V, Z): each dynamic is a time, what else differs is a channel."""
+    _, counts = numpy.unique(dynamics, return_counts=True)
+    times = len(counts) if (counts == counts[0]).all() else 1
+    ordered = volumes[numpy.argsort(dynamics, kind="stable")] if times > 1 else volumes
+    return ordered.reshape(times, -1, volumes.shape[1]).transpose(1, 0, 2)
 
 
 def _there(data: str, files: Files, slice_bytes: int, count: int) -> tuple[int, str | None]:
