@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 import time
 import zlib
+from pathlib import Path
 
 import imagecodecs
 import numpy
@@ -464,3 +467,37 @@ def test_mutations_give_an_answer_or_reader_failed(content: bytes, changes: list
         assert "broke" in failed.message
     else:
         assert found.images or found.note
+
+
+def test_nothing_is_imported_in_the_middle_of_a_file(tmp_path: Path) -> None:
+    """A confined process may be unable to read a module any more."""
+    jpeg, rle = dataset(PLANE.astype("u1")), dataset(STACK)
+    rle.compress(uid.RLELossless)
+    contents = [
+        written(STACK, SpecificCharacterSet=["", "ISO 2022 IR 87"], PatientName="Yamada^Tarou"),
+        written(STACK, SpecificCharacterSet="ISO_IR 144", PatientName="Люкceмбypг"),
+        raw(dataset(PLANE), uid.DeflatedExplicitVRLittleEndian),
+        raw(dicom.slide(COLOUR, 16)),
+        raw(rle, uid.RLELossless),
+        written(COLOUR, samples=3, PhotometricInterpretation="YBR_FULL"),
+        compressed(uid.JPEGBaseline8Bit, [imagecodecs.jpeg_encode(PLANE.astype("u1"))], jpeg),
+        compressed(uid.JPEGLosslessSV1, [imagecodecs.ljpeg_encode(PLANE)], dataset(PLANE)),
+        compressed(uid.JPEGLSLossless, [imagecodecs.jpegls_encode(PLANE)], dataset(PLANE)),
+        compressed(uid.JPEG2000, [imagecodecs.jpeg2k_encode(PLANE, codecformat="j2k")], dataset(PLANE)),
+        compressed(uid.HTJ2KLossless, [imagecodecs.jpeg2k_encode(PLANE, codecformat="j2k")], dataset(PLANE)),
+        written(STACK)[:3000],
+        written(STACK)[:700],
+    ]
+    lines = ["import sys", "from pathlib import Path", "from repofs.formats import registry"]
+    lines += ["from repofs.formats.local_files import LocalFiles", "registry.readers()", "before = set(sys.modules)"]
+    for number, content in enumerate(contents):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "a").write_bytes(content)
+        lines += [
+            f"files = LocalFiles(Path({str(tmp_path / str(number))!r}))",
+            "registry.members('a', files)",
+            "[registry.picture('a', files, image.series) for image in registry.read('a', files).images]",
+        ]
+    code = "\n".join([*lines, "print(sorted(set(sys.modules) - before))"])
+    ran = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
+    assert (ran.stdout, ran.stderr) == ("[]\n", "")
