@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import imagecodecs
 import numpy
+from PIL import Jpeg2KImagePlugin, JpegImagePlugin, MpoImagePlugin  # noqa: F401 - pydicom would load them late
 from pydicom import uid
 from pydicom.pixels.decoders.base import DecodeRunner, get_decoder
 
@@ -42,6 +43,8 @@ def decode_frame(src: bytes, runner: DecodeRunner) -> bytearray:
 
 def install() -> None:
     """Let pydicom use this plug-in, and load the codecs: a confined process may be unable to."""
+    for name in ("jpeg8", "ljpeg"):  # what jpeg_decode chooses from
+        getattr(imagecodecs, f"{name}_decode")
     for syntax in _CODECS:
         decoder = get_decoder(syntax)
         if "imagecodecs" not in decoder.available_plugins:

@@ -6,6 +6,7 @@ them is held against the size of the file here, because pydicom takes a value th
 
 from __future__ import annotations
 
+import codecs
 import io
 import math
 import os
@@ -15,12 +16,14 @@ from dataclasses import dataclass
 from typing import BinaryIO, cast
 
 import numpy
-from pydicom import config
+from pydicom import charset, config
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filereader import dcmread, read_dataset, read_preamble
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+for _encoding in charset.python_encoding.values():  # a confined process may be unable to load one
+    codecs.lookup(_encoding)
 config.settings.reading_validation_mode = config.IGNORE  # of odd values: a warning for each helps nobody here
 
 MAX_HEADER_BYTES = 64 << 20

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import io
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -401,3 +403,23 @@ def test_mutations_give_an_answer_or_reader_failed(content: bytes, changes: list
         assert "broke" in failed.message
     else:
         assert found.images or found.note
+
+
+def test_nothing_is_imported_in_the_middle_of_a_file(tmp_path: Path) -> None:
+    """A confined process may be unable to read a module any more."""
+    table = pair("phantom_EPI_asc_CLEAR_2_1", 27, 64, 64)
+    contents = {str(number): content for number, content in enumerate([*WHOLE, nrrd_file(VOLUME, encoding="ASCII")])}
+    contents |= {f"{name}.cut": content[:200] for name, content in contents.items()}
+    contents |= {name: table.open(name).read() for name in table.names()}
+    lines = ["import sys", "from pathlib import Path", "from repofs.formats import registry"]
+    lines += ["from repofs.formats.local_files import LocalFiles", "registry.readers()", "before = set(sys.modules)"]
+    lines += [f"files = LocalFiles(Path({str(tmp_path)!r}))"]
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+        lines += [
+            f"registry.members({name!r}, files)",
+            f"[registry.picture({name!r}, files, image.series) for image in registry.read({name!r}, files).images]",
+        ]
+    code = "\n".join([*lines, "print(sorted(set(sys.modules) - before))"])
+    ran = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
+    assert (ran.stdout, ran.stderr) == ("[]\n", "")
