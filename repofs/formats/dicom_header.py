@@ -19,6 +19,7 @@ import numpy
 from pydicom import charset, config
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
 from pydicom.filereader import dcmread, read_dataset, read_preamble
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
@@ -36,7 +37,16 @@ _READ_COST = 64  # bytes that one read counts for besides its own: small element
 _FILE_META = 0x0002
 _PIXELS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 _LONG_FORM = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"UN")  # value representations with a length of 4 bytes
-BAD_VALUE = (ValueError, TypeError, KeyError, OverflowError, NotImplementedError, AttributeError, struct.error)
+BAD_VALUE = (
+    BytesLengthException,
+    ValueError,
+    TypeError,
+    KeyError,
+    OverflowError,
+    NotImplementedError,
+    AttributeError,
+    struct.error,
+)
 
 
 class DicomFault(Exception):

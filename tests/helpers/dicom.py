@@ -6,9 +6,9 @@ import io
 
 import numpy
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, VLWholeSlideMicroscopyImageStorage, generate_uid
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, VLWholeSlideMicroscopyImageStorage
 
-SERIES = "1.2.826.0.1.3680043.8.498.1"
+SERIES, INSTANCE = "1.2.826.0.1.3680043.8.498.1", "1.2.826.0.1.3680043.8.498.2"
 
 
 def dataset(pixels: numpy.ndarray, *, samples: int = 1, **elements: object) -> FileDataset:
@@ -17,7 +17,7 @@ def dataset(pixels: numpy.ndarray, *, samples: int = 1, **elements: object) -> F
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.MediaStorageSOPClassUID = CTImageStorage
-    meta.MediaStorageSOPInstanceUID = generate_uid()
+    meta.MediaStorageSOPInstanceUID = INSTANCE
     data = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     data.SOPClassUID = CTImageStorage
     data.SOPInstanceUID = meta.MediaStorageSOPInstanceUID

@@ -409,6 +409,13 @@ def test_sizes_that_cannot_be(elements: dict[str, object], note: str) -> None:
     assert note in (recognised(written(PLANE, **elements), "a").note or "")
 
 
+def test_elements_of_the_wrong_length_are_left_out() -> None:
+    content = written(PLANE, SamplesPerPixel=1)
+    element = b"\x28\0\x02\0US\x02\0\1\0"
+    assert element in content
+    assert only_image(recognised(content.replace(element, b"\x28\0\x02\0US\1\0\1"), "a")).size_c == 1
+
+
 def test_a_short_stack_has_the_frames_that_are_whole() -> None:
     found = recognised(written(STACK)[: -2 * PLANE.nbytes - 1], "a")
     assert found.images[0].size_z == 2
