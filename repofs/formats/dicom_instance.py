@@ -92,17 +92,15 @@ def of(header: Header, name: str) -> Instance:
         sizes = f"{columns} x {rows} pixels of {samples} samples in {declared} frames"
         raise dicom_header.DicomFault(f"a size of {sizes} is not possible")
     pixel_type, bits = _pixel_type(header)
-    if text(data, "PhotometricInterpretation") == "YBR_FULL_422":
-        frame_bits = rows * columns * bits * 2  # two pixels share their colours
-    else:
-        frame_bits = rows * columns * bits * samples
-    frames = dicom_header.frames_there(header, declared, frame_bits)
+    stored = (
+        2 if text(data, "PhotometricInterpretation") == "YBR_FULL_422" else samples
+    )  # there two pixels share colours
     shared = _functional_groups(data)
     return Instance(
         name=name,
         columns=columns,
         rows=rows,
-        frames=frames,
+        frames=dicom_header.frames_there(header, declared, rows * columns * bits * stored),
         declared_frames=declared,
         samples=samples,
         pixel_type=pixel_type,
@@ -112,7 +110,7 @@ def of(header: Header, name: str) -> Instance:
         orientation=next((found for one in shared if (found := numbers(one, "ImageOrientationPatient"))), ()),
         position=numbers(data, "ImagePositionPatient"),
         number=_first(data, "InstanceNumber") or 0,
-        kind=tuple(part.strip() for part in re.split(r"[\\,\[\]']+", text(data, "ImageType") or "") if part.strip()),
+        kind=tuple(re.findall(r"\w+", text(data, "ImageType") or "")),
         echo=(_first(data, "EchoTime") or 0, _first(data, "EchoNumbers") or 0),
         acquired=_acquired(data),
         time_increment_s=(_first(data, "TemporalResolution") or 0) / 1e3 or None,
