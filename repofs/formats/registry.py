@@ -30,6 +30,7 @@ _OWN = (
     ("lif", "LifReader"),
     ("nikon", "Nd2Reader"),
     ("czi", "CziReader"),
+    ("dicom", "DicomReader"),
     ("tiff", "TiffReader"),
     ("deltavision", "DeltaVisionReader"),
     ("mrc_map", "MrcReader"),
@@ -42,6 +43,9 @@ _OWN = (
     ("fits", "FitsReader"),
     ("spe", "SpeReader"),
     ("imzml", "ImzmlReader"),
+    ("nifti", "NiftiReader"),
+    ("parrec", "ParRecReader"),
+    ("nrrd_volume", "NrrdReader"),
 )
 
 
