@@ -18,9 +18,8 @@ from pydicom.uid import UID, VLWholeSlideMicroscopyImageStorage
 
 from repofs.formats import dicom_header
 from repofs.formats.dicom_header import Header, numbers, text
+from repofs.formats.tiff_layout import MAX_SIZE
 from repofs.model import Channel
-
-MAX_SIZE = 2**31 - 1  # of one axis, as in OMERO
 
 _DATE = re.compile(r"(\d{4})[.-]?(\d\d)[.-]?(\d\d)")
 _TIME = re.compile(r"(\d\d)(?::?(\d\d)(?::?(\d\d)(\.\d{1,6})?)?)?")

@@ -7,9 +7,10 @@ import numpy
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import as_pixel_options
 
-from repofs.formats import dicom_codecs, raw_planes
+from repofs.formats import dicom_codecs
 from repofs.formats.dicom_header import BAD_VALUE, DicomFault, Header, text
 from repofs.formats.dicom_instance import Instance
+from repofs.formats.raw_array import RawArray, step
 
 MAX_DECODED_BYTES = 768 << 20
 
@@ -18,10 +19,10 @@ _DTYPES = {"float": "f4", "double": "f8"}
 dicom_codecs.install()
 
 
-def frame(header: Header, instance: Instance, index: int, step: int) -> numpy.ndarray:
-    """Return every *step*-th sample of the frame *index*, of shape (samples, Y, X).
+def frame(header: Header, instance: Instance, index: int, pixels: int) -> numpy.ndarray:
+    """Return every n-th sample of the frame *index*, of shape (samples, Y, X), about *pixels* on the longer side.
 
-    Raises DicomFault for one that cannot be decompressed, VolumeFault for one that is not whole.
+    Raises DicomFault for one that cannot be decompressed, EOFError for one that is not whole.
     """
     photometric = text(header.data, "PhotometricInterpretation") or ""
     swapped = instance.big_endian and instance.pixel_type in ("int8", "uint8")  # bytes are written as words
@@ -31,21 +32,23 @@ def frame(header: Header, instance: Instance, index: int, step: int) -> numpy.nd
         or swapped
         or instance.pixel_type == "bit"
     ):
-        return _decoded(header, instance, index)[:, ::step, ::step]
-    return _in_place(header, instance, index, step)
+        every = step(instance.columns, instance.rows, pixels)
+        return _decoded(header, instance, index)[:, ::every, ::every]
+    return _in_place(header, instance, index, pixels)
 
 
-def _in_place(header: Header, instance: Instance, index: int, step: int) -> numpy.ndarray:
+def _in_place(header: Header, instance: Instance, index: int, pixels: int) -> numpy.ndarray:
     order = ">" if instance.big_endian else "<"
     dtype = numpy.dtype(order + _DTYPES.get(instance.pixel_type, numpy.dtype(instance.pixel_type).str[1:]))
     planar = text(header.data, "PlanarConfiguration") == "1"
-    planes, beside = (instance.samples, 1) if planar else (1, instance.samples)
-    plane_bytes = instance.rows * instance.columns * beside * dtype.itemsize
     assert header.pixels is not None
-    start = header.pixels.offset + index * planes * plane_bytes
-    shape = instance.rows, instance.columns, beside
-    starts = range(start, start + planes * plane_bytes, plane_bytes)
-    return numpy.concatenate([raw_planes.plane(header.file, at, dtype, shape, step) for at in starts])
+    samples = {"C": instance.samples}
+    plane = {"X": instance.columns, "Y": instance.rows}
+    sizes = {**plane, **samples} if planar else {**samples, **plane}
+    frame_bytes = RawArray(0, dtype, sizes).nbytes
+    return RawArray(header.pixels.offset + index * frame_bytes, dtype, {**sizes, "Z": 1, "T": 1}).picture(
+        header.file, pixels
+    )
 
 
 def _decoded(header: Header, instance: Instance, index: int) -> numpy.ndarray:

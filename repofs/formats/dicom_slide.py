@@ -13,7 +13,9 @@ from pydicom.dataset import Dataset
 from repofs.formats import dicom_pixels
 from repofs.formats.dicom_header import DicomFault, Header, numbers, text
 from repofs.formats.dicom_instance import Instance, Slide, items
-from repofs.formats.dicom_stack import Opened, micrometres
+from repofs.formats.dicom_stack import Opened
+from repofs.formats.raw_array import length
+from repofs.formats.raw_array import step as step_for
 from repofs.model import ImageInfo
 
 MAX_TILES = 4096  # that one picture is made of
@@ -44,9 +46,9 @@ class Pyramid:
             pixel_type=first.pixel_type,
             rgb=first.samples > 1,
             big_endian=first.big_endian,
-            physical_size_x_um=micrometres(x_mm),
-            physical_size_y_um=micrometres(y_mm),
-            physical_size_z_um=micrometres(first.slice_distance) if slide.focal_planes > 1 else None,
+            physical_size_x_um=length(x_mm, 1e3),
+            physical_size_y_um=length(y_mm, 1e3),
+            physical_size_z_um=length(first.slice_distance, 1e3) if slide.focal_planes > 1 else None,
             acquired=first.acquired,
             channels=slide.optics.channels if first.samples == 1 else (),
             instrument=first.instrument,
@@ -63,7 +65,7 @@ class Pyramid:
         large_enough = [level for level in self.levels if max(_size(level[0])) >= pixels]
         level = large_enough[-1] if large_enough else self.levels[0]
         slide = _slide(level[0])
-        step = max(1, max(_size(level[0])) // pixels)
+        step = step_for(slide.columns, slide.rows, pixels)
         channels = slide.optical_paths * level[0].samples
         canvas = numpy.zeros((channels, -(-slide.rows // step), -(-slide.columns // step)), _dtype(level[0]))
         for instance in level:
@@ -108,7 +110,7 @@ def _paint(canvas: numpy.ndarray, header: Header, instance: Instance, step: int)
     for (path, top, left), frame in sorted(tiles.items()):
         stands_for = path, top // instance.rows // skip, left // instance.columns // skip
         if stands_for not in seen:  # from the first of its pixels that is one of the canvas
-            tile = dicom_pixels.frame(header, instance, frame, 1)
+            tile = dicom_pixels.frame(header, instance, frame, max(instance.rows, instance.columns))
             seen[stands_for] = tile[:, -top % step :: step, -left % step :: step].copy()
         tile = seen[stands_for]
         y, x, first = -(-top // step), -(-left // step), path * instance.samples

@@ -12,6 +12,7 @@ import numpy
 from repofs.formats import dicom_pixels
 from repofs.formats.dicom_header import Header
 from repofs.formats.dicom_instance import Instance
+from repofs.formats.raw_array import length
 from repofs.model import Channel, ImageInfo
 
 Opened = Callable[[str], AbstractContextManager[Header]]
@@ -45,9 +46,9 @@ class Stack:
             pixel_type=first.pixel_type,
             rgb=first.samples > 1,
             big_endian=first.big_endian,
-            physical_size_x_um=micrometres(x_mm),
-            physical_size_y_um=micrometres(y_mm),
-            physical_size_z_um=micrometres(self.z_mm),
+            physical_size_x_um=length(x_mm, 1e3),
+            physical_size_y_um=length(y_mm, 1e3),
+            physical_size_z_um=length(self.z_mm, 1e3),
             time_increment_s=first.time_increment_s if self.size_t > 1 else None,
             acquired=min((plane.acquired for plane, _ in self.planes if plane.acquired), default=None),
             channels=tuple(Channel(name=f"TE {echo:g} ms") for echo in echoes) if len(set(echoes)) > 1 else (),
@@ -60,14 +61,8 @@ class Stack:
         for c in range(self.size_c):
             instance, frame = self.planes[(self.size_t // 2 * self.size_c + c) * self.size_z + self.size_z // 2]
             with opened(instance.name) as header:
-                step = max(1, max(instance.rows, instance.columns) // pixels)
-                found.append(dicom_pixels.frame(header, instance, frame, step))
+                found.append(dicom_pixels.frame(header, instance, frame, pixels))
         return numpy.concatenate(found)
-
-
-def micrometres(millimetres: float | None) -> float | None:
-    """Return the length in µm, None for one that no pixel can have."""
-    return millimetres * 1e3 if millimetres and millimetres > 0 else None
 
 
 def stacks(instances: Iterable[Instance]) -> list[Stack]:

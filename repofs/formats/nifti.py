@@ -1,11 +1,12 @@
 """NIfTI-1 and NIfTI-2, through nibabel: one file (``.nii``), or a header with its data (``.hdr`` and ``.img``), each
 also compressed by gzip. Source: nifti.nimh.nih.gov, nifti1.h and nifti2.h.
 
-nibabel reads the header; it would map or unpack the whole data, so the planes are read by `raw_planes`.
+nibabel reads the header; it would map or unpack the whole data, so the planes are read by `raw_array`.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import zlib
 from dataclasses import dataclass
@@ -16,9 +17,10 @@ from nibabel.nifti2 import Nifti2Header
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
-from repofs.formats import raw_planes
+from repofs.formats import packed, units
 from repofs.formats.original_metadata import OriginalMetadata
-from repofs.formats.raw_planes import VolumeFault
+from repofs.formats.packed import VolumeFault
+from repofs.formats.raw_array import RawArray, length, pixel_type
 from repofs.formats.reader import Files
 from repofs.model import ImageInfo, Members, Recognised
 
@@ -26,8 +28,7 @@ NO_IMAGE = "no image can be read"
 
 _HEADER_BYTES = 540  # of NIfTI-2; NIfTI-1 has 348
 _GZIP = b"\x1f\x8b\x08"
-_MM = {"mm": 1.0, "meter": 1e3, "micron": 1e-3, "unknown": 0.0}
-_SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
+_SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}  # as nibabel says them
 
 
 class NiftiReader:
@@ -70,15 +71,9 @@ class NiftiReader:
         if series:
             raise LookupError(series)
         volume = _volume(name, files)
-        x, y = volume.sizes[:2]
-        (z, t, c), _ = _there(volume, files)
-        starts = [volume.offset + volume.plane_bytes * ((k * t + t // 2) * z + z // 2) for k in range(c)]
+        array, _ = _there(volume, files)
         with files.open(volume.data) as file:
-            data = raw_planes.unpacked(file, volume.compression)
-            if volume.compression and starts[-1] > raw_planes.MAX_UNPACKED_BYTES:
-                raise VolumeFault("the middle plane lies too deep in a compressed file for a picture")
-            shape, step = (y, x, volume.samples), max(1, max(x, y) // pixels)
-            return numpy.concatenate([raw_planes.plane(data, start, volume.dtype, shape, step) for start in starts])
+            return packed.picture(array, file, pixels, volume.compression)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +81,8 @@ class _Volume:
     header: Nifti1Header
     data: str  # the file that has it
     compression: str | None
-    offset: int  # in bytes
-    dtype: numpy.dtype
-    samples: int  # of colours, side by side
-    sizes: tuple[int, int, int, int, int]  # X Y Z T C
-
-    @property
-    def plane_bytes(self) -> int:
-        return self.sizes[0] * self.sizes[1] * self.samples * self.dtype.itemsize
+    array: RawArray  # in what is unpacked
+    rgb: bool
 
 
 def _unpacked(head: bytes) -> bytes:
@@ -138,7 +127,7 @@ def _partner(name: str, suffix: str) -> str:
 def _volume(name: str, files: Files) -> _Volume:
     """Return what the header in the file *name* says. Raises VolumeFault when that is no volume."""
     with files.open(name) as file:
-        packed = file.read(len(_GZIP)) == _GZIP
+        is_packed = file.read(len(_GZIP)) == _GZIP
         file.seek(0)
         head = _unpacked(file.read(4096))
     version = _version(head)
@@ -150,70 +139,64 @@ def _volume(name: str, files: Files) -> _Volume:
         header = kind(head[: kind.sizeof_hdr], order, check=False)  # type: ignore[no-untyped-call]
         dtype = header.get_data_dtype()  # type: ignore[no-untyped-call]
         offset = int(header["vox_offset"])
-        declared = int(header["dim"][0])
-        sizes = [int(size) for size in header["dim"][1 : 1 + declared]]
+        axes = [int(size) for size in header["dim"]]
     except (HeaderDataError, WrapStructError, ValueError, KeyError, OverflowError) as error:
         raise VolumeFault(f"its header cannot be read: {error}") from error
-    if not 1 <= declared <= 7:
-        raise VolumeFault(f"{declared} axes are not possible")
-    raw_planes.check(tuple(sizes))
-    sizes += [1] * (5 - len(sizes))
-    x, y, z, t = sizes[:4]
-    c = int(numpy.prod(sizes[4:], dtype=object))
-    raw_planes.check((x, y, z, t, c))
     if _single(head) and offset < kind.sizeof_hdr:
         raise VolumeFault(f"its data cannot begin at byte {offset}, within its header")
-    samples = len(dtype.names) if dtype.names else 1
-    base = dtype[0] if dtype.names else dtype
-    raw_planes.pixel_type(base)
+    if not 1 <= axes[0] <= 7:
+        raise VolumeFault(f"{axes[0]} axes are not possible")
+    array = RawArray(max(0, offset), dtype[0] if dtype.names else dtype, _sizes(axes[1 : axes[0] + 1], dtype))
+    packed.check(array)
     data = name if _single(head) else _partner(name, "img")
-    return _Volume(header, data, "gzip" if packed else None, max(0, offset), base, samples, (x, y, z, t, c))
+    return _Volume(header, data, "gzip" if is_packed else None, array, bool(dtype.names))
 
 
-def _there(volume: _Volume, files: Files) -> tuple[tuple[int, int, int], str | None]:
-    """Return the sizes of Z, T and C that are whole, and what is missing. Raises VolumeFault when no plane is."""
-    z, t, c = volume.sizes[2:]
+def _sizes(axes: list[int], dtype: numpy.dtype) -> dict[str, int]:
+    """Return the size of each axis, the fastest first: the fifth and later ones, and colours, are channels."""
+    x, y, z, t, *more = axes + [1] * (4 - len(axes))
+    channels = math.prod(more) if all(size > 0 for size in more) else 0
+    if not dtype.names:
+        return {"X": x, "Y": y, "Z": z, "T": t, "C": channels}
+    if channels != 1:
+        raise VolumeFault("colours of several channels cannot be read")
+    return {"C": len(dtype.names), "X": x, "Y": y, "Z": z, "T": t}
+
+
+def _there(volume: _Volume, files: Files) -> tuple[RawArray, str | None]:
+    """Return what is whole of the samples, and what is missing. Raises VolumeFault when no plane is."""
+    array = volume.array
     try:
         with files.open(volume.data) as file:
-            count = z * t * c
-            there, note = raw_planes.planes_there(file, volume.offset, volume.plane_bytes, count, volume.compression)
+            there, note = packed.room(file, array.offset, array.nbytes, volume.compression)
     except FileNotFoundError as error:
         raise VolumeFault(f"{volume.data}, which has its data, is missing: put it beside this file") from error
-    if not there:
-        raise VolumeFault(note or "it has no plane")
-    return ((z, t, c) if there == count else (there, 1, 1)), note
+    return packed.whole(array, there, note), note
 
 
 def _image(volume: _Volume, name: str, files: Files) -> tuple[ImageInfo, str | None]:
-    x, y = volume.sizes[:2]
-    (z, t, c), note = _there(volume, files)
+    array, note = _there(volume, files)
     unit, time_unit = volume.header.get_xyzt_units()  # type: ignore[no-untyped-call]
-    zooms = [float(zoom) for zoom in volume.header["pixdim"][1:5]]
-    lengths = [_positive(zoom * _MM.get(unit, 0.0) * 1e3) for zoom in zooms[:3]]
+    x, y, z, t = (float(zoom) for zoom in volume.header["pixdim"][1:5])
     dimensions = int(volume.header["dim"][0])
-    return (
-        ImageInfo(
-            name=name,
-            series=0,
-            size_x=x,
-            size_y=y,
-            size_z=z,
-            size_c=c * volume.samples,
-            size_t=t,
-            pixel_type=raw_planes.pixel_type(volume.dtype),
-            rgb=volume.samples > 1,
-            big_endian=volume.header.endianness == ">",
-            physical_size_x_um=lengths[0],
-            physical_size_y_um=lengths[1] if dimensions > 1 else None,
-            physical_size_z_um=lengths[2] if dimensions > 2 else None,
-            time_increment_s=_positive(zooms[3] * _SECONDS.get(time_unit, 0.0)) if t > 1 else None,
-        ),
-        note,
+    um = units.micrometres(unit) or 0.0
+    image = ImageInfo(
+        name=name,
+        series=0,
+        size_x=array.sizes["X"],
+        size_y=array.sizes["Y"],
+        size_z=array.sizes["Z"],
+        size_c=array.sizes["C"],
+        size_t=array.sizes["T"],
+        pixel_type=pixel_type(array.dtype) or "",
+        rgb=volume.rgb,
+        big_endian=volume.header.endianness == ">",
+        physical_size_x_um=length(x, um),
+        physical_size_y_um=length(y, um) if dimensions > 1 else None,
+        physical_size_z_um=length(z, um) if dimensions > 2 else None,
+        time_increment_s=length(t, _SECONDS.get(time_unit, 0.0)) if array.sizes["T"] > 1 else None,
     )
-
-
-def _positive(value: float) -> float | None:
-    return value if 0 < value < numpy.inf else None
+    return image, note
 
 
 def _collect(header: Nifti1Header, metadata: OriginalMetadata) -> None:

@@ -5,7 +5,6 @@ Source: teem.sourceforge.net/nrrd/format.html.
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -15,8 +14,9 @@ from typing import Any, BinaryIO
 import nrrd
 import numpy
 
-from repofs.formats import raw_planes
-from repofs.formats.raw_planes import VolumeFault
+from repofs.formats import packed, units
+from repofs.formats.packed import VolumeFault
+from repofs.formats.raw_array import RawArray, length
 
 MAX_HEADER_BYTES = 1 << 20
 MAX_FILES = 100_000
@@ -37,8 +37,8 @@ _TYPES = {
 _ENCODINGS = {"raw": None, "gz": "gzip", "gzip": "gzip", "bz2": "bzip2", "bzip2": "bzip2",
               "txt": "text", "text": "text", "ascii": "text", "hex": "hex"}  # fmt: skip
 _COLOURS = ("rgb-color", "rgba-color")
-_UM = {"m": 1e6, "cm": 1e4, "mm": 1e3, "um": 1.0, "µm": 1.0, "micron": 1.0, "microns": 1.0, "nm": 1e-3}
-_SECONDS = {"s": 1.0, "sec": 1.0, "ms": 1e-3}
+_SPACE = ("domain", "space", "???", "none")
+_KINDS = {"X": _SPACE, "Y": _SPACE, "Z": _SPACE, "T": ("time", *_SPACE)}  # of an axis with that letter
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,73 +89,41 @@ def _expanded(value: str) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """How the samples lie. *roles* are letters of the axes (X Y Z T, C for others), the fastest first, as *sizes*."""
+class Volume:
+    """What the header says of the samples. *axes* are the positions of X, Y, Z and T in its fields."""
 
     fields: Mapping[str, Any]
-    sizes: tuple[int, ...]
-    roles: str
-    dtype: numpy.dtype
+    array: RawArray
+    axes: Mapping[str, int]
     encoding: str | None  # gzip, bzip2, text, hex
     rgb: bool
 
-    def size(self, role: str) -> int:
-        """Return the product of the sizes of the axes with that letter."""
-        return math.prod(size for size, own in zip(self.sizes, self.roles, strict=True) if own == role)
-
-    def stride(self, axis: int) -> int:
-        """Return the bytes between neighbours on *axis*."""
-        return math.prod(self.sizes[:axis]) * self.dtype.itemsize
-
-    @property
-    def samples(self) -> int:
-        """How many samples lie side by side in a pixel."""
-        return math.prod(self.sizes[: self.roles.index("X")])
-
-    @property
-    def piece_bytes(self) -> int:
-        """The bytes of whole planes: of one, or of all channels that lie between its rows."""
-        return self.stride(self.roles.index("Y") + 1)
-
-    @property
-    def pieces(self) -> int:
-        return math.prod(self.sizes[self.roles.index("Y") + 1 :])
-
-    def starts(self, z: int, t: int) -> list[int]:
-        """Return the byte at which each channel's plane begins; those side by side in a pixel have one."""
-        starts = [0]
-        for axis in range(self.roles.index("X") + 1, len(self.sizes)):
-            steps = {"Y": [0], "Z": [z], "T": [t]}.get(self.roles[axis], range(self.sizes[axis]))
-            starts = [start + step * self.stride(axis) for step in steps for start in starts]
-        return starts
-
-    def length_um(self, role: str) -> float | None:
+    def length_um(self, letter: str) -> float | None:
         """Return the size of a pixel along that axis, None where no unit is given."""
-        return self._spacing(role, _UM)
+        spacing, unit = self._spacing(letter)
+        return length(spacing, units.micrometres(unit) or 0.0)
 
     def seconds(self) -> float | None:
         """Return the time between time points, None where no unit is given."""
-        return self._spacing("T", _SECONDS)
+        spacing, unit = self._spacing("T")
+        return length(spacing, units.seconds(unit) or 0.0)
 
-    def _spacing(self, role: str, units: Mapping[str, float]) -> float | None:
-        axis = self.roles.find(role)
-        if axis < 0:
-            return None
-        length, unit = _at(self.fields.get("spacings"), axis), _at(self.fields.get("units"), axis)
+    def _spacing(self, letter: str) -> tuple[float, str]:
+        axis = self.axes.get(letter, -1)
+        spacing, unit = (_at(self.fields.get(word), axis) for word in ("spacings", "units"))
         direction = _at(self.fields.get("space directions"), axis)
-        if direction is not None and role != "T":
-            length = float(numpy.linalg.norm(numpy.asarray(direction, float)))
+        if direction is not None and letter != "T":
+            spacing = numpy.linalg.norm(numpy.asarray(direction, float))
             space = set(self.fields.get("space units") or ())
             unit = space.pop() if len(space) == 1 else unit
-        found = float(length or 0) * units.get(str(unit or "").strip(), 0.0)
-        return found if 0 < found < math.inf else None
+        return float(spacing or 0), str(unit or "")
 
 
 def _at(values: Sequence[Any] | None, axis: int) -> Any:
-    return None if values is None or axis >= len(values) else values[axis]
+    return None if values is None or not 0 <= axis < len(values) else values[axis]
 
 
-def layout(header: Header) -> Layout:
+def volume(header: Header) -> Volume:
     """Return how the samples lie. Raises VolumeFault when they are none of an image."""
     fields = header.fields
     kind, encoding = (str(fields.get(word, "")).lower() for word in ("type", "encoding"))
@@ -163,31 +131,35 @@ def layout(header: Header) -> Layout:
         raise VolumeFault(f"samples of type {kind or 'unknown'} cannot be read")
     if encoding not in _ENCODINGS:
         raise VolumeFault(f"the encoding {encoding or 'unknown'} cannot be read")
-    sizes = tuple(int(size) for size in fields.get("sizes", ()))
-    raw_planes.check(sizes)
     kinds = [str(name).lower() for name in fields.get("kinds", ())]
-    roles = _roles(kinds, fields.get("space directions"), len(sizes))
-    if "Y" not in roles:
-        sizes, roles = (*sizes, 1), roles + "Y"
+    lengths = [int(size) for size in fields.get("sizes", ())]
+    letters = _letters(kinds, fields.get("space directions"), len(lengths))
     dtype = numpy.dtype((">" if fields.get("endian") == "big" else "<") + _TYPES[kind])
-    raw_planes.pixel_type(dtype)
-    rgb = dtype.itemsize == 1 and any(name in _COLOURS for name in kinds)
-    return Layout(fields, sizes, roles, dtype, _ENCODINGS[encoding], rgb)
+    array = RawArray(0, dtype, _sizes(lengths, letters))
+    packed.check(array)
+    axes = {letter: letters.index(letter) for letter in letters if letter != "C"}
+    return Volume(fields, array, axes, _ENCODINGS[encoding], dtype.itemsize == 1 and bool(set(kinds) & set(_COLOURS)))
 
 
-def _roles(kinds: list[str], directions: Sequence[Any] | None, count: int) -> str:
-    """Return the letter of each axis, by its kind, or by whether it has a direction in space."""
+def _letters(kinds: list[str], directions: Sequence[Any] | None, count: int) -> str:
+    """Return the letter of each axis, by its kind, or by whether it has a direction in space; C is any other."""
     if len(kinds) != count:
         kinds = ["domain"] * count
         if directions is not None and len(directions) == count:
             kinds = ["list" if numpy.isnan(numpy.asarray(row, float)).any() else "domain" for row in directions]
-    free = {"X": "domain space ??? none", "Y": "domain space ??? none", "Z": "domain space ??? none",
-            "T": "time domain space"}  # fmt: skip
-    roles = ""
+    found = ""
     for kind in kinds:
-        role = next((letter for letter, kinds_of in free.items() if kind in kinds_of.split()), "C")
-        free.pop(role, None)
-        roles += role
-    if "X" not in roles or ("Y" not in roles and "C" in roles):
-        return "XYZTCCCCCCCCCCCC"[:count]  # without two axes of space the kinds say nothing of a picture
-    return roles
+        found += next((letter for letter in "XYZT" if letter not in found and kind in _KINDS[letter]), "C")
+    if "X" not in found or ("Y" not in found and count > 1):
+        return "XYZT".ljust(count, "C")[:count]  # with less than two axes of space, the kinds are of no picture
+    return found
+
+
+def _sizes(lengths: list[int], letters: str) -> dict[str, int]:
+    """Return the size of each letter, the fastest first. Raises VolumeFault for channels on axes that lie apart."""
+    sizes: dict[str, int] = {}
+    for letter, size in zip(letters, lengths, strict=True):
+        if letter in sizes and next(reversed(sizes)) != "C":
+            raise VolumeFault("channels on two axes that lie apart cannot be read")
+        sizes[letter] = sizes.get(letter, 1) * size
+    return sizes | {letter: 1 for letter in "XYZCT" if letter not in sizes}

@@ -1,26 +1,29 @@
 """NRRD: header and samples in one file (``.nrrd``), or the samples in others that the header (``.nhdr``) names.
 
-`nrrd_header` says how the samples lie; pynrrd would open their files by name, so they are read by `raw_planes`.
+`nrrd_header` says how the samples lie; pynrrd would open their files by name, so they are read by `raw_array`.
 """
 
 from __future__ import annotations
 
 import io
 import os
-from typing import BinaryIO
+from dataclasses import dataclass
+from typing import BinaryIO, cast
 
 import numpy
 
-from repofs.formats import nrrd_header, raw_planes
-from repofs.formats.nrrd_header import Header, Layout
+from repofs.formats import nrrd_header, packed
+from repofs.formats.nrrd_header import Header, Volume
 from repofs.formats.original_metadata import OriginalMetadata
-from repofs.formats.raw_planes import VolumeFault
+from repofs.formats.packed import VolumeFault
+from repofs.formats.raw_array import RawArray, pixel_type
 from repofs.formats.reader import Files
 from repofs.model import ImageInfo, Members, Recognised
 
 NO_IMAGE = "no image can be read"
 MAX_TEXT_BYTES = 64 << 20  # of samples written as text, which have to be read from the start
 
+_WRITTEN = ("text", "hex")
 _DATA_SUFFIXES = (".raw", ".raw.gz", ".raw.bz2", ".zraw")
 
 
@@ -68,14 +71,10 @@ class NrrdReader:
             raise LookupError(series)
         with files.open(name) as file:
             header = nrrd_header.read(file)
-        layout = nrrd_header.layout(header)
-        whole, _ = _whole(header, layout, name, files)
-        step = max(1, max(layout.size("X"), layout.size("Y")) // pixels)
-        if whole < layout.pieces:
-            starts = [whole // 2 * layout.piece_bytes]
-        else:
-            starts = layout.starts(layout.size("Z") // 2, layout.size("T") // 2)
-        return numpy.concatenate([_plane(header, layout, name, files, start, step) for start in starts])
+        volume = nrrd_header.volume(header)
+        parts = _parts(header, volume, name)
+        array, _ = _whole(header, volume, parts, files)
+        return packed.picture(array, cast(BinaryIO, _Joined(header, volume, parts, files)), pixels, None)
 
 
 def _header_of(name: str) -> str | None:
@@ -84,48 +83,49 @@ def _header_of(name: str) -> str | None:
     return None if suffix is None else name[: -len(suffix)] + ".nhdr"
 
 
-def _data_files(header: Header, name: str) -> tuple[str, ...]:
-    directory = os.path.dirname(name)
-    return tuple(os.path.join(directory, file) for file in header.data_files) or (name,)
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """The files that have the samples, one after another, each as many bytes of them."""
+
+    names: tuple[str, ...]
+    nbytes: int
 
 
-def _pieces_a_file(header: Header, layout: Layout) -> int:
-    files = max(1, len(header.data_files))
-    if layout.pieces % files:
-        raise VolumeFault(f"its {layout.pieces} planes cannot be spread over {files} files")
-    return layout.pieces // files
+def _parts(header: Header, volume: Volume, name: str) -> _Parts:
+    names = tuple(os.path.join(os.path.dirname(name), data) for data in header.data_files) or (name,)
+    samples = volume.array.nbytes // volume.array.dtype.itemsize
+    if samples % len(names):
+        raise VolumeFault(f"its {samples} samples cannot be spread over {len(names)} files")
+    return _Parts(names, volume.array.nbytes // len(names))
 
 
-def _whole(header: Header, layout: Layout, name: str, files: Files) -> tuple[int, str | None]:
-    """Return how many pieces are whole before the first that is not, and what is missing. Raises VolumeFault."""
-    each = _pieces_a_file(header, layout)
-    whole = 0
+def _whole(header: Header, volume: Volume, parts: _Parts, files: Files) -> tuple[RawArray, str | None]:
+    """Return what is whole of the samples, up to the first file that is not; and what is missing."""
+    total = 0
     note: str | None = None
-    for data in _data_files(header, name):
+    for name in parts.names:
         try:
-            with files.open(data) as file:
-                there, note = _there(file, header, layout, each)
+            with files.open(name) as file:
+                there, note = _there(file, header, volume, parts)
         except FileNotFoundError:
-            there, note = 0, f"{data}, which has a part of its data, is missing: put it beside this file"
-        whole += there
-        if there < each:
+            there, note = 0, f"{name}, which has a part of its data, is missing: put it beside this file"
+        total += there
+        if there < parts.nbytes:
             break
-    if not whole:
-        raise VolumeFault(note or "it has no plane")
-    return whole, note
+    return packed.whole(volume.array, total, note), note
 
 
-def _there(file: BinaryIO, header: Header, layout: Layout, count: int) -> tuple[int, str | None]:
-    if layout.encoding in ("text", "hex"):  # at least so many letters a sample
-        samples = layout.piece_bytes // layout.dtype.itemsize
-        piece, encoding = (samples * 2 if layout.encoding == "text" else layout.piece_bytes * 2), None
-    else:
-        piece, encoding = layout.piece_bytes, layout.encoding
-    start = _start(file, header, layout, count)
-    return raw_planes.planes_there(file, start, piece, count, encoding)
+def _there(file: BinaryIO, header: Header, volume: Volume, parts: _Parts) -> tuple[int, str | None]:
+    """Return how many bytes of samples *file* has; of samples written as text, whether it is long enough for them."""
+    start = _start(file, header, volume, parts)
+    if volume.encoding not in _WRITTEN:
+        return packed.room(file, start, parts.nbytes, volume.encoding)
+    letters = parts.nbytes * 2 if volume.encoding == "hex" else parts.nbytes // volume.array.dtype.itemsize * 2 - 1
+    there, note = packed.room(file, start, letters, None)
+    return (parts.nbytes if there == letters else 0), note
 
 
-def _start(file: BinaryIO, header: Header, layout: Layout, count: int) -> int:
+def _start(file: BinaryIO, header: Header, volume: Volume, parts: _Parts) -> int:
     """Leave *file* where its data begins, maybe compressed, and return how many bytes of that come before samples."""
     file.seek(0 if header.data_files else header.offset)
     for _ in range(int(header.fields.get("line skip", 0))):
@@ -134,66 +134,83 @@ def _start(file: BinaryIO, header: Header, layout: Layout, count: int) -> int:
     skip = int(header.fields.get("byte skip", 0))
     if skip >= 0:
         return skip
-    if layout.encoding is not None:
+    if volume.encoding is not None:
         raise VolumeFault("its data cannot be counted from the end of a compressed file")
-    file.seek(max(0, file.seek(0, os.SEEK_END) - count * layout.piece_bytes))
+    file.seek(max(0, file.seek(0, os.SEEK_END) - parts.nbytes))
     return 0
 
 
-def _plane(header: Header, layout: Layout, name: str, files: Files, start: int, step: int) -> numpy.ndarray:
-    each = _pieces_a_file(header, layout)
-    number, at = divmod(start, each * layout.piece_bytes)
-    with files.open(_data_files(header, name)[number]) as file:
-        at += _start(file, header, layout, each)
-        data, base = _samples(file, layout)
-        if layout.encoding and at > raw_planes.MAX_UNPACKED_BYTES:
-            raise VolumeFault("the middle plane lies too deep in a compressed file for a picture")
-        shape = layout.size("Y"), layout.size("X"), layout.samples
-        pitch = layout.stride(layout.roles.index("Y"))
-        return raw_planes.plane(data, base + at, layout.dtype, shape, step, pitch)
+class _Joined:
+    """The samples of all files as one file, for reading forwards: one of them is open at a time."""
+
+    def __init__(self, header: Header, volume: Volume, parts: _Parts, files: Files) -> None:
+        self._header, self._volume, self._parts, self._files = header, volume, parts, files
+        self._position = 0
+        self._open: tuple[int, BinaryIO, int] | None = None  # which part, its samples, and where in it they begin
+
+    def seek(self, offset: int) -> int:
+        """Go to the byte *offset* of the samples."""
+        self._position = offset
+        return offset
+
+    def read(self, count: int) -> bytes:
+        """Return *count* bytes, fewer at the end of what is there."""
+        found = b""
+        while len(found) < count and self._position < self._parts.nbytes * len(self._parts.names):
+            number, at = divmod(self._position, self._parts.nbytes)
+            if self._open is None or self._open[0] != number:
+                self._open = (number, *self._samples(self._parts.names[number]))
+            _, samples, start = self._open
+            samples.seek(start + at)
+            got = samples.read(min(count - len(found), self._parts.nbytes - at))
+            if not got:
+                break
+            found += got
+            self._position += len(got)
+        return found
+
+    def _samples(self, name: str) -> tuple[BinaryIO, int]:
+        file = self._files.open(name)
+        start = _start(file, self._header, self._volume, self._parts)
+        if self._volume.encoding not in _WRITTEN:
+            begin = 0 if self._volume.encoding else file.tell()
+            return packed.unpacked(file, self._volume.encoding), begin + start
+        with file:
+            file.seek(start, os.SEEK_CUR)
+            return io.BytesIO(_from_text(file.read(MAX_TEXT_BYTES + 1), self._volume)), 0
 
 
-def _samples(file: BinaryIO, layout: Layout) -> tuple[BinaryIO, int]:
-    """Return a file of plain samples, and where in it the data of *file* begins, that stands there."""
-    if layout.encoding not in ("text", "hex"):
-        return raw_planes.unpacked(file, layout.encoding), 0 if layout.encoding else file.tell()
-    text = file.read(MAX_TEXT_BYTES + 1)
+def _from_text(text: bytes, volume: Volume) -> bytes:
     if len(text) > MAX_TEXT_BYTES:
         raise VolumeFault("samples written as text are too many for a picture")
     try:
-        if layout.encoding == "hex":
-            return io.BytesIO(bytes.fromhex(text.decode("ascii"))), 0
-        return io.BytesIO(numpy.array(text.split(), layout.dtype).tobytes()), 0
+        if volume.encoding == "hex":
+            return bytes.fromhex(text.decode("ascii"))
+        return numpy.array(text.split(), volume.array.dtype).tobytes()
     except ValueError as error:
         raise VolumeFault(f"its samples are not the text that they should be: {error}") from error
 
 
 def _image(header: Header, name: str, files: Files) -> tuple[ImageInfo, str | None]:
-    layout = nrrd_header.layout(header)
-    whole, note = _whole(header, layout, name, files)
-    z, c, t = (layout.size(role) for role in "ZCT")
-    if whole < layout.pieces:
-        z, c, t = whole, layout.samples, 1
-    raw_planes.check((z, c, t))
-    return (
-        ImageInfo(
-            name=str(header.fields.get("content") or name),
-            series=0,
-            size_x=layout.size("X"),
-            size_y=layout.size("Y"),
-            size_z=z,
-            size_c=c,
-            size_t=t,
-            pixel_type=raw_planes.pixel_type(layout.dtype),
-            rgb=layout.rgb,
-            big_endian=layout.dtype.str.startswith(">"),
-            physical_size_x_um=layout.length_um("X"),
-            physical_size_y_um=layout.length_um("Y"),
-            physical_size_z_um=layout.length_um("Z"),
-            time_increment_s=layout.seconds() if t > 1 else None,
-        ),
-        note,
+    volume = nrrd_header.volume(header)
+    array, note = _whole(header, volume, _parts(header, volume, name), files)
+    image = ImageInfo(
+        name=str(header.fields.get("content") or name),
+        series=0,
+        size_x=array.sizes["X"],
+        size_y=array.sizes["Y"],
+        size_z=array.sizes["Z"],
+        size_c=array.sizes["C"],
+        size_t=array.sizes["T"],
+        pixel_type=pixel_type(array.dtype) or "",
+        rgb=volume.rgb,
+        big_endian=array.dtype.str.startswith(">"),
+        physical_size_x_um=volume.length_um("X"),
+        physical_size_y_um=volume.length_um("Y"),
+        physical_size_z_um=volume.length_um("Z"),
+        time_increment_s=volume.seconds() if array.sizes["T"] > 1 else None,
     )
+    return image, note
 
 
 def _plain(value: object) -> object:

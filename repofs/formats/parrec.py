@@ -1,6 +1,6 @@
 """Philips PAR/REC, through nibabel: a table of slices as text (``.PAR``) and their samples (``.REC``).
 
-nibabel reads the table; it would open the samples by name, so they are read by `raw_planes`.
+nibabel reads the table; it would open the samples by name, so they are read by `raw_array`.
 """
 
 from __future__ import annotations
@@ -8,14 +8,15 @@ from __future__ import annotations
 import encodings.latin_1  # noqa: F401 - no module can be read any more when a file is opened
 import io
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy
 from nibabel.parrec import PARRECError, PARRECHeader
 
-from repofs.formats import raw_planes
+from repofs.formats import packed
 from repofs.formats.original_metadata import OriginalMetadata
-from repofs.formats.raw_planes import VolumeFault
+from repofs.formats.packed import VolumeFault
+from repofs.formats.raw_array import RawArray, length, pixel_type
 from repofs.formats.reader import Files
 from repofs.model import ImageInfo, Members, Recognised
 
@@ -60,22 +61,15 @@ class ParRecReader:
         if series:
             raise LookupError(series)
         slices = _slices(name, files)
-        step = max(1, max(slices.width, slices.height) // pixels)
-        shape = slices.height, slices.width, 1
+        numbers = slices.order[:, slices.size_t // 2, slices.size_z // 2].tolist()
         with files.open(_partner(name)) as file:
-            found = []
-            for c in range(slices.size_c):
-                number = slices.order[c, slices.size_t // 2, slices.size_z // 2]
-                found.append(raw_planes.plane(file, int(number) * slices.slice_bytes, slices.dtype, shape, step))
-            return numpy.concatenate(found)
+            return numpy.concatenate([packed.picture(slices.slice(number), file, pixels, None) for number in numbers])
 
 
 @dataclass(frozen=True, slots=True)
 class _Slices:
     header: PARRECHeader
-    width: int
-    height: int
-    dtype: numpy.dtype
+    first: RawArray  # the first slice of the data
     order: numpy.ndarray  # of shape (C, T, Z): which slice of the data it is
     note: str | None
 
@@ -91,9 +85,8 @@ class _Slices:
     def size_z(self) -> int:
         return int(self.order.shape[2])
 
-    @property
-    def slice_bytes(self) -> int:
-        return self.width * self.height * self.dtype.itemsize
+    def slice(self, number: int) -> RawArray:
+        return replace(self.first, offset=number * self.first.nbytes)
 
 
 def _is_data(name: str) -> bool:
@@ -119,14 +112,14 @@ def _slices(name: str, files: Files) -> _Slices:
         dynamics = header.image_defs["dynamic scan number"][order]
     except (PARRECError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise VolumeFault(f"its table of slices cannot be read: {error}") from error
-    raw_planes.check(shape)
     width, height, z, volumes = (*shape, 1, 1)[:4]
-    bytes_of_slice = width * height * dtype.itemsize
-    there, note = _there(_partner(name), files, bytes_of_slice, len(header.image_defs))
+    first = RawArray(0, dtype, {"X": width, "Y": height, "Z": 1, "C": 1, "T": 1})
+    packed.check(first)
+    there, note = _there(_partner(name), files, first.nbytes, len(header.image_defs))
     grid = _grid(order[: z * volumes].reshape(volumes, z), dynamics[: z * volumes].reshape(volumes, z)[:, 0])
     if grid.max(initial=0) >= there:
         grid = numpy.arange(there).reshape(1, 1, there)
-    return _Slices(header, width, height, dtype, grid, note)
+    return _Slices(header, first, grid, note)
 
 
 def _grid(volumes: numpy.ndarray, dynamics: numpy.ndarray) -> numpy.ndarray:
@@ -138,14 +131,15 @@ def _grid(volumes: numpy.ndarray, dynamics: numpy.ndarray) -> numpy.ndarray:
 
 
 def _there(data: str, files: Files, slice_bytes: int, count: int) -> tuple[int, str | None]:
+    """Return how many slices are whole, and what is missing. Raises VolumeFault when none is."""
     try:
         with files.open(data) as file:
-            there, note = raw_planes.planes_there(file, 0, slice_bytes, count, None)
+            there, note = packed.room(file, 0, slice_bytes * count, None)
     except FileNotFoundError as error:
         raise VolumeFault(f"{data}, which has its slices, is missing: put it beside this file") from error
-    if not there:
+    if there < slice_bytes:
         raise VolumeFault(note or "its table has no slice")
-    return there, note
+    return there // slice_bytes, note
 
 
 def _image(slices: _Slices, name: str) -> tuple[ImageInfo, str | None]:
@@ -154,23 +148,19 @@ def _image(slices: _Slices, name: str) -> tuple[ImageInfo, str | None]:
     image = ImageInfo(
         name=str(slices.header.general_info.get("protocol_name") or name),
         series=0,
-        size_x=slices.width,
-        size_y=slices.height,
+        size_x=slices.first.sizes["X"],
+        size_y=slices.first.sizes["Y"],
         size_z=slices.size_z,
         size_c=slices.size_c,
         size_t=slices.size_t,
-        pixel_type=raw_planes.pixel_type(slices.dtype),
-        physical_size_x_um=_positive(x_mm * 1e3),
-        physical_size_y_um=_positive(y_mm * 1e3),
-        physical_size_z_um=_positive(z_mm * 1e3),
-        time_increment_s=_positive(seconds) if slices.size_t > 1 else None,
+        pixel_type=pixel_type(slices.first.dtype) or "",
+        physical_size_x_um=length(x_mm, 1e3),
+        physical_size_y_um=length(y_mm, 1e3),
+        physical_size_z_um=length(z_mm, 1e3),
+        time_increment_s=length(seconds, 1.0) if slices.size_t > 1 else None,
         instrument="Philips",
     )  # when the exam began is no time of these slices
     return image, slices.note
-
-
-def _positive(value: float) -> float | None:
-    return value if 0 < value < numpy.inf else None
 
 
 def _plain(value: object) -> object:

@@ -502,7 +502,7 @@ def test_nothing_is_imported_in_the_middle_of_a_file(tmp_path: Path) -> None:
         (tmp_path / str(number) / "a").write_bytes(content)
         lines += [
             f"files = LocalFiles(Path({str(tmp_path / str(number))!r}))",
-            "registry.members('a', files)",
+            "registry.look('a', files)",
             "[registry.picture('a', files, image.series) for image in registry.read('a', files).images]",
         ]
     code = "\n".join([*lines, "print(sorted(set(sys.modules) - before))"])

@@ -10,7 +10,7 @@ import pytest
 
 from repofs.formats import registry
 from repofs.formats.local_files import LocalFiles
-from repofs.model import ImageInfo
+from repofs.model import ImageInfo, Members
 from tests.stores.test_formats_samples import SAMPLES, differences
 
 FORMATS = ("DICOM", "NIfTI", "Philips", "NRRD")
@@ -60,8 +60,8 @@ def test_series() -> None:
     for fileset in series:
         members = [SAMPLES / name for name in fileset["members"]]
         for path in members:
-            said = registry.members(path.name, LocalFiles(path.parent))
-            assert said is not None
+            said = registry.look(path.name, LocalFiles(path.parent))
+            assert isinstance(said, Members)
             assert said.key == f"dicom:{fileset['seriesInstanceUID']}"
         (image,) = images_of(members[-1])
         assert (image.size_x, image.size_y) == (fileset["columns"], fileset["rows"])
@@ -75,7 +75,7 @@ def test_pairs() -> None:
         main = SAMPLES / pair["main"]
         names = (main.name, *(Path(name).name for name in pair["members"]))
         for name in names:
-            said = registry.members(name, LocalFiles(main.parent))
-            assert said is not None
+            said = registry.look(name, LocalFiles(main.parent))
+            assert isinstance(said, Members)
             assert (said.main, said.names) == (main.name, names)
             assert said.certain == (name == main.name)

@@ -1,0 +1,103 @@
+"""The samples of a volume as one stream in a file, plain or compressed: how much is there, and how to reach it."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import os
+import zlib
+from typing import BinaryIO, cast
+
+import numpy
+
+from repofs.formats.raw_array import RawArray, pixel_type
+
+MAX_PROBED_BYTES = 16 << 20  # unpacked to see how much is there, where the file does not say it
+MAX_UNPACKED_BYTES = 8 << 30  # on the way to the middle plane
+
+_MOST_PER_BYTE = 1032  # that one byte of deflate can stand for
+
+
+class VolumeFault(Exception):
+    """What is wrong with a volume, for a sentence: "a size of 0 x 3 pixels is not possible"."""
+
+
+def unpacked(file: BinaryIO, compression: str | None) -> BinaryIO:
+    """Return what is compressed ("gzip", "bzip2") in *file* from where it stands; *file* when it is not compressed.
+
+    To be read forwards only.
+    """
+    if compression == "gzip":
+        return cast(BinaryIO, gzip.GzipFile(fileobj=file, mode="rb"))
+    return cast(BinaryIO, bz2.BZ2File(file)) if compression == "bzip2" else file
+
+
+def room(file: BinaryIO, start: int, wanted: int, compression: str | None) -> tuple[int, str | None]:
+    """Return how many of *wanted* bytes are there, and what is missing or None.
+
+    They begin *start* bytes behind where *file* stands, after unpacking. A compressed file is not unpacked for this:
+    gzip ends with the length of what is in it. Where that is not as wanted, and with bzip2, only a beginning is.
+    """
+    begin = file.tell()
+    packed = file.seek(0, os.SEEK_END) - begin
+    note = None
+    if compression is None:
+        there = max(0, min(wanted, packed - start))
+    elif compression == "gzip" and _ends_with_length(file, packed, start + wanted):
+        there = wanted
+    else:
+        file.seek(begin)
+        probed = min(wanted, MAX_PROBED_BYTES)
+        there = max(0, _readable(unpacked(file, compression), start + probed) - start)
+        if there == probed:
+            there = wanted
+            if compression == "gzip":
+                note = "the file may not be whole: it does not end with the length that its header declares"
+    if there < wanted:
+        note = f"the file is not whole: {there} of its {wanted} bytes of samples are there"
+    return there, note
+
+
+def _ends_with_length(file: BinaryIO, packed: int, length: int) -> bool:
+    if packed < 4 or packed * _MOST_PER_BYTE < length:
+        return False
+    file.seek(-4, os.SEEK_END)
+    return int.from_bytes(file.read(4), "little") == length & 0xFFFFFFFF
+
+
+def _readable(file: BinaryIO, count: int) -> int:
+    there = 0
+    try:
+        while there < count and (got := len(file.read(min(count - there, 1 << 16)))):
+            there += got
+    except (OSError, EOFError, zlib.error) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the file, not of what is in it
+    return there
+
+
+def whole(array: RawArray, there: int, note: str | None) -> RawArray:
+    """Return the part of *array* that is whole when *there* bytes are. Raises VolumeFault, of *note*, for no plane."""
+    found = array.whole(there)
+    if found is None:
+        raise VolumeFault(note or "it has no plane")
+    return found
+
+
+def check(array: RawArray) -> None:
+    """Raise VolumeFault when *array* is none that an image can have."""
+    if not array.possible:
+        sizes = " x ".join(str(array.sizes[axis]) for axis in "XYZCT")
+        raise VolumeFault(f"a size of {sizes} (X Y Z C T) is not possible")
+    if pixel_type(array.dtype) is None:
+        raise VolumeFault(f"pixels of type {array.dtype.name} are not known to OMERO")
+
+
+def picture(array: RawArray, file: BinaryIO, pixels: int, compression: str | None) -> numpy.ndarray:
+    """Return `RawArray.picture`, of what *file* stands at the start of. Raises VolumeFault."""
+    if compression is not None and array.nbytes // 2 > MAX_UNPACKED_BYTES:
+        raise VolumeFault("the middle plane lies too deep in a compressed file for a picture")
+    try:
+        return array.picture(unpacked(file, compression), pixels)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise VolumeFault(f"the middle plane cannot be read: {error}") from error
