@@ -6,6 +6,7 @@ import bz2
 import gzip
 import os
 import zlib
+from io import BufferedIOBase
 from typing import BinaryIO, cast
 
 import numpy
@@ -48,7 +49,7 @@ def room(file: BinaryIO, start: int, wanted: int, compression: str | None) -> tu
     else:
         file.seek(begin)
         probed = min(wanted, MAX_PROBED_BYTES)
-        there = max(0, _readable(unpacked(file, compression), start + probed) - start)
+        there = max(0, _readable(cast(BufferedIOBase, unpacked(file, compression)), start + probed) - start)
         if there == probed:
             there = wanted
             if compression == "gzip":
@@ -65,10 +66,11 @@ def _ends_with_length(file: BinaryIO, packed: int, length: int) -> bool:
     return int.from_bytes(file.read(4), "little") == length & 0xFFFFFFFF
 
 
-def _readable(file: BinaryIO, count: int) -> int:
+def _readable(file: BufferedIOBase, count: int) -> int:
+    """Return how many bytes, at most *count*, can be unpacked: piece by piece, for an error takes its piece along."""
     there = 0
     try:
-        while there < count and (got := len(file.read(min(count - there, 1 << 16)))):
+        while there < count and (got := len(file.read1(min(count - there, 1 << 16)))):
             there += got
     except (OSError, EOFError, zlib.error) as error:
         if isinstance(error, OSError) and error.errno is not None:
