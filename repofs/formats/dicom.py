@@ -36,6 +36,7 @@ class DicomReader:
 
     name = "DICOM"
     suffixes = (".dcm", ".dicom", ".dic", ".ima")
+    library = "pydicom"
 
     def accepts(self, head: bytes, name: str, siblings: Files) -> bool:
         """Return whether *head* has DICM at 128, or begins with the elements of a known kind of object."""

@@ -36,6 +36,7 @@ class NiftiReader:
 
     name = "NIfTI"
     suffixes = (".nii", ".nii.gz", ".hdr", ".img")
+    library = "nibabel"
 
     def accepts(self, head: bytes, name: str, siblings: Files) -> bool:
         """Return whether *head* is such a header, maybe compressed, or *name* is the data of one by its name.

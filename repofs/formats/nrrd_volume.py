@@ -32,6 +32,7 @@ class NrrdReader:
 
     name = "NRRD"
     suffixes = (".nrrd", ".nhdr")
+    library = "pynrrd"
 
     def accepts(self, head: bytes, name: str, siblings: Files) -> bool:
         """Return whether *head* begins as NRRD does, or *name* may be the data of one: that has no beginning."""

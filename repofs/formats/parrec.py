@@ -31,6 +31,7 @@ class ParRecReader:
 
     name = "PAR/REC"
     suffixes = (".par", ".rec")
+    library = "nibabel"
 
     def accepts(self, head: bytes, name: str, siblings: Files) -> bool:
         """Return whether *head* is such a table, or *name* is the data of one by its name: it has no beginning."""
