@@ -57,7 +57,8 @@ class NrrdReader:
         try:
             with files.open(name) as file:
                 if not nrrd_header.MAGIC.match(file.read(16)):
-                    return Recognised(note=f"no reader knows this format; {_header_of(name)} would say what it is")
+                    what = f"if it is the data of a NRRD volume, {_header_of(name)} belongs to it"
+                    return Recognised(note=f"no reader knows this format; {what}")
                 file.seek(0)
                 header = nrrd_header.read(file)
             metadata.add("", {key: _plain(value) for key, value in header.fields.items()})

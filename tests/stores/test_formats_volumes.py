@@ -244,6 +244,9 @@ def test_detached_nrrd(field: bytes) -> None:
     assert NRRD.members("a.raw", files) == Members("a.nhdr", ("a.nhdr", "a.raw"), certain=False)
     assert sizes(only_image(registry.read("a.nhdr", files))) == (7, 6, 5, 1, 1)
     assert (NRRD.preview("a.nhdr", files, 0, 7)[0] == PLANES[:, :, 2].T).all()
+    alone = registry.read("a.raw", OneFile("a.raw", SAMPLES))
+    assert (alone.format, alone.images) == (None, ())
+    assert alone.note == "no reader knows this format; if it is the data of a NRRD volume, a.nhdr belongs to it"
 
 
 @pytest.mark.parametrize(
