@@ -53,7 +53,10 @@ class _Child:
 
 def serve(connection: socket.socket, live: Live) -> None:
     """Fork children until who asks for them closes his end; those that are left end with this process."""
-    connection.send(READY)
+    try:
+        connection.send(READY)
+    except BrokenPipeError:  # he has ended while the libraries were loaded
+        return
     selector = selectors.PollSelector()
     selector.register(connection, selectors.EVENT_READ)
     while True:
