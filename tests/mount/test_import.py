@@ -108,9 +108,7 @@ def test_what_the_catalogue_knows_is_read_from_the_mount(drive: Drive, scan: Pat
     ALICE.run("cp", scan, copy)
     drive.wait_imported(copy)
     number = str(fact(copy, "images"))
-    until(
-        lambda: described(drive, ALICE, number)["thumbnail"], "a word about its thumbnail"
-    )  # which is the last to come
+    until(lambda: described(drive, ALICE, number).get("thumbnail"), "its thumbnail, which is the last to come")
     metadata = json.loads(ALICE.do(os.getxattr, copy, "user.repofs.metadata"))
     assert metadata["object"] == fact(copy, "fileset")
     assert metadata["format"] == "TIFF"
