@@ -60,6 +60,7 @@ class OmeImage:
     """One Image with its Pixels; sizes are 0 where they are missing."""
 
     name: str | None
+    order: str = "XYZCT"  # in which planes follow each other, the fastest first
     size: dict[str, int] = field(default_factory=dict)  # by axis, "XYZCT"
     pixel_type: str = ""
     big_endian: bool | None = None
@@ -78,6 +79,12 @@ class Ome:
     images: list[OmeImage] = field(default_factory=list)
     metadata_file: str | None = None  # this file is BinaryOnly: everything stands in that one
     original: OriginalMetadata = field(default_factory=OriginalMetadata)
+
+
+def found_in(description: str) -> Ome | None:
+    """Return what the ImageDescription of a TIFF says, or None when it is no OME-XML. Raises OmeXmlFault."""
+    start = description[:4096].lstrip("\ufeff \r\n\t")
+    return parse(description.strip("\0\ufeff \r\n\t")) if start.startswith("<") and "OME" in start else None
 
 
 def parse(xml: str) -> Ome | None:
@@ -169,6 +176,7 @@ class _Reading:
             return
         image = self.ome.images[-1]
         image.size = {axis: _whole(attributes.get(f"Size{axis}")) or 0 for axis in "XYZCT"}
+        image.order = attributes.get("DimensionOrder", image.order)
         image.pixel_type = (attributes.get("Type") or attributes.get("PixelType") or "").lower()
         if "BigEndian" in attributes:
             image.big_endian = attributes["BigEndian"].lower() in ("true", "1")

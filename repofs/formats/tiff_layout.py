@@ -8,16 +8,12 @@ declare against the size of the file. Reads no pixel, and costs in proportion to
 
 from __future__ import annotations
 
-import io
 import os
 import struct
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import numpy
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 MAX_PAGES = 200_000
 MAX_CHILDREN = 256  # resolutions or other directories below one page
@@ -27,56 +23,17 @@ MAX_SIZE = 2**31 - 1  # of one axis, as in OMERO
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _INTEGERS = {1: "u1", 3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
 
-_WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
+_WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _DESCRIPTION = 256, 257, 258, 259, 262, 270
 _STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP, _STRIP_BYTES, _PLANAR = 273, 277, 278, 279, 284
 _TILE_WIDTH, _TILE_LENGTH, _TILE_OFFSETS, _TILE_BYTES, _SUB_IFDS, _JPEG_OFFSET = 322, 323, 324, 325, 330, 513
 _WANTED = frozenset({
-    _WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP, _STRIP_BYTES,
-    _PLANAR, _TILE_WIDTH, _TILE_LENGTH, _TILE_OFFSETS, _TILE_BYTES, _SUB_IFDS, _JPEG_OFFSET,
+    _WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _DESCRIPTION, _STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP,
+    _STRIP_BYTES, _PLANAR, _TILE_WIDTH, _TILE_LENGTH, _TILE_OFFSETS, _TILE_BYTES, _SUB_IFDS, _JPEG_OFFSET,
 })  # fmt: skip
 
 _YCBCR = 6
 # The most bytes of pixels that one stored byte can stand for; other compressions have no such bound.
 _MOST_PER_BYTE = {1: 1, 5: 4096, 8: 1100, 32773: 128, 32946: 1100}  # none, LZW, deflate, PackBits, deflate
-
-
-class ClosedChain(io.RawIOBase):
-    """A view of a TIFF in which the last page of *layout* is the last one.
-
-    For readers that would follow a broken chain: tifffile goes round in a circle 2^32 times.
-    """
-
-    def __init__(self, file: BinaryIO, layout: Layout) -> None:
-        self._file = file
-        self._start, self._length = layout.end
-
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        """Fill *buffer* from the position on and return how many bytes that were."""
-        view = memoryview(buffer).cast("B")
-        position = self._file.tell()
-        data = self._file.read(len(view))
-        view[: len(data)] = data
-        first = max(self._start, position) - position
-        last = min(self._start + self._length, position + len(data)) - position
-        if first < last:
-            view[first:last] = bytes(last - first)
-        return len(data)
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to *offset* and return the position."""
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        """Return the position."""
-        return self._file.tell()
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
 
 
 class _Damaged(Exception):
@@ -116,6 +73,26 @@ class Layout:
 
 def walk(file: BinaryIO) -> Layout | None:
     """Return the layout of *file*, or None when it does not begin as a TIFF."""
+    begun = _begun(file)
+    if begun is None:
+        return None
+    walk, first = begun
+    layout = Layout(big_endian=walk.order == ">")
+    walk.chain(first, layout)
+    return layout
+
+
+def description(file: BinaryIO) -> bytes:
+    """Return the ImageDescription of the first page; empty when there is none, or it is not in the file."""
+    begun = _begun(file)
+    try:
+        return b"" if begun is None else begun[0].description(begun[1])
+    except _Damaged:
+        return b""
+
+
+def _begun(file: BinaryIO) -> tuple[_Walk, int] | None:
+    """Return how *file* is to be read and the offset of its first directory, or None when it is no TIFF."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     head = file.read(16)
@@ -127,9 +104,7 @@ def walk(file: BinaryIO) -> Layout | None:
         return None
     big = version == 43
     first = struct.unpack_from(order + ("Q" if big else "I"), head, 8 if big else 4)[0]
-    layout = Layout(big_endian=order == ">")
-    _Walk(file, size, order, big=big).chain(first, layout)
-    return layout
+    return _Walk(file, size, order, big=big), first
 
 
 _Tags = dict[int, tuple[int, int, bytes]]  # tag -> type, count, value field
@@ -149,7 +124,7 @@ class _Walk:
     def __init__(self, file: BinaryIO, size: int, order: str, *, big: bool) -> None:
         self._file = file
         self._size = size
-        self._order = order
+        self.order = order
         self._inline_bytes = 8 if big else 4
         self._count = struct.Struct(order + ("Q" if big else "H"))
         self._entry = struct.Struct(order + ("HHQ8s" if big else "HHI4s"))
@@ -177,6 +152,13 @@ class _Walk:
             layout.end = directory.following_at, self._offset.size
         if not layout.pages:
             layout.fault = "it has no page"
+
+    def description(self, offset: int) -> bytes:
+        """Return the ImageDescription of the IFD at *offset*, or nothing; _Damaged when it is not in the file."""
+        kind, count, value = self._directory(offset).tags.get(_DESCRIPTION, (0, 0, b""))
+        if _TYPE_BYTES.get(kind) != 1 or count <= self._inline_bytes:
+            return value[:count]
+        return self._bytes(self._offset.unpack(value)[0], count, "its description")
 
     def _directory(self, offset: int) -> _Directory:
         """Return the IFD at *offset*; _Damaged when a part of it is not in the file."""
@@ -214,7 +196,7 @@ class _Walk:
         nbytes = _TYPE_BYTES[kind] * count
         if nbytes > self._inline_bytes:
             value = self._bytes(self._offset.unpack(value)[0], nbytes, f"its tag {tag}")
-        return numpy.frombuffer(value[:nbytes], self._order + _INTEGERS[kind]).astype("u8") if count else None
+        return numpy.frombuffer(value[:nbytes], self.order + _INTEGERS[kind]).astype("u8") if count else None
 
     def _number(self, tags: _Tags, tag: int, default: int) -> int:
         values = self._values(tags, tag)

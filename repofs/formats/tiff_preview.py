@@ -8,12 +8,14 @@ n-th block then gives the samples of its neighbours too.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy
 import tifffile
+
+from repofs.model import ImageInfo
 
 MAX_BLOCK_BYTES = 256 << 20  # of one block, decoded
 MAX_DECODED_BYTES = 512 << 20  # of all blocks that are decoded for one plane
@@ -22,10 +24,47 @@ _AT_ONCE_BYTES = 64 << 10  # samples that are farther apart are read by themselv
 
 @dataclass(frozen=True, slots=True)
 class Plane:
-    """A page, and how many bytes behind its own pixels those lie that are meant: planes may follow without pages."""
+    """Where the pixels of one plane lie: in blocks as *page* says, at *offsets*, each of so many stored bytes."""
 
-    page: tifffile.TiffPage | tifffile.TiffFrame
-    shift: int = 0
+    page: tifffile.TiffPage
+    offsets: Sequence[int]
+    counts: Sequence[int]
+    jpeg_tables: bytes | None = None
+
+    @classmethod
+    def of(cls, page: tifffile.TiffPage | tifffile.TiffFrame, shift: int = 0) -> Plane:
+        """Return the plane of *page*, or that which lies *shift* bytes behind it and has no page of its own."""
+        if page.keyframe is None or page.keyframe.dtype is None:
+            raise ValueError("a page of it does not say how its pixels are stored")
+        offsets = [offset + shift for offset in page.dataoffsets] if shift else page.dataoffsets
+        return cls(page.keyframe, offsets, page.databytecounts, page.jpegtables)
+
+    @property
+    def long_side(self) -> int:
+        """Pixels of the longer side."""
+        return max(self.page.imagewidth, self.page.imagelength)
+
+    @property
+    def dtype(self) -> numpy.dtype:
+        """The type of its samples, in this machine's byte order."""
+        return numpy.dtype(self.page.dtype)
+
+    @property
+    def file(self) -> tifffile.FileHandle:
+        """The file that it lies in."""
+        return self.page.parent.filehandle
+
+    @property
+    def in_file(self) -> bool:
+        """Whether all its blocks lie within the file."""
+        ends = map(sum, zip(self.offsets, self.counts, strict=False))
+        return max(ends, default=math.inf) <= self.file.size
+
+
+def joined(middle: Iterable[Sequence[Plane]], image: ImageInfo, pixels: int) -> numpy.ndarray:
+    """Return samples (C, Y, X) of planes, one a channel, each given in all its resolutions; of an RGB one, 3."""
+    samples = numpy.concatenate([sampled(smallest(levels, pixels), pixels) for levels in middle])
+    return samples[:3] if image.rgb else samples
 
 
 def smallest(levels: Sequence[Plane], pixels: int) -> Plane:
@@ -33,8 +72,8 @@ def smallest(levels: Sequence[Plane], pixels: int) -> Plane:
 
     One whose blocks are not all in the file does not count.
     """
-    enough = [level for level in levels[1:] if _long_side(level) >= pixels and _in_file(level)]
-    return min(enough, key=_long_side, default=levels[0])
+    enough = [level for level in levels[1:] if level.long_side >= pixels and level.in_file]
+    return min(enough, key=lambda level: level.long_side, default=levels[0])
 
 
 def sampled(plane: Plane, pixels: int) -> numpy.ndarray:
@@ -42,27 +81,17 @@ def sampled(plane: Plane, pixels: int) -> numpy.ndarray:
 
     Raises ValueError for pixels that cannot be had in parts.
     """
-    keyframe = plane.page.keyframe
-    separate, depth, length, width, together = keyframe.shaped
+    separate, depth, length, width, together = plane.page.shaped
     step = max(1, max(length, width) // pixels)
     grid = _Grid.of(plane)
     rows, columns = grid.thinned(numpy.arange(0, length, step), numpy.arange(0, width, step), separate)
-    samples = numpy.zeros((separate, together, len(rows), len(columns)), keyframe.dtype)
+    samples = numpy.zeros((separate, together, len(rows), len(columns)), plane.dtype)
     for sample in range(separate):
         for block, here, there in grid.blocks(rows, columns, sample, depth // 2):
             taken = _taken(plane, grid, block, rows[here] % grid.length, columns[there] % grid.width)
             if taken is not None:  # GDAL leaves out blocks of zeros
                 samples[sample, :, here, there] = numpy.moveaxis(taken, -1, 0)
     return samples.reshape(-1, len(rows), len(columns))
-
-
-def _long_side(plane: Plane) -> int:
-    return max(plane.page.keyframe.imagewidth, plane.page.keyframe.imagelength)
-
-
-def _in_file(plane: Plane) -> bool:
-    ends = map(sum, zip(plane.page.dataoffsets, plane.page.databytecounts, strict=False))
-    return max(ends, default=math.inf) <= plane.page.parent.filehandle.size
 
 
 class _Grid(NamedTuple):
@@ -79,7 +108,7 @@ class _Grid(NamedTuple):
 
     @classmethod
     def of(cls, plane: Plane) -> _Grid:
-        page = plane.page.keyframe
+        page = plane.page
         _, depth, length, width, together = page.shaped
         if page.is_tiled:
             block = max(1, page.tilelength), max(1, page.tilewidth), max(1, page.tiledepth)
@@ -92,9 +121,9 @@ class _Grid(NamedTuple):
             )
         raw = (
             page.compression == 1 and page.predictor == 1 and page.fillorder == 1 and page.sampleformat != 5
-            and page.bitspersample == page.dtype.itemsize * 8
+            and page.bitspersample == plane.dtype.itemsize * 8
         )  # fmt: skip
-        return cls(*block, *counts, math.prod(block) * together * page.dtype.itemsize, raw)
+        return cls(*block, *counts, math.prod(block) * together * plane.dtype.itemsize, raw)
 
     def thinned(self, rows: numpy.ndarray, columns: numpy.ndarray, samples: int) -> tuple[numpy.ndarray, numpy.ndarray]:
         """Return *rows* and *columns*, moved to every n-th block where too many would have to be decoded."""
@@ -132,28 +161,28 @@ def _runs(numbers: numpy.ndarray) -> list[tuple[int, slice]]:
 
 def _taken(plane: Plane, grid: _Grid, block: int, rows: numpy.ndarray, columns: numpy.ndarray) -> numpy.ndarray | None:
     """Return the samples (Y, X, S) at *rows* and *columns* of one block; None when it is left out."""
-    page, file = plane.page, plane.page.parent.filehandle
-    offset, nbytes = page.dataoffsets[block], page.databytecounts[block]
+    offset, nbytes = plane.offsets[block], plane.counts[block]
     if not nbytes:
         return None
     if grid.raw:
-        return _Raw(plane, grid.width, offset + plane.shift).taken(rows, columns)
+        return _Raw(plane, grid.width, offset).taken(rows, columns)
     if nbytes > MAX_BLOCK_BYTES:
         raise ValueError(f"a block of it is stored in {nbytes >> 20} MiB, too many for a picture")
-    decode = page.keyframe.decode  # looks into the file when it is made
-    file.seek(offset)
-    tables = {"jpegtables": page.jpegtables, "jpegheader": page.keyframe.jpegheader}
-    decoded = decode(file.read(nbytes), block, **tables)[0]
-    return decoded[0][numpy.minimum(rows, decoded.shape[1] - 1)][:, columns]
+    decode = plane.page.decode  # looks into the file when it is made
+    plane.file.seek(offset)
+    tables = {"jpegtables": plane.jpeg_tables, "jpegheader": plane.page.jpegheader}
+    layer = numpy.asarray(decode(plane.file.read(nbytes), block, **tables)[0])[0]
+    taken: numpy.ndarray = layer[numpy.minimum(rows, len(layer) - 1)][:, columns]
+    return taken
 
 
 class _Raw:
     """A block that lies in the file as it is, *width* pixels wide, from *offset* on."""
 
     def __init__(self, plane: Plane, width: int, offset: int) -> None:
-        page = plane.page.keyframe
-        self._file = page.parent.filehandle
-        self._type = numpy.dtype(page.dtype).newbyteorder(page.parent.byteorder)
+        page = plane.page
+        self._file = plane.file
+        self._type = plane.dtype.newbyteorder(page.parent.byteorder)
         self._samples = page.shaped[-1]
         self._width, self._offset = width, offset
 
@@ -168,4 +197,4 @@ class _Raw:
             return numpy.concatenate([self.taken(rows, columns[n : n + 1]) for n in range(len(columns))], axis=1)
         self._file.seek(self._offset + first * nbytes)
         run = numpy.frombuffer(self._file.read(count * nbytes), self._type).reshape(count, self._samples)
-        return run[places - first]
+        return numpy.asarray(run[places - first])
