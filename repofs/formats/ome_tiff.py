@@ -89,9 +89,9 @@ def file_names(ome: Ome) -> set[str]:
 def stacks(ome: Ome, name: str, layouts: Layouts) -> tuple[list[OmeStack], list[str | None]]:
     """Return the images with a whole plane in the file *name* or beside it, and sentences on what is missing.
 
-    The other files are those of the fileset; when none of them can be had, *name* stands for itself.
+    The other files are those of the fileset; when none of them can be had, a TIFF *name* stands for itself.
     """
-    together = any(layouts.of(other) is not None for other in sorted(file_names(ome) - {name}))
+    together = layouts.of(name) is None or any(layouts.of(other) is not None for other in sorted(file_names(ome) - {name}))
     found: list[OmeStack] = []
     faults: list[str | None] = []
     elsewhere: set[str] = set()

@@ -31,6 +31,7 @@ _OWN = (
     ("nikon", "Nd2Reader"),
     ("czi", "CziReader"),
     ("dicom", "DicomReader"),
+    ("companion", "CompanionReader"),
     ("tiff", "TiffReader"),
     ("deltavision", "DeltaVisionReader"),
     ("mrc_map", "MrcReader"),
