@@ -91,7 +91,9 @@ def stacks(ome: Ome, name: str, layouts: Layouts) -> tuple[list[OmeStack], list[
 
     The other files are those of the fileset; when none of them can be had, a TIFF *name* stands for itself.
     """
-    together = layouts.of(name) is None or any(layouts.of(other) is not None for other in sorted(file_names(ome) - {name}))
+    together = layouts.of(name) is None or any(
+        layouts.of(other) is not None for other in sorted(file_names(ome) - {name})
+    )
     found: list[OmeStack] = []
     faults: list[str | None] = []
     elsewhere: set[str] = set()
