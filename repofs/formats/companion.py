@@ -62,7 +62,7 @@ def _parsed(name: str, files: Files) -> Ome:
     """Return what the companion says. Raises OmeXmlFault."""
     with files.open(name) as file:
         raw = file.read(ome_xml.MAX_BYTES + 1)
-    ome = ome_xml.parse(raw.decode("utf-8-sig", "replace").strip())
+    ome = ome_xml.parse(raw.decode("utf-8-sig", "replace").lstrip())
     if ome is None:
         raise OmeXmlFault("its root is not OME")
     return ome

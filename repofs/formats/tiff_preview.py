@@ -90,7 +90,7 @@ def sampled(plane: Plane, pixels: int) -> numpy.ndarray:
         for block, here, there in grid.blocks(rows, columns, sample, depth // 2):
             taken = _taken(plane, grid, block, rows[here] % grid.length, columns[there] % grid.width)
             if taken is not None:  # GDAL leaves out blocks of zeros
-                samples[sample, :, here, there] = numpy.moveaxis(taken, -1, 0)
+                samples[sample, :, here, there] = taken.transpose(2, 0, 1)
     return samples.reshape(-1, len(rows), len(columns))
 
 
