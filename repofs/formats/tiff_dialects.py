@@ -1,77 +1,193 @@
-"""What the makers of TIFFs say of an image beside its pages."""
+"""What the programs of light microscopes say of an image, each in its dialect of TIFF, as tifffile takes it apart."""
 
 from __future__ import annotations
 
-import math
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy
 import tifffile
 
-from repofs.formats.original_metadata import text
+from repofs.formats import tiff_instruments
+from repofs.formats.tiff_values import at, color, lens, micrometres, moment, pixel_of, positive, words
 from repofs.model import Channel
 
-_IMAGEJ_UNITS_UM = {"micron": 1.0, "microns": 1.0, "micrometer": 1.0, "um": 1.0, "µm": 1.0, "μm": 1.0, "\\u00B5m": 1.0,
-                    "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6, "inch": 25_400.0}  # fmt: skip
+Details = dict[str, Any]  # fields of an ImageInfo; None: it is not said
+Dialect = Callable[[tifffile.TiffFile, tifffile.TiffPageSeries, int], Details]
+
+_DAY_ZERO = datetime(1899, 12, 30)  # noqa: DTZ001 - of OLE dates, in the time of the place
+_EPOCH = re.compile(r"epoch = \[ *(\d+)[ ,]+(\d+)[ ,]+(\d+)[ ,]+(\d+)[ ,]+(\d+)[ ,]+(\d+(?:\.\d*)?) *\]")
 
 
-def details(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, channels: int) -> dict[str, Any]:
-    x_um, y_um, z_um, increment = _calibration(tiff, series)
-    return {
-        "physical_size_x_um": x_um,
-        "physical_size_y_um": y_um,
-        "physical_size_z_um": z_um,
-        "time_increment_s": increment,
-        "acquired": _acquired(series, tiff),
-        "channels": _channels(tiff, series, channels),
+def details(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, channels: int) -> Details:
+    """Return what is said of an image of so many *channels* beside its pages; where two dialects do, the first's."""
+    said: Details = {}
+    for name, dialect in _DIALECTS.items():
+        if getattr(tiff, f"is_{name}"):
+            for field, value in dialect(tiff, series, channels).items():
+                if value is not None and value != ():
+                    said.setdefault(field, value)
+    for field, value in tiff_instruments.details(tiff, series).items():
+        if value is not None and value != ():
+            said.setdefault(field, value)
+    return said
+
+
+def _metamorph(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, _: int) -> Details:
+    """STK: MetaMorph's own, with planes that have no pages."""
+    stk = tiff.stk_metadata or {}
+    unit = stk.get("CalibrationUnits", "")
+    properties = stk.get("PlaneProperty") or ()
+    plane = {one["name"]: one.get("value") for one in properties if isinstance(one, Mapping) and "name" in one}
+    distances = numpy.atleast_1d(stk.get("ZDistance", 0.0))
+    made = stk.get("DatetimeCreated")
+    steps = numpy.diff(made) / numpy.timedelta64(1, "s") if made is not None and series.axes[:1] == "T" else []
+    emission = positive(stk.get("wavelength"))
+    channel = Channel(words(plane.get("_IllumSetting_")), emission_nm=emission)
+    said = lens(plane.get("_MagSetting_"))
+    return said | {
+        "physical_size_x_um": micrometres(stk.get("XCalibration"), unit),
+        "physical_size_y_um": micrometres(stk.get("YCalibration"), unit),
+        "physical_size_z_um": micrometres(distances[0], unit) if distances.size else None,
+        "time_increment_s": positive(numpy.median(steps)) if len(steps) else None,
+        "acquired": moment(stk.get("CreateTime")) or _first_moment(made),
+        "channels": () if channel == Channel() else (channel,),
+        "numerical_aperture": positive(plane.get("_MagNA_")) or said["numerical_aperture"],
     }
 
 
-def _calibration(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> tuple[float | None, ...]:
-    """Return X, Y, Z in µm and the seconds between time points, None where the file does not say.
-
-    A bare resolution is of a print (72 dpi), not of an object: only ImageJ and MetaMorph name a unit of their own.
-    """
-    if tiff.is_stk:
-        stk = tiff.stk_metadata or {}
-        unit = _IMAGEJ_UNITS_UM.get(text(stk.get("CalibrationUnits", "")), 0.0)
-        distances = numpy.atleast_1d(stk.get("ZDistance", 0.0))
-        z = float(distances[0]) if distances.size else 0.0
-        return *(_positive(value, unit) for value in (stk.get("XCalibration"), stk.get("YCalibration"), z)), None
-    if series.kind == "imagej":
-        imagej = tiff.imagej_metadata or {}
-        unit = _IMAGEJ_UNITS_UM.get(text(imagej.get("unit", "")), 0.0)
-        tags = series.keyframe.tags
-        x, y = (_pixel_of(tags.valueof(tag)) for tag in ("XResolution", "YResolution"))
-        return (_positive(x, unit), _positive(y, unit), _positive(imagej.get("spacing"), unit),
-                _positive(imagej.get("finterval"), 1.0))  # fmt: skip
-    return None, None, None, None
+def _first_moment(made: numpy.ndarray | None) -> str | None:
+    return None if made is None or not len(made) else moment(made[0].astype("datetime64[us]").item())
 
 
-def _pixel_of(resolution: object) -> float | None:
-    """Return units a pixel of a RATIONAL of pixels a unit."""
-    if isinstance(resolution, tuple) and len(resolution) == 2 and resolution[0]:
-        return float(resolution[1]) / float(resolution[0])
-    return None
+def _metaseries(tiff: tifffile.TiffFile, _: tifffile.TiffPageSeries, __: int) -> Details:
+    """MetaXpress and newer MetaMorph: XML in the description."""
+    plane = at(tiff.metaseries_metadata, "PlaneInfo") or {}
+    unit = plane.get("spatial-calibration-units", "")
+    calibrated = plane.get("spatial-calibration-state", True)
+    name = words(plane.get("_IllumSetting_")) or words(plane.get("image-name"))
+    return lens(plane.get("_MagSetting_")) | {
+        "physical_size_x_um": micrometres(plane.get("spatial-calibration-x"), unit) if calibrated else None,
+        "physical_size_y_um": micrometres(plane.get("spatial-calibration-y"), unit) if calibrated else None,
+        "acquired": moment(plane.get("acquisition-time-local"), "%Y%m%d %H:%M:%S.%f", "%Y%m%d %H:%M:%S"),
+        "channels": (Channel(name, emission_nm=positive(plane.get("wavelength"))),) if name else (),
+    }
 
 
-def _positive(value: object, factor: float) -> float | None:
-    if not isinstance(value, (int, float)):
-        return None
-    product = float(value) * factor
-    return product if product > 0 and math.isfinite(product) else None
+def _micromanager(tiff: tifffile.TiffFile, _: tifffile.TiffPageSeries, channels: int) -> Details:
+    """Micro-Manager: JSON of the whole acquisition behind the header, and of each plane in a tag."""
+    summary = at(tiff.micromanager_metadata, "Summary") or {}
+    plane = tiff.pages.first.tags.valueof(51123) or {}
+    pixel = positive(at(plane, "PixelSizeUm")) or positive(summary.get("PixelSize_um"))
+    names, colors = (summary.get(key) if isinstance(summary.get(key), list) else [] for key in ("ChNames", "ChColors"))
+    found = ()
+    if len(names) == channels:
+        shades = colors if len(colors) == channels else [None] * channels
+        found = tuple(
+            Channel(words(name), color(shade >> 16, shade >> 8, shade) if isinstance(shade, int) else None)
+            for name, shade in zip(names, shades, strict=True)
+        )
+    began = next((summary[key] for key in ("StartTime", "Time") if summary.get(key)), at(plane, "Time"))
+    return {
+        "physical_size_x_um": pixel,
+        "physical_size_y_um": pixel,
+        "physical_size_z_um": positive(summary.get("z-step_um")),
+        "time_increment_s": positive(summary.get("Interval_ms"), 1e-3),
+        "acquired": moment(str(began)[:19], "%Y-%m-%d %H:%M:%S"),
+        "channels": found,
+    }
 
 
-def _acquired(series: tifffile.TiffPageSeries, tiff: tifffile.TiffFile) -> str | None:
-    """Return when a MetaMorph stack was made. The tag DateTime says when the file was written, so it is not used."""
-    created = (tiff.stk_metadata or {}).get("CreateTime") if series.kind == "stk" else None
-    return None if created is None else text(created.isoformat(), 32)
+def _imagej(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, channels: int) -> Details:
+    """ImageJ: the resolution is in its own unit, the colours are the ends of its lookup tables."""
+    if series.kind != "imagej":
+        return {}
+    imagej = tiff.imagej_metadata or {}
+    unit = imagej.get("unit", "")
+    tags = series.keyframe.tags
+    tables = imagej.get("LUTs")
+    colors: tuple[Channel, ...] = ()
+    if isinstance(tables, (list, tuple)) and len(tables) == channels:
+        ends = (numpy.asarray(table).reshape(3, -1)[:, -1].tolist() for table in tables)
+        colors = tuple(Channel(color=color(*end)) for end in ends)
+    return {
+        "physical_size_x_um": micrometres(pixel_of(tags.valueof("XResolution")), unit),
+        "physical_size_y_um": micrometres(pixel_of(tags.valueof("YResolution")), unit),
+        "physical_size_z_um": micrometres(imagej.get("spacing"), unit),
+        "time_increment_s": positive(imagej.get("finterval")),
+        "channels": colors,
+    }
 
 
-def _channels(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, count: int) -> tuple[Channel, ...]:
-    """Return the channels with the colours of ImageJ's lookup tables, or none when the file says nothing of them."""
-    tables = (tiff.imagej_metadata or {}).get("LUTs") if series.kind == "imagej" else None
-    if not isinstance(tables, (list, tuple)) or len(tables) != count:
-        return ()
-    brightest = (numpy.asarray(table).reshape(3, -1)[:, -1].tolist() for table in tables)
-    return tuple(Channel(color="#{:02X}{:02X}{:02X}".format(*(int(part) & 255 for part in rgb))) for rgb in brightest)
+def _lsm(tiff: tifffile.TiffFile, _: tifffile.TiffPageSeries, channels: int) -> Details:
+    """Zeiss LSM 5 and 7: one structure of the whole file, in metres and seconds."""
+    lsm = tiff.lsm_metadata or {}
+    scan = lsm.get("ScanInformation")
+    names, colors = (at(lsm, "ChannelColors", key) or [] for key in ("ColorNames", "Colors"))
+    found = ()
+    if len(colors) == channels:
+        names = names if len(names) == channels else [None] * channels
+        found = tuple(Channel(words(name), color(*rgb[:3])) for name, rgb in zip(names, colors, strict=True))
+    days = positive(at(scan, "Sample0time"))
+    return lens(at(scan, "Objective")) | {
+        "physical_size_x_um": positive(lsm.get("VoxelSizeX"), 1e6),
+        "physical_size_y_um": positive(lsm.get("VoxelSizeY"), 1e6),
+        "physical_size_z_um": positive(lsm.get("VoxelSizeZ"), 1e6),
+        "time_increment_s": positive(lsm.get("TimeIntervall")),  # sic
+        "acquired": moment((_DAY_ZERO + timedelta(days=days)).replace(microsecond=0)) if days and days < 1e6 else None,
+        "channels": found,
+        "instrument": "Zeiss LSM",
+    }
+
+
+def _scanimage(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, _: int) -> Details:
+    """ScanImage 2016 and newer: variables of the program; a field is so many degrees of the scanner wide."""
+    frames = at(tiff.scanimage_metadata, "FrameData") or {}
+    fields = at(tiff.scanimage_metadata, "RoiGroups", "imagingRoiGroup", "rois") or {}
+    field = at(fields[0] if isinstance(fields, list) and fields else fields, "scanfields")
+    field = field[0] if isinstance(field, list) and field else field
+    degrees, pixels = at(field, "sizeXY") or (None, None), at(field, "pixelResolutionXY") or (None, None)
+    um_a_degree = positive(frames.get("SI.objectiveResolution")) or 0.0
+    sizes = [
+        positive(degree, um_a_degree / (positive(count) or 1)) for degree, count in zip(degrees, pixels, strict=True)
+    ]
+    volume = dict(zip(series.axes, series.shape, strict=True)).get("Z", 1) > 1
+    rate = positive(frames.get("SI.hRoiManager.scanVolumeRate" if volume else "SI.hRoiManager.scanFrameRate"))
+    epoch = _EPOCH.search(tiff.pages.first.description)
+    names, saved = frames.get("SI.hChannels.channelName"), frames.get("SI.hChannels.channelSave")
+    saved = saved if isinstance(saved, list) else [saved]
+    named = isinstance(names, (list, tuple)) and all(isinstance(n, int) and 0 < n <= len(names) for n in saved)
+    return {
+        "physical_size_x_um": sizes[0] if pixels[0] else None,
+        "physical_size_y_um": sizes[1] if pixels[1] else None,
+        "physical_size_z_um": positive(frames.get("SI.hStackManager.stackZStepSize")) if volume else None,
+        "time_increment_s": 1 / rate if rate else None,
+        "acquired": moment(" ".join(epoch.groups())[:26], "%Y %m %d %H %M %S.%f", "%Y %m %d %H %M %S")
+        if epoch
+        else None,
+        "channels": tuple(Channel(words(names[number - 1])) for number in saved) if named else (),
+        "instrument": "ScanImage",
+    }
+
+
+def _fluoview(tiff: tifffile.TiffFile, _: tifffile.TiffPageSeries, __: int) -> Details:
+    """Olympus FluoView: each axis with its own unit."""
+    axes = {axis[0].upper(): axis for axis in (tiff.fluoview_metadata or {}).get("Dimensions", ())}
+    sizes = {key: micrometres(axes[key][3], axes[key][4]) if key in axes else None for key in "XYZ"}
+    time = axes.get("T") or axes.get("TIME")
+    return {f"physical_size_{key.lower()}_um": size for key, size in sizes.items()} | {
+        "time_increment_s": positive(time[3]) if time and time[4] in ("s", "sec") else None
+    }
+
+
+_DIALECTS: dict[str, Dialect] = {
+    "stk": _metamorph,
+    "metaseries": _metaseries,
+    "micromanager": _micromanager,
+    "imagej": _imagej,
+    "lsm": _lsm,
+    "scanimage": _scanimage,
+    "fluoview": _fluoview,
+}
