@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,28 +12,33 @@ import numpy
 import tifffile
 
 from repofs.formats import tiff_instruments
-from repofs.formats.tiff_values import at, color, lens, micrometres, moment, pixel_of, positive, words
+from repofs.formats.tiff_values import Details, at, color, lens, micrometres, moment, pixel_of, positive, words
 from repofs.model import Channel
 
-Details = dict[str, Any]  # fields of an ImageInfo; None: it is not said
 Dialect = Callable[[tifffile.TiffFile, tifffile.TiffPageSeries, int], Details]
 
-_DAY_ZERO = datetime(1899, 12, 30)  # noqa: DTZ001 - of OLE dates, in the time of the place
+_BROKEN = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, struct.error)
+_DAY_ZERO = datetime(1899, 12, 30)  # of OLE dates, in the time of the place
+_CHANNEL_KEYS = ("channelName", "channelSave")
 _EPOCH = re.compile(r"epoch = \[ *(\d+)[ ,]+(\d+)[ ,]+(\d+)[ ,]+(\d+)[ ,]+(\d+)[ ,]+(\d+(?:\.\d*)?) *\]")
 
 
-def details(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, channels: int) -> Details:
-    """Return what is said of an image of so many *channels* beside its pages; where two dialects do, the first's."""
+def details(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, channels: int) -> tuple[Details, str | None]:
+    """Return what is said of an image of so many *channels* beside its pages, and why something cannot be read.
+
+    Where two dialects say the same, as Micro-Manager's and ImageJ's in one file, the first of `_DIALECTS` counts.
+    """
     said: Details = {}
+    fault = None
     for name, dialect in _DIALECTS.items():
-        if getattr(tiff, f"is_{name}"):
-            for field, value in dialect(tiff, series, channels).items():
-                if value is not None and value != ():
-                    said.setdefault(field, value)
-    for field, value in tiff_instruments.details(tiff, series).items():
-        if value is not None and value != ():
-            said.setdefault(field, value)
-    return said
+        if getattr(tiff, f"is_{name}") or getattr(series.keyframe, f"is_{name}"):
+            try:
+                found = dialect(tiff, series, channels)
+            except _BROKEN as error:  # a block may hold anything, and the pixels are good without it
+                fault = f"what its program wrote of it ({name}) cannot be read: {type(error).__name__}"
+            else:
+                said = {key: value for key, value in found.items() if value not in (None, ())} | said
+    return said, fault
 
 
 def _metamorph(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, _: int) -> Details:
@@ -81,14 +87,11 @@ def _micromanager(tiff: tifffile.TiffFile, _: tifffile.TiffPageSeries, channels:
     summary = at(tiff.micromanager_metadata, "Summary") or {}
     plane = tiff.pages.first.tags.valueof(51123) or {}
     pixel = positive(at(plane, "PixelSizeUm")) or positive(summary.get("PixelSize_um"))
-    names, colors = (summary.get(key) if isinstance(summary.get(key), list) else [] for key in ("ChNames", "ChColors"))
-    found = ()
-    if len(names) == channels:
-        shades = colors if len(colors) == channels else [None] * channels
-        found = tuple(
-            Channel(words(name), color(shade >> 16, shade >> 8, shade) if isinstance(shade, int) else None)
-            for name, shade in zip(names, shades, strict=True)
-        )
+    names, colors = (_as_many(summary.get(key), channels) for key in ("ChNames", "ChColors"))
+    found = [
+        Channel(words(name), color(shade >> 16, shade >> 8, shade) if isinstance(shade, int) else None)
+        for name, shade in zip(names, colors, strict=True)
+    ]
     began = next((summary[key] for key in ("StartTime", "Time") if summary.get(key)), at(plane, "Time"))
     return {
         "physical_size_x_um": pixel,
@@ -96,7 +99,7 @@ def _micromanager(tiff: tifffile.TiffFile, _: tifffile.TiffPageSeries, channels:
         "physical_size_z_um": positive(summary.get("z-step_um")),
         "time_increment_s": positive(summary.get("Interval_ms"), 1e-3),
         "acquired": moment(str(began)[:19], "%Y-%m-%d %H:%M:%S"),
-        "channels": found,
+        "channels": tuple(found) if found != [Channel()] * channels else (),
     }
 
 
@@ -121,15 +124,17 @@ def _imagej(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, channels: 
     }
 
 
+def _as_many(values: object, channels: int) -> list[Any]:
+    """Return *values* when they are one a channel, else None for each."""
+    return list(values) if isinstance(values, (list, tuple)) and len(values) == channels else [None] * channels
+
+
 def _lsm(tiff: tifffile.TiffFile, _: tifffile.TiffPageSeries, channels: int) -> Details:
     """Zeiss LSM 5 and 7: one structure of the whole file, in metres and seconds."""
     lsm = tiff.lsm_metadata or {}
     scan = lsm.get("ScanInformation")
-    names, colors = (at(lsm, "ChannelColors", key) or [] for key in ("ColorNames", "Colors"))
-    found = ()
-    if len(colors) == channels:
-        names = names if len(names) == channels else [None] * channels
-        found = tuple(Channel(words(name), color(*rgb[:3])) for name, rgb in zip(names, colors, strict=True))
+    names, colors = (_as_many(at(lsm, "ChannelColors", key), channels) for key in ("ColorNames", "Colors"))
+    found = [Channel(words(name), color(*rgb[:3]) if rgb else None) for name, rgb in zip(names, colors, strict=True)]
     days = positive(at(scan, "Sample0time"))
     return lens(at(scan, "Objective")) | {
         "physical_size_x_um": positive(lsm.get("VoxelSizeX"), 1e6),
@@ -137,7 +142,7 @@ def _lsm(tiff: tifffile.TiffFile, _: tifffile.TiffPageSeries, channels: int) -> 
         "physical_size_z_um": positive(lsm.get("VoxelSizeZ"), 1e6),
         "time_increment_s": positive(lsm.get("TimeIntervall")),  # sic
         "acquired": moment((_DAY_ZERO + timedelta(days=days)).replace(microsecond=0)) if days and days < 1e6 else None,
-        "channels": found,
+        "channels": tuple(found) if found != [Channel()] * channels else (),
         "instrument": "Zeiss LSM",
     }
 
@@ -150,24 +155,23 @@ def _scanimage(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, _: int)
     field = field[0] if isinstance(field, list) and field else field
     degrees, pixels = at(field, "sizeXY") or (None, None), at(field, "pixelResolutionXY") or (None, None)
     um_a_degree = positive(frames.get("SI.objectiveResolution")) or 0.0
-    sizes = [
-        positive(degree, um_a_degree / (positive(count) or 1)) for degree, count in zip(degrees, pixels, strict=True)
-    ]
+    x_um, y_um = (
+        positive(degree, um_a_degree / count) if positive(count) else None
+        for degree, count in zip(degrees, pixels, strict=True)
+    )
     volume = dict(zip(series.axes, series.shape, strict=True)).get("Z", 1) > 1
     rate = positive(frames.get("SI.hRoiManager.scanVolumeRate" if volume else "SI.hRoiManager.scanFrameRate"))
     epoch = _EPOCH.search(tiff.pages.first.description)
-    names, saved = frames.get("SI.hChannels.channelName"), frames.get("SI.hChannels.channelSave")
-    saved = saved if isinstance(saved, list) else [saved]
-    named = isinstance(names, (list, tuple)) and all(isinstance(n, int) and 0 < n <= len(names) for n in saved)
+    when = " ".join(epoch.groups())[:26] if epoch else ""
+    names, saved = (numpy.atleast_1d(frames.get(f"SI.hChannels.{key}", [])).tolist() for key in _CHANNEL_KEYS)
+    named = [names[number - 1] for number in saved if isinstance(number, int) and 0 < number <= len(names)]
     return {
-        "physical_size_x_um": sizes[0] if pixels[0] else None,
-        "physical_size_y_um": sizes[1] if pixels[1] else None,
+        "physical_size_x_um": x_um,
+        "physical_size_y_um": y_um,
         "physical_size_z_um": positive(frames.get("SI.hStackManager.stackZStepSize")) if volume else None,
         "time_increment_s": 1 / rate if rate else None,
-        "acquired": moment(" ".join(epoch.groups())[:26], "%Y %m %d %H %M %S.%f", "%Y %m %d %H %M %S")
-        if epoch
-        else None,
-        "channels": tuple(Channel(words(names[number - 1])) for number in saved) if named else (),
+        "acquired": moment(when, "%Y %m %d %H %M %S.%f", "%Y %m %d %H %M %S"),
+        "channels": tuple(Channel(words(name)) for name in named),
         "instrument": "ScanImage",
     }
 
@@ -190,4 +194,12 @@ _DIALECTS: dict[str, Dialect] = {
     "lsm": _lsm,
     "scanimage": _scanimage,
     "fluoview": _fluoview,
+    "svs": tiff_instruments.aperio,
+    "ndpi": tiff_instruments.hamamatsu,
+    "qpi": tiff_instruments.perkin_elmer,
+    "scn": tiff_instruments.leica,
+    "sis": tiff_instruments.olympus,
+    "fei": tiff_instruments.fei,
+    "sem": tiff_instruments.zeiss_sem,
+    "tvips": tiff_instruments.tvips,
 }

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
 from xml.parsers import expat
 
 import tifffile
 from tifffile.tifffile import svs_description_metadata
 
-from repofs.formats.tiff_values import at, color, lens, micrometres, moment, pixel_of, positive, words
+from repofs.formats.tiff_values import Details, at, color, lens, micrometres, moment, pixel_of, positive, words
 from repofs.model import Channel
 
 _CENTIMETRE = 3  # of the tag ResolutionUnit
 
 
-def details(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> dict[str, Any]:
-    """Return fields of an ImageInfo; None where nothing is said."""
-    for name, instrument in _INSTRUMENTS.items():
-        if getattr(tiff, f"is_{name}") or getattr(series.keyframe, f"is_{name}"):
-            return instrument(tiff, series)
-    return {}
-
-
-def _aperio(_: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> dict[str, Any]:
+def aperio(_: tifffile.TiffFile, series: tifffile.TiffPageSeries, __: int) -> Details:
     """SVS: of a file made from another (`HEADER;HEADER OF THE OTHER|…`), size and date are those of the other."""
-    said = svs_description_metadata(series.keyframe.description)
     if series.name != "Baseline":
         return {}
+    said = svs_description_metadata(series.keyframe.description)
     found = {
         "magnification": positive(said.get("AppMag")),
         "instrument": f"Aperio {said.get('ScanScope ID', '')}".strip(),
@@ -41,7 +31,7 @@ def _aperio(_: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> dict[str, 
     }
 
 
-def _hamamatsu(_: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> dict[str, Any]:
+def hamamatsu(_: tifffile.TiffFile, series: tifffile.TiffPageSeries, __: int) -> Details:
     """NDPI: pixels a centimetre, and the lens; that of the overview is -1."""
     tags = series.keyframe.tags
     magnification = positive(tags.valueof(65421))
@@ -54,7 +44,7 @@ def _hamamatsu(_: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> dict[st
     }
 
 
-def _perkin_elmer(_: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> dict[str, Any]:
+def perkin_elmer(_: tifffile.TiffFile, series: tifffile.TiffPageSeries, __: int) -> Details:
     """QPTIFF: XML in the description of each page, one page a channel."""
     if series.name != "Baseline":
         return {}
@@ -72,12 +62,12 @@ def _perkin_elmer(_: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> dict
     }  # fmt: skip
 
 
-def _leica(_: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> dict[str, Any]:
+def leica(_: tifffile.TiffFile, series: tifffile.TiffPageSeries, __: int) -> Details:
     """SCN: each page of it says how many of its pixels are a centimetre."""
     return _by_resolution(series)
 
 
-def _by_resolution(series: tifffile.TiffPageSeries) -> dict[str, Any]:
+def _by_resolution(series: tifffile.TiffPageSeries) -> Details:
     """Return the sizes by the tags of the resolution, for makers who mean the object by it and not a print."""
     tags = series.keyframe.tags
     if tags.valueof("ResolutionUnit") != _CENTIMETRE:
@@ -113,7 +103,7 @@ def _refuse(*_: object) -> None:
     raise ValueError("it declares an entity")
 
 
-def _olympus(_: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> dict[str, Any]:
+def olympus(_: tifffile.TiffFile, series: tifffile.TiffPageSeries, __: int) -> Details:
     """SIS: a block that only some fields are known of, in metres."""
     said = series.keyframe.tags.valueof(33560)
     return {
@@ -125,7 +115,7 @@ def _olympus(_: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> dict[str,
     }
 
 
-def _fei(tiff: tifffile.TiffFile, _: tifffile.TiffPageSeries) -> dict[str, Any]:
+def fei(tiff: tifffile.TiffFile, _: tifffile.TiffPageSeries, __: int) -> Details:
     """FEI and Thermo Fisher, Helios and others: sections of an INI file, in metres."""
     said = tiff.fei_metadata
     scan = next((at(said, key) for key in ("Scan", "EScan", "IScan") if at(said, key, "PixelWidth")), None)
@@ -139,12 +129,11 @@ def _fei(tiff: tifffile.TiffFile, _: tifffile.TiffPageSeries) -> dict[str, Any]:
     }
 
 
-def _zeiss_sem(tiff: tifffile.TiffFile, _: tifffile.TiffPageSeries) -> dict[str, Any]:
-    """Zeiss SmartSEM: variables with a title, a value and a unit; the first, without a name, holds the size in metres."""
+def zeiss_sem(tiff: tifffile.TiffFile, _: tifffile.TiffPageSeries, __: int) -> Details:
+    """Zeiss SmartSEM: variables with a title, a value, a unit; the first, without a name, has the size in metres."""
     said = tiff.sem_metadata or {}
     size = said.get("ap_image_pixel_size") or said.get("ap_pixel_size") or ()
-    unnamed = said.get("") or ()
-    pixel = micrometres(size[1], size[2]) if len(size) > 2 else positive(unnamed[3], 1e6) if len(unnamed) > 3 else None
+    pixel = micrometres(*size[1:3]) if len(size) > 2 else positive(said[""][3], 1e6)
     date, time, serial = ((said.get(key) or ("", ""))[1] for key in ("ap_date", "ap_time", "sv_serial_number"))
     return {
         "physical_size_x_um": pixel,
@@ -154,7 +143,7 @@ def _zeiss_sem(tiff: tifffile.TiffFile, _: tifffile.TiffPageSeries) -> dict[str,
     }
 
 
-def _tvips(tiff: tifffile.TiffFile, _: tifffile.TiffPageSeries) -> dict[str, Any]:
+def tvips(tiff: tifffile.TiffFile, _: tifffile.TiffPageSeries, __: int) -> Details:
     """TVIPS cameras of electron microscopes: in nm."""
     said = tiff.tvips_metadata
     return {
@@ -162,15 +151,3 @@ def _tvips(tiff: tifffile.TiffFile, _: tifffile.TiffPageSeries) -> dict[str, Any
         "physical_size_y_um": positive(at(said, "PixelSizeY"), 1e-3),
         "instrument": words(at(said, "CameraType")),
     }
-
-
-_INSTRUMENTS: dict[str, Callable[[tifffile.TiffFile, tifffile.TiffPageSeries], dict[str, Any]]] = {
-    "svs": _aperio,
-    "ndpi": _hamamatsu,
-    "qpi": _perkin_elmer,
-    "scn": _leica,
-    "sis": _olympus,
-    "fei": _fei,
-    "sem": _zeiss_sem,
-    "tvips": _tvips,
-}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy
 import tifffile
@@ -74,7 +74,10 @@ def stacks(tiff: tifffile.TiffFile, layout: Layout, name: str) -> tuple[list[Sta
         elif there > 0 and _any_whole(series, layout):
             label = name if len(all_series) == 1 else f"{name} [{number}]"
             sizes = _sizes(series) if there == planes else {"Z": there, "C": 1, "T": 1}
-            info = _image(tiff, series, sizes, pixel_type, text(series.name, 1024) or label, len(found))
+            said, doubt = tiff_dialects.details(tiff, series, sizes["C"])
+            fault = fault or doubt
+            shown = text(series.name, 1024) or label
+            info = replace(_image(tiff, series, sizes, pixel_type, shown, len(found)), **said)
             if max(sizes.values()) <= MAX_SIZE:
                 found.append(Stack(info, series, layout, there, whole=there == planes))
     for kind in ("imagej", "shaped"):
@@ -155,5 +158,4 @@ def _image(
         pixel_type=pixel_type,
         rgb=samples > 1,
         big_endian=tiff.byteorder == ">",
-        **tiff_dialects.details(tiff, series, sizes["C"]),
     )

@@ -10,8 +10,11 @@ from typing import Any
 
 from repofs.formats.original_metadata import text
 
+Details = dict[str, Any]  # fields of an ImageInfo; None: it is not said
+
 UNITS_UM = {"m": 1e6, "cm": 1e4, "mm": 1e3, "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "micrometers": 1.0,
-            "um": 1.0, "µm": 1.0, "μm": 1.0, "\\u00B5m": 1.0, "nm": 1e-3, "pm": 1e-6, "fm": 1e-9, "inch": 25_400.0}  # fmt: skip
+            "um": 1.0, "µm": 1.0, "μm": 1.0, "\\u00B5m": 1.0, "nm": 1e-3, "pm": 1e-6, "fm": 1e-9,
+            "inch": 25_400.0}  # fmt: skip
 
 _LENS = re.compile(r"(\d+(?:[.,]\d+)?) ?x(?:[ /]+(\d[.,]\d+))?", re.IGNORECASE)
 
@@ -54,7 +57,7 @@ def moment(value: object, *formats: str) -> str | None:
     return None
 
 
-def lens(name: object) -> dict[str, Any]:
+def lens(name: object) -> Details:
     """Return the objective called *name*, with what its name says: "Plan-Apochromat 63x/1.40 Oil DIC"."""
     named = words(name)
     found = _LENS.search(named or "")
