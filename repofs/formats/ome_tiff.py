@@ -60,7 +60,7 @@ class OmeStack:
             if place.c not in nearest or far < nearest[place.c][0]:
                 nearest[place.c] = far, place
         for _, (_, place) in sorted(nearest.items())[:MAX_CHANNELS]:
-            with self.files.open(place.file) as file, tiff_file.opened(file, place.layout, place.file) as tiff:
+            with self.files.open(place.file) as file, tiff_file.opened(file, place.layout) as tiff:
                 page = tiff.pages[place.page]
                 yield [Plane.of(level) for level in (page, *(page.pages or ()))]
 

@@ -60,7 +60,7 @@ class TiffReader:
             if not any(page.pixels_whole for page in layout.pages):
                 return _no_image(layout.note)
             try:
-                with tiff_file.opened(file, layout, name) as tiff:
+                with tiff_file.opened(file, layout) as tiff:
                     return _recognised(tiff, layout, name, files)
             except Exception:
                 if layout.note is None:
@@ -73,7 +73,7 @@ class TiffReader:
             layout = tiff_layout.walk(file)
             if layout is None:
                 raise LookupError("it has no image")
-            with tiff_file.opened(file, layout, name) as tiff:
+            with tiff_file.opened(file, layout) as tiff:
                 for image in _stacks(tiff, layout, name, files)[1]:
                     if image.info.series == series:
                         return tiff_preview.joined(image.middle(), image.info, pixels)

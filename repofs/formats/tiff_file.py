@@ -70,9 +70,11 @@ class ClosedChain(io.RawIOBase):
         return True
 
 
-def opened(file: BinaryIO, layout: Layout, name: str) -> tifffile.TiffFile:
+def opened(file: BinaryIO, layout: Layout) -> tifffile.TiffFile:
     """Return tifffile's view of *file*, in which the last page of *layout* is the last one."""
     file.seek(0)
     source = file if layout.fault is None else cast(BinaryIO, ClosedChain(file, layout))
-    # Each of these three would look for other files beside this one.
-    return tifffile.TiffFile(source, name=name, is_ome=False, is_mmstack=False, is_ndtiff=False)
+    # Each of these three would look for other files beside this one; a name would decide whether it is an NDPI.
+    return tifffile.TiffFile(
+        source, name="", is_ome=False, is_mmstack=False, is_ndtiff=False, is_ndpi=layout.wide_ndpi or None
+    )

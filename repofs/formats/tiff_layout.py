@@ -4,6 +4,8 @@ declare against the size of the file. Reads no pixel, and costs in proportion to
     [II or MM][42][offset of IFD 0]           TIFF 6.0: 2-byte counts, 4-byte offsets, entries of 12 bytes
     [II or MM][43][8][0][offset of IFD 0]     BigTIFF: 8-byte counts and offsets, entries of 20 bytes
     IFD: [number of entries][tag, type, count, value or its offset]…[offset of the next IFD, 0 at the end]
+    NDPI of more than 4 GiB: TIFF 6.0, but offsets of IFDs take 8 bytes, and behind that of the next one stand the upper
+    4 bytes of each entry's value (https://openslide.org/formats/hamamatsu)
 """
 
 from __future__ import annotations
@@ -26,9 +28,10 @@ _INTEGERS = {1: "u1", 3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
 _WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _DESCRIPTION = 256, 257, 258, 259, 262, 270
 _STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP, _STRIP_BYTES, _PLANAR = 273, 277, 278, 279, 284
 _TILE_WIDTH, _TILE_LENGTH, _TILE_OFFSETS, _TILE_BYTES, _SUB_IFDS, _JPEG_OFFSET = 322, 323, 324, 325, 330, 513
+_NDPI = 65420
 _WANTED = frozenset({
     _WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _DESCRIPTION, _STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP,
-    _STRIP_BYTES, _PLANAR, _TILE_WIDTH, _TILE_LENGTH, _TILE_OFFSETS, _TILE_BYTES, _SUB_IFDS, _JPEG_OFFSET,
+    _STRIP_BYTES, _NDPI, _PLANAR, _TILE_WIDTH, _TILE_LENGTH, _TILE_OFFSETS, _TILE_BYTES, _SUB_IFDS, _JPEG_OFFSET,
 })  # fmt: skip
 
 _YCBCR = 6
@@ -55,6 +58,7 @@ class Layout:
     """What the walk found. *fault*, a sentence without a full stop, says why the chain is not whole."""
 
     big_endian: bool
+    wide_ndpi: bool = False  # an NDPI of more than 4 GiB
     pages: list[Page] = field(default_factory=list)
     fault: str | None = None
     end: tuple[int, int] = (0, 0)  # where the last page says which one follows: position and length in bytes
@@ -77,7 +81,7 @@ def walk(file: BinaryIO) -> Layout | None:
     if begun is None:
         return None
     walk, first = begun
-    layout = Layout(big_endian=walk.order == ">")
+    layout = Layout(big_endian=walk.order == ">", wide_ndpi=walk.wide_ndpi)
     walk.chain(first, layout)
     return layout
 
@@ -103,6 +107,10 @@ def _begun(file: BinaryIO) -> tuple[_Walk, int] | None:
     if version not in (42, 43) or (version == 43 and len(head) < 16):
         return None
     big = version == 43
+    if size >= 1 << 32 and order == "<" and not big:
+        walk, first = _Walk(file, size, order, big=False, wide_ndpi=True), struct.unpack_from("<Q", head, 4)[0]
+        if walk.is_ndpi(first):
+            return walk, first
     first = struct.unpack_from(order + ("Q" if big else "I"), head, 8 if big else 4)[0]
     return _Walk(file, size, order, big=big), first
 
@@ -121,14 +129,15 @@ class _Directory:
 class _Walk:
     """The file, its size and its way of writing numbers, for as long as the walk takes."""
 
-    def __init__(self, file: BinaryIO, size: int, order: str, *, big: bool) -> None:
+    def __init__(self, file: BinaryIO, size: int, order: str, *, big: bool, wide_ndpi: bool = False) -> None:
         self._file = file
         self._size = size
         self.order = order
+        self.wide_ndpi = wide_ndpi
         self._inline_bytes = 8 if big else 4
         self._count = struct.Struct(order + ("Q" if big else "H"))
         self._entry = struct.Struct(order + ("HHQ8s" if big else "HHI4s"))
-        self._offset = struct.Struct(order + ("Q" if big else "I"))
+        self._offset = struct.Struct(order + ("Q" if big or wide_ndpi else "I"))
         self._tag_bytes_left = MAX_TAG_BYTES
 
     def chain(self, offset: int, layout: Layout) -> None:
@@ -153,6 +162,13 @@ class _Walk:
         if not layout.pages:
             layout.fault = "it has no page"
 
+    def is_ndpi(self, offset: int) -> bool:
+        """Return whether the IFD at *offset* is that of a Hamamatsu slide."""
+        try:
+            return _NDPI in self._directory(offset).tags
+        except _Damaged:
+            return False
+
     def description(self, offset: int) -> bytes:
         """Return the ImageDescription of the IFD at *offset*, or nothing; _Damaged when it is not in the file."""
         kind, count, value = self._directory(offset).tags.get(_DESCRIPTION, (0, 0, b""))
@@ -165,16 +181,18 @@ class _Walk:
         entries = self._count.unpack(self._bytes(offset, self._count.size, "its directory"))[0]
         offset += self._count.size
         raw = self._bytes(offset, entries * self._entry.size, "its directory")
+        end = offset + len(raw)
+        following = self._offset.unpack(self._bytes(end, self._offset.size, "the end of its directory"))[0]
+        upper = self._bytes(end + self._offset.size, 4 * entries, "its directory") if self.wide_ndpi else b""
         tags: _Tags = {}
         stray = None
-        for tag, kind, count, value in self._entry.iter_unpack(raw):
+        for number, (tag, kind, count, value) in enumerate(self._entry.iter_unpack(raw)):
+            value += upper[4 * number : 4 * number + 4]
             nbytes = _TYPE_BYTES.get(kind, 0) * count
             if nbytes > self._inline_bytes and self._offset.unpack(value)[0] + nbytes > self._size:
                 stray = stray or tag
             if tag in _WANTED and tag not in tags:
                 tags[tag] = (kind, count, value)
-        end = offset + len(raw)
-        following = self._offset.unpack(self._bytes(end, self._offset.size, "the end of its directory"))[0]
         return _Directory(tags, following, end, stray)
 
     def _bytes(self, offset: int, count: int, what: str) -> bytes:
@@ -194,7 +212,9 @@ class _Walk:
         if kind not in _INTEGERS:
             raise _Damaged(f"its tag {tag} holds no whole numbers")
         nbytes = _TYPE_BYTES[kind] * count
-        if nbytes > self._inline_bytes:
+        if self.wide_ndpi and count == 1 and kind in (4, 13):
+            kind, nbytes = 16, len(value)
+        elif nbytes > self._inline_bytes:
             value = self._bytes(self._offset.unpack(value)[0], nbytes, f"its tag {tag}")
         return numpy.frombuffer(value[:nbytes], self.order + _INTEGERS[kind]).astype("u8") if count else None
 
