@@ -163,7 +163,7 @@ def _scanimage(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, _: int)
     rate = positive(frames.get("SI.hRoiManager.scanVolumeRate" if volume else "SI.hRoiManager.scanFrameRate"))
     epoch = _EPOCH.search(tiff.pages.first.description)
     when = " ".join(epoch.groups())[:26] if epoch else ""
-    names, saved = (numpy.atleast_1d(frames.get(f"SI.hChannels.{key}", [])).tolist() for key in _CHANNEL_KEYS)
+    names, saved = (numpy.ravel(frames.get(f"SI.hChannels.{key}", [])).tolist() for key in _CHANNEL_KEYS)
     named = [names[number - 1] for number in saved if isinstance(number, int) and 0 < number <= len(names)]
     return {
         "physical_size_x_um": x_um,
@@ -197,7 +197,6 @@ _DIALECTS: dict[str, Dialect] = {
     "svs": tiff_instruments.aperio,
     "ndpi": tiff_instruments.hamamatsu,
     "qpi": tiff_instruments.perkin_elmer,
-    "scn": tiff_instruments.leica,
     "sis": tiff_instruments.olympus,
     "fei": tiff_instruments.fei,
     "sem": tiff_instruments.zeiss_sem,

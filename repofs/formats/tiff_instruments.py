@@ -62,11 +62,6 @@ def perkin_elmer(_: tifffile.TiffFile, series: tifffile.TiffPageSeries, __: int)
     }  # fmt: skip
 
 
-def leica(_: tifffile.TiffFile, series: tifffile.TiffPageSeries, __: int) -> Details:
-    """SCN: each page of it says how many of its pixels are a centimetre."""
-    return _by_resolution(series)
-
-
 def _by_resolution(series: tifffile.TiffPageSeries) -> Details:
     """Return the sizes by the tags of the resolution, for makers who mean the object by it and not a print."""
     tags = series.keyframe.tags
