@@ -26,6 +26,7 @@ NO_IMAGE = "no image can be read"
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MAX_TAG_VALUES = 4096  # longer tags are tables of offsets or pixels, no metadata
 _TAGS_NOT_KEPT = frozenset({"ImageDescription", "IJMetadata", "IJMetadataByteCounts"})  # kept taken apart
+_BLOCKS = ("imagej", "stk", "fei", "sem", "micromanager", "lsm", "scanimage", "metaseries")
 
 
 class TiffReader:
@@ -125,7 +126,8 @@ def _collect(tiff: tifffile.TiffFile, metadata: OriginalMetadata) -> None:
         if tag.count <= _MAX_TAG_VALUES and tag.name not in _TAGS_NOT_KEPT:
             value = tag.value
             metadata.add(tag.name, value.name if hasattr(value, "name") else value)
-    for block in ("imagej", "stk", "fei", "sem", "micromanager"):
-        metadata.add("", getattr(tiff, f"{block}_metadata") or {})
+    for block in _BLOCKS:
+        if getattr(page, f"is_{block}"):
+            metadata.add("", getattr(tiff, f"{block}_metadata") or {})
     if page.description and not page.description.lstrip().startswith("<") and not tiff.is_imagej:
         metadata.add("ImageDescription", page.description)

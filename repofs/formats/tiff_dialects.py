@@ -30,8 +30,9 @@ def details(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, channels: 
     """
     said: Details = {}
     fault = None
+    pages = {id(page): page for page in (tiff.pages.first, series.keyframe)}.values()
     for name, dialect in _DIALECTS.items():
-        if getattr(tiff, f"is_{name}") or getattr(series.keyframe, f"is_{name}"):
+        if any(getattr(page, f"is_{name}") for page in pages):
             try:
                 found = dialect(tiff, series, channels)
             except _BROKEN as error:  # a block may hold anything, and the pixels are good without it

@@ -219,6 +219,9 @@ class _Walk:
         return numpy.frombuffer(value[:nbytes], self.order + _INTEGERS[kind]).astype("u8") if count else None
 
     def _number(self, tags: _Tags, tag: int, default: int) -> int:
+        kind, count, value = tags.get(tag, (0, 0, b""))
+        if count == 1 and kind in (3, 4) and len(value) == self._inline_bytes:  # nearly all are: spare them the array
+            return int.from_bytes(value[: _TYPE_BYTES[kind]], "little" if self.order == "<" else "big")
         values = self._values(tags, tag)
         return default if values is None else int(values[0])
 
