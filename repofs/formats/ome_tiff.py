@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from repofs.formats import ome_planes, tiff_file, tiff_layout
 from repofs.formats.ome_planes import Part, Place
-from repofs.formats.ome_xml import Ome, OmeImage, Planes
+from repofs.formats.ome_xml import Objective, Ome, OmeImage, Planes
 from repofs.formats.reader import Files
 from repofs.formats.tiff_layout import MAX_SIZE, Layout
 from repofs.formats.tiff_preview import Plane
@@ -102,7 +102,7 @@ def stacks(ome: Ome, name: str, layouts: Layouts) -> tuple[list[OmeStack], list[
         elsewhere |= others
         if not parts and others:
             continue
-        stack, fault = _stack(image, parts, layouts.files, whole_fileset=not others, series=len(found), name=name)
+        stack, fault = _stack(ome, image, parts, layouts.files, whole_fileset=not others, series=len(found), name=name)
         if stack is not None:
             found.append(stack)
         if fault is not None:
@@ -139,7 +139,7 @@ def _parts(
 
 
 def _stack(
-    image: OmeImage, parts: list[Part], files: Files, *, whole_fileset: bool, series: int, name: str
+    ome: Ome, image: OmeImage, parts: list[Part], files: Files, *, whole_fileset: bool, series: int, name: str
 ) -> tuple[OmeStack | None, str | None]:
     label = image.name or f"image {series}"
     if not all(0 < image.size.get(axis, 0) <= MAX_SIZE for axis in "XYZCT"):
@@ -166,11 +166,12 @@ def _stack(
     if (page.width, page.length) != (size["X"], size["Y"]):
         faults.append(f"the OME-XML says {size['X']} x {size['Y']} pixels, the page has {page.width} x {page.length}")
         size["X"], size["Y"] = page.width, page.length
-    info = _info(image, size, image.name or name, series, big_endian=layout.big_endian)
+    info = _info(ome, image, size, image.name or name, series, big_endian=layout.big_endian)
     return OmeStack(info, image, parts, files), "; ".join(faults) or None
 
 
-def _info(image: OmeImage, size: dict[str, int], name: str, series: int, *, big_endian: bool) -> ImageInfo:
+def _info(ome: Ome, image: OmeImage, size: dict[str, int], name: str, series: int, *, big_endian: bool) -> ImageInfo:
+    objective = ome.objectives.get(image.objective, Objective())
     return ImageInfo(
         name=name,
         series=series,
@@ -188,6 +189,10 @@ def _info(image: OmeImage, size: dict[str, int], name: str, series: int, *, big_
         time_increment_s=image.time_increment_s,
         acquired=image.acquired,
         channels=tuple(image.channels),
+        instrument=ome.microscopes.get(image.instrument),
+        objective=objective.name,
+        magnification=objective.magnification,
+        numerical_aperture=objective.numerical_aperture,
     )
 
 

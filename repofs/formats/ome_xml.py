@@ -34,6 +34,7 @@ _SECONDS = {
     "h": 3600.0,
     "d": 86_400.0,
 }
+_BARE = {"": 1.0}  # numbers without a unit
 _DATES = ("AcquisitionDate", "AcquiredDate", "CreationDate")  # as spelt through the years
 _KEPT_TEXT = frozenset({*_DATES, "UUID", "Key", "Value"})
 
@@ -56,6 +57,15 @@ class Planes:
 
 
 @dataclass(slots=True)
+class Objective:
+    """One Objective; None where the element does not say."""
+
+    name: str | None = None
+    magnification: float | None = None
+    numerical_aperture: float | None = None
+
+
+@dataclass(slots=True)
 class OmeImage:
     """One Image with its Pixels; sizes are 0 where they are missing."""
 
@@ -70,6 +80,8 @@ class OmeImage:
     channels: list[Channel] = field(default_factory=list)
     samples: int = 0  # of all channels
     rgb: bool = False
+    instrument: str = ""  # its ID
+    objective: str = ""  # its ID
     planes: list[Planes] = field(default_factory=list)
 
 
@@ -77,6 +89,8 @@ class OmeImage:
 class Ome:
     uuid: str | None = None
     images: list[OmeImage] = field(default_factory=list)
+    microscopes: dict[str, str | None] = field(default_factory=dict)  # of instruments, by ID
+    objectives: dict[str, Objective] = field(default_factory=dict)  # by ID
     metadata_file: str | None = None  # this file is BinaryOnly: everything stands in that one
     original: OriginalMetadata = field(default_factory=OriginalMetadata)
 
@@ -127,7 +141,9 @@ class _Reading:
         self._key: str | None = None
         self._starts: dict[str, Callable[[dict[str, str]], None]] = {
             "Image": self._image, "Pixels": self._pixels, "Channel": self._channel, "TiffData": self._tiff_data,
-            "BinaryOnly": self._binary_only, "UUID": self._file_name,
+            "BinaryOnly": self._binary_only, "UUID": self._file_name, "Instrument": self._instrument,
+            "Microscope": self._microscope, "Objective": self._objective, "InstrumentRef": self._refers,
+            "ObjectiveRef": self._refers, "ObjectiveSettings": self._refers,
         }  # fmt: skip
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
@@ -211,12 +227,37 @@ class _Reading:
             page = _whole(attributes.get("IFD"))
             self.ome.images[-1].planes.append(Planes(page, count, first["Z"], first["C"], first["T"]))
 
+    def _instrument(self, attributes: dict[str, str]) -> None:
+        if len(self.ome.microscopes) < MAX_IMAGES:
+            self.ome.microscopes[attributes.get("ID", "")] = None
+
+    def _microscope(self, attributes: dict[str, str]) -> None:
+        if self._path[-2:-1] == ["Instrument"]:
+            self.ome.microscopes[next(reversed(self.ome.microscopes))] = _maker_and_model(attributes)
+
+    def _objective(self, attributes: dict[str, str]) -> None:
+        if len(self.ome.objectives) < MAX_IMAGES:
+            self.ome.objectives[attributes.get("ID", "")] = Objective(
+                _maker_and_model(attributes),
+                _measure(attributes, "NominalMagnification", _BARE, ""),
+                _measure(attributes, "LensNA", _BARE, ""),
+            )
+
+    def _refers(self, attributes: dict[str, str]) -> None:
+        if self._path[-2:-1] == ["Image"] and self.ome.images:
+            which = "instrument" if self._path[-1] == "InstrumentRef" else "objective"
+            setattr(self.ome.images[-1], which, attributes.get("ID", ""))
+
     def _binary_only(self, attributes: dict[str, str]) -> None:
         self.ome.metadata_file = text(attributes.get("MetadataFile", ""), 255) or "another file"
 
     def _file_name(self, attributes: dict[str, str]) -> None:
         if self._path[-2:-1] == ["TiffData"] and self.ome.images and self.ome.images[-1].planes:
             self.ome.images[-1].planes[-1].file_name = text(attributes.get("FileName", ""), 255) or None
+
+
+def _maker_and_model(attributes: dict[str, str]) -> str | None:
+    return text(" ".join(filter(None, (attributes.get("Manufacturer"), attributes.get("Model")))), 1024) or None
 
 
 def _whole(value: str | None) -> int | None:

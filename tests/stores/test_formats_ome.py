@@ -54,8 +54,13 @@ def test_everything_that_it_says_of_an_image() -> None:
         "<StructuredAnnotations><XMLAnnotation><Value><OriginalMetadata><Key>Lens</Key><Value>Plan Apo</Value>"
         "</OriginalMetadata></Value></XMLAnnotation></StructuredAnnotations>"
     )
+    extra += (
+        '<Instrument ID="Instrument:0"><Microscope Manufacturer="Zeiss" Model="Axio"/><Objective ID="Objective:0" '
+        'Model="Apo 63x" NominalMagnification="63" LensNA="1.4"/><Objective ID="Objective:1"/></Instrument>'
+    )
+    refers = '<InstrumentRef ID="Instrument:0"/><ObjectiveSettings ID="Objective:0"/>'
     date = "<AcquisitionDate>2010-03-02T15:08:59</AcquisitionDate>"
-    found = read(ome(pixels_element(inner=channels, more=more), image=date, tail=extra))
+    found = read(ome(pixels_element(inner=channels, more=more), image=date + refers, tail=extra))
     assert (found.format, found.note) == ("OME-TIFF", None)
     (image,) = found.images
     assert (image.name, image.pixel_type, image.big_endian) == ("cells", "uint16", True)
@@ -67,6 +72,8 @@ def test_everything_that_it_says_of_an_image() -> None:
         Channel("DAPI", "#0000FF", 405.0, 461.0),
         Channel("GFP", "#FF0000"),
     )
+    assert (image.instrument, image.objective) == ("Zeiss Axio", "Apo 63x")
+    assert (image.magnification, image.numerical_aperture) == (63.0, 1.4)
     assert found.original_metadata["Lens"] == "Plan Apo"
 
 
