@@ -23,6 +23,7 @@ from rich.table import Table
 
 from repofs.formats import registry
 from repofs.formats.local_files import LocalFiles
+from repofs.model import Recognised
 
 KINDS: dict[str, Callable[[Path], None]] = {
     "plain": lambda path: tifffile.imwrite(path, _plane(), photometric="minisblack", metadata=None),
@@ -44,8 +45,9 @@ def with_repofs(directory: Path) -> int:
     """Ask of each file what belongs to it and what it holds; return how many there are."""
     files = LocalFiles(directory)
     for name in files.names():
-        assert registry.members(name, files) is None
-        assert registry.read(name, files).images
+        found = registry.look(name, files)
+        assert isinstance(found, Recognised)
+        assert found.images
     return len(files.names())
 
 

@@ -20,6 +20,7 @@ class CompanionReader:
     """Reads the companion file of an OME-TIFF fileset, and with it all of its TIFFs."""
 
     name = "OME-TIFF companion"
+    library = "tifffile"
     suffixes = (".companion.ome",)
 
     def accepts(self, head: bytes, name: str, siblings: Files) -> bool:

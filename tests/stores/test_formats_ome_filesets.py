@@ -51,16 +51,21 @@ def with_companion() -> dict[str, bytes]:
     return tiffs | {"cells.companion.ome": b'\xef\xbb\xbf<?xml version="1.0" encoding="UTF-8"?>' + xml().encode()}
 
 
+def members(name: str, files: SomeFiles) -> Members | None:
+    found = registry.look(name, files)
+    return found if isinstance(found, Members) else None
+
+
 def test_each_file_names_all_of_them_and_the_same_main_one() -> None:
     files = SomeFiles(written())
-    assert [registry.members(name, files) for name in NAMES] == [Members(NAMES[0], NAMES)] * 2
+    assert [members(name, files) for name in NAMES] == [Members(NAMES[0], NAMES)] * 2
 
 
 def test_the_companion_is_the_main_file() -> None:
     files = SomeFiles(with_companion())
     everything = Members("cells.companion.ome", ("cells.companion.ome", *NAMES))
-    assert registry.members("cells.companion.ome", files) == everything
-    assert registry.members(NAMES[1], files) == Members(everything.main, (everything.main, NAMES[1]))
+    assert members("cells.companion.ome", files) == everything
+    assert members(NAMES[1], files) == Members(everything.main, (everything.main, NAMES[1]))
 
 
 @pytest.mark.parametrize("companion", [False, True])
@@ -90,7 +95,7 @@ def test_a_file_without_its_set_stands_for_itself() -> None:
 
 def test_a_file_that_is_not_among_the_named_ones_stands_alone() -> None:
     files = SomeFiles({"renamed.ome.tif": written()[NAMES[0]]})
-    assert registry.members("renamed.ome.tif", files) is None
+    assert members("renamed.ome.tif", files) is None
     assert registry.read("renamed.ome.tif", files).images[0].size_z == 1
 
 
@@ -133,13 +138,13 @@ def test_names_that_lead_outside_are_no_members(evil: str, companion: bool) -> N
     if companion:
         raw["a.companion.ome"] = xml(names=names).encode()
     files = SomeFiles(raw | {evil: raw[NAMES[0]]})
-    members = registry.members(min(raw), files)
-    assert members is not None
-    assert set(members.names) == set(raw)
+    together = members(min(raw), files)
+    assert together is not None
+    assert set(together.names) == set(raw)
     note = registry.read(min(raw), files).note
     assert note == f"it names {evil}, outside its own directory, which is not followed"
     escaping = f'<OME><BinaryOnly MetadataFile="{evil}" UUID="urn:uuid:9"/></OME>'
-    assert registry.members("x.ome.tif", SomeFiles({"x.ome.tif": tiff(PLANES[0], escaping)})) is None
+    assert members("x.ome.tif", SomeFiles({"x.ome.tif": tiff(PLANES[0], escaping)})) is None
 
 
 @pytest.mark.parametrize(
@@ -155,7 +160,7 @@ def test_names_that_lead_outside_are_no_members(evil: str, companion: bool) -> N
 )
 def test_a_companion_that_is_of_no_use(raw: bytes, why: str) -> None:
     files = SomeFiles({"a.companion.ome": raw})
-    assert registry.members("a.companion.ome", files) is None
+    assert members("a.companion.ome", files) is None
     found = registry.read("a.companion.ome", files)
     assert why in str(found.note)
     assert str(found.note).endswith("no image can be read")
