@@ -63,7 +63,7 @@ def _parsed(name: str, files: Files) -> Ome:
     """Return what the companion says. Raises OmeXmlFault."""
     with files.open(name) as file:
         raw = file.read(ome_xml.MAX_BYTES + 1)
-    ome = ome_xml.parse(raw.decode("utf-8-sig", "replace").lstrip())
+    ome = ome_xml.parse(raw.decode("utf-8", "replace").lstrip("\ufeff \r\n\t"))
     if ome is None:
         raise OmeXmlFault("its root is not OME")
     return ome

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from hypothesis import strategies as st
 
 from repofs.errors import ReaderFailed
 from repofs.model import ImageInfo, Recognised
+from tests.helpers.damage import loaded_late
 from tests.helpers.formats import recognised
 
 
@@ -274,17 +273,11 @@ def test_a_chain_of_a_hundred_thousand_pages_is_walked_in_bounded_time() -> None
     assert time.process_time() - before < 60
 
 
-def test_nothing_is_imported_in_the_middle_of_a_file(tmp_path: Path) -> None:
-    """A confined process may be unable to read a module any more."""
-    scripts = [f"registry.read({str(n)!r}, LocalFiles(Path({str(tmp_path)!r})))" for n in range(3)]
+def test_nothing_is_loaded_late(tmp_path: Path) -> None:
     metadata = {"axes": "ZYX", "Info": "scope \N{GREEK SMALL LETTER MU}", "Labels": ["a", "b", "c", "d", "e"]}
     for number, raw in enumerate((written(STACK), written(STACK, imagej=True, metadata=metadata), SMALL[3])):
         (tmp_path / str(number)).write_bytes(raw)
-    lines = ["import sys", "from pathlib import Path", "from repofs.formats import registry"]
-    lines += ["from repofs.formats.local_files import LocalFiles", "registry.readers()", "before = set(sys.modules)"]
-    code = "\n".join([*lines, *scripts, "print(sorted(set(sys.modules) - before))"])
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ran.stdout == "[]\n"
+    assert loaded_late(tmp_path, "012") == []
 
 
 SMALL = [
