@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from repofs.errors import ReaderFailed
 from repofs.model import ImageInfo, Recognised
+from tests.helpers import formats
 from tests.helpers.damage import loaded_late
-from tests.helpers.formats import recognised
+from tests.helpers.formats import recognised, sizes
 
 
 def written(data: numpy.ndarray, **how: object) -> bytes:
@@ -33,14 +34,7 @@ def read(raw: bytes, name: str = "scan.tif") -> Recognised:
 
 
 def only_image(raw: bytes, name: str = "scan.tif") -> ImageInfo:
-    found = read(raw, name)
-    assert found.note is None
-    (image,) = found.images
-    return image
-
-
-def sizes(image: ImageInfo) -> tuple[int, int, int, int, int]:
-    return image.size_x, image.size_y, image.size_z, image.size_c, image.size_t
+    return formats.only_image(read(raw, name))
 
 
 STACK = numpy.arange(5 * 16 * 24, dtype="u2").reshape(5, 16, 24)
