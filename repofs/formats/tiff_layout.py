@@ -267,8 +267,7 @@ class _Walk:
             rows = min(length, max(1, self._number(tags, _ROWS_PER_STRIP, length)))
             expected = -(-length // rows) * planes
             pixels = width * length
-        what = "tiles" if tiled else "strips"
-        stored = self._stored_bytes(tags, what, expected)
+        stored = self._stored_bytes(tags, "tiles" if tiled else "strips", expected)
         if stored is not None and self._number(tags, _PHOTOMETRIC, 0) != _YCBCR:  # that one may store fewer samples
             bits = self._number(tags, _BITS, 1) * samples
             most = _MOST_PER_BYTE.get(self._number(tags, _COMPRESSION, 1))
@@ -284,13 +283,14 @@ class _Walk:
             raise _Damaged(f"it has no {what}")
         if len(offsets) < expected:
             raise _Damaged(f"it has {len(offsets)} of {expected} {what}")
+        lengths_known = counts is not None
         if counts is None:
             counts = numpy.ones(1, "u8")  # early writers left it out: at least the beginning must be there
-            offsets, lengths_known = offsets[:1], False
-        else:
-            offsets, counts, lengths_known = offsets[: len(counts)], counts[: len(offsets)], True
-        if len(offsets) < expected and lengths_known:
+        elif len(counts) < expected:
             raise _Damaged(f"it has the lengths of {len(counts)} of {expected} {what}")
+        offsets, counts = offsets[: len(counts)], counts[: len(offsets)]
+        if lengths_known and len(offsets) == 1 and 0 < int(offsets[0]) <= self._size - int(counts[0]):
+            return int(counts[0])  # most pages are one strip: spare them the rest
         sparse = (offsets == 0) & (counts == 0) if tiled else numpy.zeros(len(offsets), bool)  # GDAL's empty tiles
         size = numpy.uint64(self._size)
         outside = ((offsets >= size) | (counts > size - numpy.minimum(offsets, size)) | (offsets == 0)) & ~sparse

@@ -68,7 +68,7 @@ def stacks(tiff: tifffile.TiffFile, layout: Layout, name: str) -> tuple[list[Sta
         there = _planes_there(series, planes, tiff, layout)
         if there < planes:
             fault = f"its header declares {planes} planes, {there} are there"
-        pixel_type = _PIXEL_TYPES.get(str(numpy.dtype(series.dtype).newbyteorder("=")))
+        pixel_type = _PIXEL_TYPES.get(series.dtype.name)
         if pixel_type is None:
             fault = f"pixels of type {series.dtype} are not known to OMERO"
         elif there > 0 and _any_whole(series, layout):
