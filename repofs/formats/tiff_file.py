@@ -74,7 +74,8 @@ def opened(file: BinaryIO, layout: Layout) -> tifffile.TiffFile:
     """Return tifffile's view of *file*, in which the last page of *layout* is the last one."""
     file.seek(0)
     source = file if layout.fault is None else cast(BinaryIO, ClosedChain(file, layout))
-    # Each of these three would look for other files beside this one; a name would decide whether it is an NDPI.
+    # Each of these three would look for other files beside this one. The name must be one, and not the file's own: by
+    # that tifffile would tell whether it is an NDPI; that of a file which is open by its descriptor is a number.
     return tifffile.TiffFile(
-        source, name="", is_ome=False, is_mmstack=False, is_ndtiff=False, is_ndpi=layout.wide_ndpi or None
+        source, name="image", is_ome=False, is_mmstack=False, is_ndtiff=False, is_ndpi=layout.wide_ndpi or None
     )

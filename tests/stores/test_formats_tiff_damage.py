@@ -1,13 +1,17 @@
-"""Dialects of TIFF, compressions and companions that are damaged, and what they make a process load."""
+"""Dialects and compressions of TIFF that are damaged, or read where nothing else can be opened or loaded."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from repofs.formats import registry
+from repofs.formats.local_files import LocalFiles
 from tests.helpers import damage, tiffs
 from tests.helpers.formats import OneFile
 from tests.helpers.tiffs import COLOUR, EVERY, GREY, PLANE, RGB
@@ -39,6 +43,19 @@ def test_changed(name: str, changes: list[tuple[int, bytes]]) -> None:
 @settings(max_examples=300, deadline=5000, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 def test_compressed_and_changed(how: str, changes: list[tuple[int, bytes]]) -> None:
     damage.asked("scan.tif", OneFile("scan.tif", damage.changed(compressed(how), changes)))
+
+
+def test_a_file_that_is_open_by_its_descriptor(tmp_path: Path) -> None:
+    """As a confined process has it: the name of such a file is a number."""
+    path = tmp_path / "scan.tif"
+    path.write_bytes(EVERY["cells.stk"])
+
+    class ByDescriptor(LocalFiles):
+        def open(self, name: str) -> BinaryIO:
+            return open(os.open(tmp_path / name, os.O_RDONLY), "rb")
+
+    assert registry.read("scan.tif", ByDescriptor(tmp_path)).images[0].size_z == 4
+    assert registry.picture("scan.tif", ByDescriptor(tmp_path), 0).png
 
 
 def test_nothing_is_loaded_late(tmp_path: Path) -> None:
