@@ -18,7 +18,6 @@ from repofs.model import ImageInfo, Members
 
 PIXEL_TYPES = frozenset({"int8", "uint8", "int16", "uint16", "int32", "uint32", "float", "double", "complex",
                          "double-complex", "bit"})  # fmt: skip
-MAX_CHANNELS = 64  # that a picture is made of
 
 
 class Layouts:
@@ -59,7 +58,7 @@ class OmeStack:
             far = abs(place.z - z) + abs(place.t - t)
             if place.c not in nearest or far < nearest[place.c][0]:
                 nearest[place.c] = far, place
-        for _, (_, place) in sorted(nearest.items())[:MAX_CHANNELS]:
+        for _, (_, place) in sorted(nearest.items()):
             with self.files.open(place.file) as file, tiff_file.opened(file, place.layout) as tiff:
                 page = tiff.pages[place.page]
                 yield [Plane.of(level) for level in (page, *(page.pages or ()))]

@@ -7,6 +7,7 @@ n-th block then gives the samples of its neighbours too.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,8 +18,9 @@ import tifffile
 
 from repofs.model import ImageInfo
 
+MAX_CHANNELS = 64  # of one picture
 MAX_BLOCK_BYTES = 256 << 20  # of one block, decoded
-MAX_DECODED_BYTES = 512 << 20  # of all blocks that are decoded for one plane
+MAX_DECODED_BYTES = 512 << 20  # of all blocks that are decoded for one picture
 _AT_ONCE_BYTES = 64 << 10  # samples that are farther apart are read by themselves
 
 
@@ -62,8 +64,13 @@ class Plane:
 
 
 def joined(middle: Iterable[Sequence[Plane]], image: ImageInfo, pixels: int) -> numpy.ndarray:
-    """Return samples (C, Y, X) of planes, one a channel, each given in all its resolutions; of an RGB one, 3."""
-    samples = numpy.concatenate([sampled(smallest(levels, pixels), pixels) for levels in middle])
+    """Return samples (C, Y, X) of planes, each given in all its resolutions, one a channel; of an RGB one, three.
+
+    Of more than MAX_CHANNELS, the first are taken.
+    """
+    planes = (smallest(levels, pixels) for levels in itertools.islice(middle, MAX_CHANNELS))
+    budget = MAX_DECODED_BYTES // (1 if image.rgb else min(image.size_c, MAX_CHANNELS))
+    samples = numpy.concatenate([sampled(plane, pixels, budget) for plane in planes])
     return samples[:3] if image.rgb else samples
 
 
@@ -76,15 +83,15 @@ def smallest(levels: Sequence[Plane], pixels: int) -> Plane:
     return min(enough, key=lambda level: level.long_side, default=levels[0])
 
 
-def sampled(plane: Plane, pixels: int) -> numpy.ndarray:
+def sampled(plane: Plane, pixels: int, budget: int) -> numpy.ndarray:
     """Return samples (S, Y, X) of *plane*, about *pixels* on the longer side, fewer than twice as many.
 
-    Raises ValueError for pixels that cannot be had in parts.
+    *budget* is how many bytes may be decoded for it, but for one block. Raises ValueError for pixels that cannot be had in parts.
     """
     separate, depth, length, width, together = plane.page.shaped
     step = max(1, max(length, width) // pixels)
     grid = _Grid.of(plane)
-    rows, columns = grid.thinned(numpy.arange(0, length, step), numpy.arange(0, width, step), separate)
+    rows, columns = grid.thinned(numpy.arange(0, length, step), numpy.arange(0, width, step), budget // separate)
     samples = numpy.zeros((separate, together, len(rows), len(columns)), plane.dtype)
     for sample in range(separate):
         for block, here, there in grid.blocks(rows, columns, sample, depth // 2):
@@ -125,14 +132,14 @@ class _Grid(NamedTuple):
         )  # fmt: skip
         return cls(*block, *counts, math.prod(block) * together * plane.dtype.itemsize, raw)
 
-    def thinned(self, rows: numpy.ndarray, columns: numpy.ndarray, samples: int) -> tuple[numpy.ndarray, numpy.ndarray]:
-        """Return *rows* and *columns*, moved to every n-th block where too many would have to be decoded."""
+    def thinned(self, rows: numpy.ndarray, columns: numpy.ndarray, budget: int) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """Return *rows* and *columns*, moved to every n-th block where more than *budget* bytes were to be decoded."""
         if self.raw:
             return rows, columns
         if self.nbytes > MAX_BLOCK_BYTES:
             raise ValueError(f"its blocks of {self.nbytes >> 20} MiB are too large to be decoded for a picture")
-        wanted = len(_runs(rows // self.length)) * len(_runs(columns // self.width)) * samples
-        times = wanted * self.nbytes / MAX_DECODED_BYTES
+        wanted = len(_runs(rows // self.length)) * len(_runs(columns // self.width))
+        times = wanted * self.nbytes / budget
         down = max(1, math.ceil(math.sqrt(times) if self.across > 1 else times))
         across = max(1, math.ceil(times / down))
         return (

@@ -16,8 +16,6 @@ from repofs.formats.tiff_layout import MAX_SIZE, Layout
 from repofs.formats.tiff_preview import Plane
 from repofs.model import ImageInfo
 
-MAX_CHANNELS = 64  # that a picture is made of
-
 _PIXEL_TYPES = {
     "bool": "bit", "int8": "int8", "uint8": "uint8", "int16": "int16", "uint16": "uint16", "int32": "int32",
     "uint32": "uint32", "float16": "float", "float32": "float", "float64": "double", "complex64": "complex",
@@ -37,7 +35,7 @@ class Stack:
 
     def middle(self) -> Iterator[list[Plane]]:
         """Yield, for each channel, the plane in the middle of Z and T in all its resolutions."""
-        for number in itertools.islice(self._middle_numbers(), MAX_CHANNELS):
+        for number in self._middle_numbers():
             nearest = _nearest_whole(self.series, number, self.planes, self.layout)
             yield [_plane(level, nearest) for level in self.series.levels]
 
