@@ -86,7 +86,8 @@ def smallest(levels: Sequence[Plane], pixels: int) -> Plane:
 def sampled(plane: Plane, pixels: int, budget: int) -> numpy.ndarray:
     """Return samples (S, Y, X) of *plane*, about *pixels* on the longer side, fewer than twice as many.
 
-    *budget* is how many bytes may be decoded for it, but for one block. Raises ValueError for pixels that cannot be had in parts.
+    *budget* is how many bytes may be decoded for it, but for one block. Raises ValueError for pixels that cannot be had
+    in parts.
     """
     separate, depth, length, width, together = plane.page.shaped
     step = max(1, max(length, width) // pixels)

@@ -75,24 +75,3 @@ def um(image: ImageInfo) -> tuple[float | None, ...]:
 
 def preview(reader: Reader, raw: bytes, name: str, pixels: int = 256) -> numpy.ndarray:
     return reader.preview(name, OneFile(name, raw), 0, pixels)
-
-
-class SomeFiles:
-    """`reader.Files` of files by name; what is *lent* can be opened, when it is not all of them."""
-
-    def __init__(self, raw: dict[str, bytes], lent: Collection[str] | None = None) -> None:
-        self._raw = raw
-        self._lent = raw.keys() if lent is None else lent
-
-    def has(self, name: str) -> bool:
-        return name in self._raw
-
-    def names(self, directory: str = "") -> Sequence[str]:
-        return sorted(name for name in self._raw if name.startswith(directory))
-
-    def open(self, name: str) -> BinaryIO:
-        if name not in self._raw:
-            raise FileNotFoundError(name)
-        if name not in self._lent:
-            raise PermissionError(name)
-        return io.BytesIO(self._raw[name])

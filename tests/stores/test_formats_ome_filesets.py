@@ -11,7 +11,7 @@ import tifffile
 
 from repofs.formats import registry
 from repofs.model import Members
-from tests.helpers.formats import SomeFiles
+from tests.helpers.formats import ManyFiles
 
 PLANES = numpy.random.default_rng(3).integers(0, 60_000, (2, 3, 16, 24)).astype("u2")  # Z, C
 NAMES = ("cells_z0.ome.tif", "cells_z1.ome.tif")
@@ -51,18 +51,18 @@ def with_companion() -> dict[str, bytes]:
     return tiffs | {"cells.companion.ome": b'\xef\xbb\xbf<?xml version="1.0" encoding="UTF-8"?>' + xml().encode()}
 
 
-def members(name: str, files: SomeFiles) -> Members | None:
+def members(name: str, files: ManyFiles) -> Members | None:
     found = registry.look(name, files)
     return found if isinstance(found, Members) else None
 
 
 def test_each_file_names_all_of_them_and_the_same_main_one() -> None:
-    files = SomeFiles(written())
+    files = ManyFiles(written())
     assert [members(name, files) for name in NAMES] == [Members(NAMES[0], NAMES)] * 2
 
 
 def test_the_companion_is_the_main_file() -> None:
-    files = SomeFiles(with_companion())
+    files = ManyFiles(with_companion())
     everything = Members("cells.companion.ome", ("cells.companion.ome", *NAMES))
     assert members("cells.companion.ome", files) == everything
     assert members(NAMES[1], files) == Members(everything.main, (everything.main, NAMES[1]))
@@ -70,7 +70,7 @@ def test_the_companion_is_the_main_file() -> None:
 
 @pytest.mark.parametrize("companion", [False, True])
 def test_the_main_file_gives_the_images_of_the_whole_set(companion: bool) -> None:
-    files = SomeFiles(with_companion() if companion else written())
+    files = ManyFiles(with_companion() if companion else written())
     main = "cells.companion.ome" if companion else NAMES[0]
     found = registry.read(main, files)
     assert (found.format, found.note) == ("OME-TIFF", None)
@@ -79,7 +79,7 @@ def test_the_main_file_gives_the_images_of_the_whole_set(companion: bool) -> Non
     assert numpy.array_equal(_preview(main, files), PLANES[1])
 
 
-def _preview(main: str, files: SomeFiles) -> numpy.ndarray:
+def _preview(main: str, files: ManyFiles) -> numpy.ndarray:
     (reader,) = (
         reader for reader in registry.readers() if reader.accepts(b"II*\0" if "tif" in main else b"<", main, files)
     )
@@ -87,14 +87,14 @@ def _preview(main: str, files: SomeFiles) -> numpy.ndarray:
 
 
 def test_a_file_without_its_set_stands_for_itself() -> None:
-    found = registry.read(NAMES[1], SomeFiles(written(), lent=NAMES[1:]))
+    found = registry.read(NAMES[1], ManyFiles(written(), strange=NAMES[:1]))
     assert found.images[0].size_z == 1
     assert found.note == f"the OME-XML also names planes in {NAMES[0]}, which stand for themselves"
-    assert numpy.array_equal(_preview(NAMES[1], SomeFiles(written(), lent=NAMES[1:])), PLANES[1])
+    assert numpy.array_equal(_preview(NAMES[1], ManyFiles(written(), strange=NAMES[:1])), PLANES[1])
 
 
 def test_a_file_that_is_not_among_the_named_ones_stands_alone() -> None:
-    files = SomeFiles({"renamed.ome.tif": written()[NAMES[0]]})
+    files = ManyFiles({"renamed.ome.tif": written()[NAMES[0]]})
     assert members("renamed.ome.tif", files) is None
     assert registry.read("renamed.ome.tif", files).images[0].size_z == 1
 
@@ -105,7 +105,7 @@ def test_a_missing_file_is_named(companion: bool) -> None:
     raw = {name: tiff(PLANES[z], xml(names=names, uuid=f"urn:uuid:{z}")) for z, name in enumerate(NAMES)}
     if companion:
         raw = {name: tiff(PLANES[0], BINARY_ONLY) for name in NAMES} | {"a.companion.ome": xml(names=names).encode()}
-    found = registry.read(min(raw), SomeFiles(raw))
+    found = registry.read(min(raw), ManyFiles(raw))
     assert found.note == "cells_z2.ome.tif is missing: bring the whole fileset"
     assert found.images[0].size_z == 3
 
@@ -113,16 +113,16 @@ def test_a_missing_file_is_named(companion: bool) -> None:
 def test_a_truncated_file_is_named() -> None:
     raw = written()
     raw[NAMES[1]] = raw[NAMES[1]][:1000]
-    note = registry.read(NAMES[0], SomeFiles(raw)).note
+    note = registry.read(NAMES[0], ManyFiles(raw)).note
     assert f"in {NAMES[1]}, the file is not whole: page 2 cannot be read" in str(note)
     raw[NAMES[1]] = b"PK\3\4"
     assert f"in {NAMES[1]}, the file is not whole: it does not begin as a TIFF does" in str(
-        registry.read(NAMES[0], SomeFiles(raw)).note
+        registry.read(NAMES[0], ManyFiles(raw)).note
     )
 
 
 def test_a_companion_without_its_files() -> None:
-    files = SomeFiles({"cells.companion.ome": xml().encode()})
+    files = ManyFiles({"cells.companion.ome": xml().encode()})
     found = registry.read("cells.companion.ome", files)
     assert found.images == ()
     assert found.note == (
@@ -137,14 +137,14 @@ def test_names_that_lead_outside_are_no_members(evil: str, companion: bool) -> N
     raw = {name: tiff(PLANES[z], xml(names=names, uuid=f"urn:uuid:{z}")) for z, name in enumerate(NAMES)}
     if companion:
         raw["a.companion.ome"] = xml(names=names).encode()
-    files = SomeFiles(raw | {evil: raw[NAMES[0]]})
+    files = ManyFiles(raw | {evil: raw[NAMES[0]]})
     together = members(min(raw), files)
     assert together is not None
     assert set(together.names) == set(raw)
     note = registry.read(min(raw), files).note
     assert note == f"it names {evil}, outside its own directory, which is not followed"
     escaping = f'<OME><BinaryOnly MetadataFile="{evil}" UUID="urn:uuid:9"/></OME>'
-    assert members("x.ome.tif", SomeFiles({"x.ome.tif": tiff(PLANES[0], escaping)})) is None
+    assert members("x.ome.tif", ManyFiles({"x.ome.tif": tiff(PLANES[0], escaping)})) is None
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_names_that_lead_outside_are_no_members(evil: str, companion: bool) -> N
     ids=["cut", "svg", "entities", "bytes", "garbage"],
 )
 def test_a_companion_that_is_of_no_use(raw: bytes, why: str) -> None:
-    files = SomeFiles({"a.companion.ome": raw})
+    files = ManyFiles({"a.companion.ome": raw})
     assert members("a.companion.ome", files) is None
     found = registry.read("a.companion.ome", files)
     assert why in str(found.note)
@@ -171,19 +171,19 @@ def test_a_companion_cut_at_every_power_of_two() -> None:
     raw = whole["cells.companion.ome"]
     for power in range(len(raw).bit_length()):
         before = time.process_time()
-        found = registry.read("cells.companion.ome", SomeFiles(whole | {"cells.companion.ome": raw[: 1 << power]}))
+        found = registry.read("cells.companion.ome", ManyFiles(whole | {"cells.companion.ome": raw[: 1 << power]}))
         assert found.note is not None
         assert time.process_time() - before < 2
 
 
 def test_a_name_alone_is_no_companion() -> None:
-    found = registry.read("a.companion.ome", SomeFiles({"a.companion.ome": b"II*\0garbage"}))
+    found = registry.read("a.companion.ome", ManyFiles({"a.companion.ome": b"II*\0garbage"}))
     assert found.format == "TIFF"
 
 
 def test_planes_counted_without_end() -> None:
     many = xml().replace('PlaneCount="1"', 'PlaneCount="999999999999999999"')
-    files = SomeFiles({name: tiff(PLANES[z], many) for z, name in enumerate(NAMES)})
+    files = ManyFiles({name: tiff(PLANES[z], many) for z, name in enumerate(NAMES)})
     before = time.process_time()
     assert "names page 1000000000000000001 for cells" in str(registry.read(NAMES[0], files).note)
     assert _preview(NAMES[0], files).shape[1:] == (16, 24)
@@ -193,7 +193,7 @@ def test_planes_counted_without_end() -> None:
 def test_a_thousand_files() -> None:
     names = tuple(f"z{z:04}.ome.tif" for z in range(1000))
     raw = tiff(PLANES[0], BINARY_ONLY)
-    files = SomeFiles(dict.fromkeys(names, raw) | {"a.companion.ome": xml(names=names).encode()})
+    files = ManyFiles(dict.fromkeys(names, raw) | {"a.companion.ome": xml(names=names).encode()})
     before = time.process_time()
     found = registry.read("a.companion.ome", files)
     assert (found.images[0].size_z, found.note) == (1000, None)
