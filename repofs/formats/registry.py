@@ -65,6 +65,7 @@ _EXTRAS = (
     Extra("digital_micrograph", "DigitalMicrographReader", "DigitalMicrograph", (".dm3", ".dm4"), "rosettasciio", "em"),
     Extra("velox", "VeloxReader", "Velox EMD", (".emd",), "rosettasciio", "em"),
 )
+_OWN = (("metamorph", "MetamorphReader"), ("tiff", "TiffReader"))
 _STRAY_BYTES = re.compile("[\udc80-\udcff]")
 
 
