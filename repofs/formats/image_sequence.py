@@ -78,7 +78,7 @@ def images(sequences: list[Sequence], files: Files) -> tuple[tuple[ImageInfo, ..
     named = [name for sequence in sequences for name in sequence.files.values()]
     present = there(named, files)
     step = -(-len(present) // MAX_OPENED) or 1
-    faults = [_missing([name for name in named if name not in present], len(named))]
+    faults = [missing([name for name in named if name not in present], len(named))]
     found: list[ImageInfo] = []
     for series, sequence in enumerate(sequences):
         looked, more = _looked_at(sequence, present, step, files)
@@ -92,7 +92,8 @@ def images(sequences: list[Sequence], files: Files) -> tuple[tuple[ImageInfo, ..
     return tuple(found), "; ".join(sentences) or None
 
 
-def _missing(names: list[str], of: int) -> str | None:
+def missing(names: list[str], of: int) -> str | None:
+    """Return a sentence on the missing *names* of so many files, or None when there are none."""
     if not names:
         return None
     some = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")

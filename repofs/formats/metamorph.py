@@ -237,17 +237,18 @@ class _Names:
     def __init__(self, stem: str, files: Files) -> None:
         self._stem = stem
         self._there: dict[str, str] = {}
-        self._suffixes: dict[str, str] = {}  # by the number of the wave
+        self._suffixes: dict[str, str] = {}  # by the number of the wave, and by themselves in lower case
         directory = posixpath.dirname(stem)
         for name in files.names(directory):
             begin, suffix = posixpath.splitext(posixpath.join(directory, name))
             if suffix.lower() in _PLANES and begin.startswith(stem):
                 self._there.setdefault(_plain(begin), begin + suffix)
-                self._suffixes[_number(begin[len(stem) :])] = suffix
+                self._suffixes[_number(begin[len(stem) :])] = self._suffixes[suffix.lower()] = suffix
 
     def __call__(self, wave: _Wave, rest: str) -> str:
         name = self._stem + wave.part + rest
-        suffix = self._suffixes.get(_number(wave.part), ".stk" if wave.does_z else ".tif")
+        usual = ".stk" if wave.does_z else ".tif"
+        suffix = self._suffixes.get(_number(wave.part)) or self._suffixes.get(usual, usual)
         return self._there.get(_plain(name), name + suffix)
 
 

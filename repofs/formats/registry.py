@@ -66,6 +66,7 @@ _EXTRAS = (
     Extra("velox", "VeloxReader", "Velox EMD", (".emd",), "rosettasciio", "em"),
 )
 _OWN = (("metamorph", "MetamorphReader"), ("tiff", "TiffReader"))
+_OWN = (("metamorph", "MetamorphReader"), ("ndtiff", "NdTiffReader"), ("tiff", "TiffReader"))
 _STRAY_BYTES = re.compile("[\udc80-\udcff]")
 
 

@@ -1,0 +1,240 @@
+"""The images of an NDTiff: frames put in order by their axes, and held against the stacks that they lie in."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import posixpath
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy
+import tifffile
+
+from repofs.formats import image_sequence, ndtiff_index
+from repofs.formats.image_sequence import MAX_SHOWN, Place
+from repofs.formats.ndtiff_index import Frame
+from repofs.formats.original_metadata import OriginalMetadata, text
+from repofs.formats.reader import Files
+from repofs.model import Channel, ImageInfo, Recognised
+
+MAX_IMAGES = 1000
+MAX_METADATA = 1 << 20  # bytes that are looked at of what is said of one frame, or of all
+
+_MAGIC = 483729  # behind the header of the TIFF, since NDTiff 2
+_NO_IMAGE = "no image can be read"
+
+Value = int | str
+
+
+@dataclass(frozen=True, slots=True)
+class _Stack:
+    """One TIFF that is there."""
+
+    nbytes: int
+    big_endian: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Image:
+    """The frames of one image that are whole, all of one kind, by their place."""
+
+    name: str
+    frames: dict[Place, Frame]
+    size: Place
+    channels: list[Value]
+
+
+def is_stack(head: bytes) -> bool:
+    """Return whether *head* begins as a TIFF of NDTiff 2 or later does."""
+    return (
+        image_sequence.is_tiff(head) and int.from_bytes(head[8:12], "big" if head[:1] == b"M" else "little") == _MAGIC
+    )
+
+
+def read(name: str, files: Files) -> Recognised:
+    """Return what the index *name* and the stacks beside it hold."""
+    images, stacks, faults = _images(name, files)
+    metadata = OriginalMetadata()
+    found: list[ImageInfo] = []
+    for series, image in enumerate(images):
+        if not image.frames:
+            faults.append(f"no frame of {image.name} is whole")
+            continue
+        first = image.frames[min(image.frames)]
+        own, summary = _said(first, posixpath.dirname(name), files)
+        if not found:
+            metadata.add("Summary", summary)
+            metadata.add("", own)
+        found.append(_info(image, series, own, summary, big_endian=stacks[first.file].big_endian))
+        if len(image.frames) < math.prod(image.size):
+            faults.append(f"{len(image.frames)} of {math.prod(image.size)} frames of {image.name} are there")
+    if not found:
+        faults.append(_NO_IMAGE)
+    if len(faults) > 4:
+        faults[3:] = [f"and {len(faults) - 3} more faults"]
+    return Recognised("NDTiff", tuple(found), metadata.flat, "; ".join(faults) or None)
+
+
+def preview(name: str, files: Files, series: int, pixels: int) -> numpy.ndarray:
+    """Return samples (C, Y, X) of the frames nearest to the middle. Raises LookupError when there are none."""
+    images, stacks, _ = _images(name, files)
+    image = images[series]
+    if not image.frames:
+        raise LookupError(f"no frame of {image.name} is whole")
+    some = next(iter(image.frames.values()))
+    every = max(1, max(some.width, some.height) // pixels)
+    samples = 3 if some.rgb else 1
+    dark = numpy.zeros((samples, -(-some.height // every), -(-some.width // every)), some.pixel_type)
+    planes = []
+    for channel in range(min(image.size.c, MAX_SHOWN)):
+        frame = _middle(image, channel)
+        if frame is None:
+            planes.append(dark)
+        else:
+            path = posixpath.join(posixpath.dirname(name), frame.file)
+            planes.append(_sampled(frame, path, files, every, big_endian=stacks[frame.file].big_endian))
+    return numpy.concatenate(planes)
+
+
+def _images(name: str, files: Files) -> tuple[list[_Image], dict[str, _Stack], list[str]]:
+    """Return the images of the index, the stacks that are there, and what is wrong."""
+    with files.open(name) as file:
+        frames, fault = ndtiff_index.read(file)
+    faults = [fault] if fault else []
+    named = list(dict.fromkeys(frame.file for frame in frames))
+    outside = [stack for stack in named if not image_sequence.is_below(stack)]
+    if outside:
+        faults.append(f"it names {text(outside[0], 64)}, which is no file below its directory")
+    stacks = _stacks(posixpath.dirname(name), set(named) - set(outside), files)
+    missing = image_sequence.missing([one for one in named if one not in stacks and one not in outside], len(named))
+    faults += [missing] if missing else []
+    groups: dict[tuple[tuple[str, Value], ...], list[Frame]] = {}
+    for frame in frames:
+        others = sorted((axis, value) for axis, value in frame.axes.items() if axis not in ("z", "channel", "time"))
+        groups.setdefault(tuple(others), []).append(frame)
+    if len(groups) > MAX_IMAGES:
+        faults.append(f"it has {len(groups)} positions, {MAX_IMAGES} are taken")
+    title = posixpath.basename(named[0] if named else name).split("_NDTiffStack")[0]
+    images = []
+    for position, group in list(groups.items())[:MAX_IMAGES]:
+        where = ", ".join(str(value) for _, value in position)
+        images.append(_image(title if len(groups) == 1 else f"{title} [{where}]", group, stacks))
+    return images, stacks, faults
+
+
+def _stacks(directory: str, names: set[str], files: Files) -> dict[str, _Stack]:
+    """Return those of *names*, below *directory*, that are there."""
+    paths = {name: posixpath.join(directory, name) for name in names}
+    present = image_sequence.there(paths.values(), files)
+    stacks = {}
+    for name, path in paths.items():
+        if path in present:
+            with files.open(path) as file:
+                big_endian = file.read(2) == b"MM"
+                stacks[name] = _Stack(file.seek(0, os.SEEK_END), big_endian)
+    return stacks
+
+
+def _image(name: str, group: list[Frame], stacks: dict[str, _Stack]) -> _Image:
+    """Return the image of the frames *group*. Where the index names a place again, the later one counts."""
+    z, c, t = (_values(frame.axes.get(axis, 0) for frame in group) for axis in ("z", "channel", "time"))
+    whole = [frame for frame in group if frame.file in stacks and frame.end <= stacks[frame.file].nbytes]
+    kinds = Counter((frame.width, frame.height, frame.kind) for frame in whole)
+    kind = kinds.most_common(1)[0][0] if kinds else None
+    frames = {
+        Place(z[frame.axes.get("z", 0)], c[frame.axes.get("channel", 0)], t[frame.axes.get("time", 0)]): frame
+        for frame in whole
+        if (frame.width, frame.height, frame.kind) == kind
+    }
+    return _Image(name, frames, Place(len(z), len(c), len(t)), list(c))
+
+
+def _values(values: Iterable[Value]) -> dict[Value, int]:
+    """Return the place of each of *values* on their axis: numbers by their size, words as they come."""
+    distinct = list(dict.fromkeys(values))
+    if all(isinstance(value, int) for value in distinct):
+        distinct.sort()
+    return {value: place for place, value in enumerate(distinct)}
+
+
+def _info(
+    image: _Image, series: int, frame_metadata: dict[str, Any], summary: dict[str, Any], *, big_endian: bool
+) -> ImageInfo:
+    frame = next(iter(image.frames.values()))
+    pixel = _positive(frame_metadata.get("PixelSizeUm")) or _positive(summary.get("PixelSize_um"))
+    interval = _positive(summary.get("Interval_ms"))
+    named = any(isinstance(value, str) for value in image.channels)
+    return ImageInfo(
+        name=image.name,
+        series=series,
+        size_x=frame.width,
+        size_y=frame.height,
+        size_z=image.size.z,
+        size_c=image.size.c * (3 if frame.rgb else 1),
+        size_t=image.size.t,
+        pixel_type=frame.pixel_type,
+        rgb=frame.rgb and image.size.c == 1,
+        big_endian=big_endian,
+        physical_size_x_um=pixel,
+        physical_size_y_um=pixel,
+        physical_size_z_um=_positive(summary.get("z-step_um")),
+        time_increment_s=interval / 1000 if interval else None,
+        acquired=_time(summary.get("DateAndTime")) or _time(frame_metadata.get("Time")),
+        channels=tuple(Channel(name=text(value, 256)) for value in image.channels) if named and not frame.rgb else (),
+    )
+
+
+def _said(frame: Frame, directory: str, files: Files) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what the stack of *frame* says of that frame, and of all frames."""
+    with files.open(posixpath.join(directory, frame.file)) as file:
+        head = io.BytesIO(file.read(MAX_METADATA))  # a length in the file cannot ask for more
+        file.seek(max(0, frame.metadata_offset))
+        own = file.read(min(max(0, frame.metadata_bytes), MAX_METADATA))
+    try:
+        said = json.loads(own)
+    except (ValueError, RecursionError):
+        said = None
+    try:
+        summary = tifffile.read_micromanager_metadata(tifffile.FileHandle(head), {"Summary"}).get("Summary")
+    except (ValueError, RecursionError):
+        summary = None
+    return (said if isinstance(said, dict) else {}), (summary if isinstance(summary, dict) else {})
+
+
+def _positive(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and 0 < value < math.inf else None
+
+
+def _time(value: object) -> str | None:
+    """Return ISO 8601 of "2022/08/21 13:21:40", or of "2022-08-21 13:21:41 -", where the zone was left out."""
+    try:
+        return datetime.fromisoformat(str(value)[:19].replace("/", "-")).isoformat()
+    except ValueError:
+        return None
+
+
+def _middle(image: _Image, channel: int) -> Frame | None:
+    """Return the frame of *channel* that is nearest to the middle of Z and T."""
+    z, t = image.size.z // 2, image.size.t // 2
+    places = [place for place in image.frames if place.c == channel]
+    nearest = min(places, key=lambda place: (abs(place.t - t), abs(place.z - z)), default=None)
+    return None if nearest is None else image.frames[nearest]
+
+
+def _sampled(frame: Frame, path: str, files: Files, every: int, *, big_endian: bool) -> numpy.ndarray:
+    """Return every so-many-th sample of *frame* in the file *path*: (1, Y, X), or (3, Y, X) of an RGB one."""
+    row_bytes = frame.width * frame.pixel_bytes
+    rows = []
+    with files.open(path) as file:
+        for row in range(0, frame.height, every):
+            file.seek(frame.offset + row * row_bytes)
+            rows.append(file.read(row_bytes))
+    kind = numpy.dtype(frame.pixel_type).newbyteorder(">" if big_endian else "<")
+    samples = numpy.frombuffer(b"".join(rows), kind)
+    return numpy.moveaxis(samples.reshape(len(rows), frame.width, -1)[:, ::every], -1, 0)
