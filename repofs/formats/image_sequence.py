@@ -73,6 +73,13 @@ def there(names: Iterable[str], files: Files) -> set[str]:
     return wanted & found
 
 
+def axes_within(name: str, files: Files) -> set[str]:
+    """Return the axes of which the file *name* holds more than one; none when it is not there."""
+    found = _TIFF.read(name, files).images if files.has(name) else ()
+    sizes = {"Z": found[0].size_z, "C": found[0].size_c, "T": found[0].size_t} if found else {}
+    return {axis for axis, size in sizes.items() if size > 1}
+
+
 def images(sequences: list[Sequence], files: Files) -> tuple[tuple[ImageInfo, ...], str | None]:
     """Return an image for each of *sequences* that has a whole plane, and a sentence on what is missing or None."""
     named = [name for sequence in sequences for name in sequence.files.values()]

@@ -215,7 +215,6 @@ def _sequences(name: str, said: _Acquisition, files: Files) -> list[Sequence]:
     image_sequence.check_count(len(said.waves) * len(stages) * len(points), longest)
     find = _Names(stem, files)
     channels = tuple(Channel(name=wave.name) for wave in said.waves)
-    label = posixpath.basename(name)
     sequences = []
     for number, stage in enumerate(stages):
         grid = {
@@ -225,7 +224,7 @@ def _sequences(name: str, said: _Acquisition, files: Files) -> list[Sequence]:
             if wave.points is None or t + 1 in wave.points
         }
         own = said.stages[number] if said.stages else ""
-        title = own or (label if len(stages) == 1 else f"{label} [{number}]")
+        title = own or (name if len(stages) == 1 else f"{name} [{number}]")
         named = channels if any(channel.name for channel in channels) else ()
         sequences.append(Sequence(title, grid, Place(1, len(said.waves), len(points)), named, stacks=True))
     return sequences
@@ -238,9 +237,8 @@ class _Names:
         self._stem = stem
         self._there: dict[str, str] = {}
         self._suffixes: dict[str, str] = {}  # by the number of the wave, and by themselves in lower case
-        directory = posixpath.dirname(stem)
-        for name in files.names(directory):
-            begin, suffix = posixpath.splitext(posixpath.join(directory, name))
+        for name in files.names():
+            begin, suffix = posixpath.splitext(name)
             if suffix.lower() in _PLANES and begin.startswith(stem):
                 self._there.setdefault(_plain(begin), begin + suffix)
                 self._suffixes[_number(begin[len(stem) :])] = self._suffixes[suffix.lower()] = suffix

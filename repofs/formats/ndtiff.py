@@ -6,8 +6,6 @@ or one value of whatever other axes there are beside Z, channel and time.
 
 from __future__ import annotations
 
-import posixpath
-
 import numpy
 
 from repofs.formats import image_sequence, ndtiff_images, ndtiff_index
@@ -30,7 +28,7 @@ class NdTiffReader:
 
     def accepts(self, head: bytes, name: str, siblings: Files) -> bool:
         """Return whether it is an index, a stack of NDTiff 2 or later by its header, or the settings of a display."""
-        match posixpath.basename(name):
+        match name:
             case "NDTiff.index":
                 return head[4:5] == b"{"
             case "display_settings.txt":
@@ -39,10 +37,9 @@ class NdTiffReader:
 
     def members(self, name: str, files: Files) -> Members | None:
         """Return the index, the stacks that it names, and the settings of the display if they are there."""
-        base = posixpath.basename(name)
-        if base == _DISPLAY:
+        if name == _DISPLAY:
             return Members(_INDEX, (_INDEX, name), certain=False)
-        if base != _INDEX:
+        if name != _INDEX:
             return Members(_INDEX, (_INDEX, name))
         with files.open(name) as file:
             frames, _ = ndtiff_index.read(file)
@@ -51,7 +48,7 @@ class NdTiffReader:
 
     def read(self, name: str, files: Files) -> Recognised:
         """Return an image a position; the note says which stacks are missing, and how many frames are not in them."""
-        match posixpath.basename(name):
+        match name:
             case "NDTiff.index":
                 return ndtiff_images.read(name, files)
             case "display_settings.txt":
@@ -62,6 +59,6 @@ class NdTiffReader:
 
     def preview(self, name: str, files: Files, series: int, pixels: int) -> numpy.ndarray:
         """Return the middle frame of each channel; a missing one is dark. Raises LookupError for no such image."""
-        if posixpath.basename(name) == _INDEX:
+        if name == _INDEX:
             return ndtiff_images.preview(name, files, series, pixels)
         return self._tiff.preview(name, files, series, pixels)

@@ -6,7 +6,6 @@ import io
 import json
 import math
 import os
-import posixpath
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -67,7 +66,7 @@ def read(name: str, files: Files) -> Recognised:
             faults.append(f"no frame of {image.name} is whole")
             continue
         first = image.frames[min(image.frames)]
-        own, summary = _said(first, posixpath.dirname(name), files)
+        own, summary = _said(first, files)
         if not found:
             metadata.add("Summary", summary)
             metadata.add("", own)
@@ -97,8 +96,7 @@ def preview(name: str, files: Files, series: int, pixels: int) -> numpy.ndarray:
         if frame is None:
             planes.append(dark)
         else:
-            path = posixpath.join(posixpath.dirname(name), frame.file)
-            planes.append(_sampled(frame, path, files, every, big_endian=stacks[frame.file].big_endian))
+            planes.append(_sampled(frame, files, every, big_endian=stacks[frame.file].big_endian))
     return numpy.concatenate(planes)
 
 
@@ -107,12 +105,13 @@ def _images(name: str, files: Files) -> tuple[list[_Image], dict[str, _Stack], l
     with files.open(name) as file:
         frames, fault = ndtiff_index.read(file)
     faults = [fault] if fault else []
-    named = list(dict.fromkeys(frame.file for frame in frames))
-    outside = [stack for stack in named if not image_sequence.is_below(stack)]
-    if outside:
-        faults.append(f"it names {text(outside[0], 64)}, which is no file below its directory")
-    stacks = _stacks(posixpath.dirname(name), set(named) - set(outside), files)
-    missing = image_sequence.missing([one for one in named if one not in stacks and one not in outside], len(named))
+    named = dict.fromkeys(frame.file for frame in frames)
+    below = [stack for stack in named if image_sequence.is_below(stack)]
+    outside = next((stack for stack in named if not image_sequence.is_below(stack)), None)
+    if outside is not None:
+        faults.append(f"it names {text(outside, 64)}, which is no file below its directory")
+    stacks = _stacks(set(below), files)
+    missing = image_sequence.missing([stack for stack in below if stack not in stacks], len(named))
     faults += [missing] if missing else []
     groups: dict[tuple[tuple[str, Value], ...], list[Frame]] = {}
     for frame in frames:
@@ -120,7 +119,7 @@ def _images(name: str, files: Files) -> tuple[list[_Image], dict[str, _Stack], l
         groups.setdefault(tuple(others), []).append(frame)
     if len(groups) > MAX_IMAGES:
         faults.append(f"it has {len(groups)} positions, {MAX_IMAGES} are taken")
-    title = posixpath.basename(named[0] if named else name).split("_NDTiffStack")[0]
+    title = next(iter(named), name).split("_NDTiffStack")[0]
     images = []
     for position, group in list(groups.items())[:MAX_IMAGES]:
         where = ", ".join(str(value) for _, value in position)
@@ -128,16 +127,13 @@ def _images(name: str, files: Files) -> tuple[list[_Image], dict[str, _Stack], l
     return images, stacks, faults
 
 
-def _stacks(directory: str, names: set[str], files: Files) -> dict[str, _Stack]:
-    """Return those of *names*, below *directory*, that are there."""
-    paths = {name: posixpath.join(directory, name) for name in names}
-    present = image_sequence.there(paths.values(), files)
+def _stacks(names: set[str], files: Files) -> dict[str, _Stack]:
+    """Return those of *names* that are there."""
     stacks = {}
-    for name, path in paths.items():
-        if path in present:
-            with files.open(path) as file:
-                big_endian = file.read(2) == b"MM"
-                stacks[name] = _Stack(file.seek(0, os.SEEK_END), big_endian)
+    for name in image_sequence.there(names, files):
+        with files.open(name) as file:
+            big_endian = file.read(2) == b"MM"
+            stacks[name] = _Stack(file.seek(0, os.SEEK_END), big_endian)
     return stacks
 
 
@@ -190,9 +186,9 @@ def _info(
     )
 
 
-def _said(frame: Frame, directory: str, files: Files) -> tuple[dict[str, Any], dict[str, Any]]:
+def _said(frame: Frame, files: Files) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what the stack of *frame* says of that frame, and of all frames."""
-    with files.open(posixpath.join(directory, frame.file)) as file:
+    with files.open(frame.file) as file:
         head = io.BytesIO(file.read(MAX_METADATA))  # a length in the file cannot ask for more
         file.seek(max(0, frame.metadata_offset))
         own = file.read(min(max(0, frame.metadata_bytes), MAX_METADATA))
@@ -227,11 +223,11 @@ def _middle(image: _Image, channel: int) -> Frame | None:
     return None if nearest is None else image.frames[nearest]
 
 
-def _sampled(frame: Frame, path: str, files: Files, every: int, *, big_endian: bool) -> numpy.ndarray:
-    """Return every so-many-th sample of *frame* in the file *path*: (1, Y, X), or (3, Y, X) of an RGB one."""
+def _sampled(frame: Frame, files: Files, every: int, *, big_endian: bool) -> numpy.ndarray:
+    """Return every so-many-th sample of *frame*: (1, Y, X), or (3, Y, X) of an RGB one."""
     row_bytes = frame.width * frame.pixel_bytes
     rows = []
-    with files.open(path) as file:
+    with files.open(frame.file) as file:
         for row in range(0, frame.height, every):
             file.seek(frame.offset + row * row_bytes)
             rows.append(file.read(row_bytes))

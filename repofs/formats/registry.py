@@ -67,6 +67,9 @@ _EXTRAS = (
 )
 _OWN = (("metamorph", "MetamorphReader"), ("tiff", "TiffReader"))
 _OWN = (("metamorph", "MetamorphReader"), ("ndtiff", "NdTiffReader"), ("tiff", "TiffReader"))
+    ("metamorph", "MetamorphReader"),
+    ("ndtiff", "NdTiffReader"),
+    ("pattern", "PatternReader"),
 _STRAY_BYTES = re.compile("[\udc80-\udcff]")
 
 
