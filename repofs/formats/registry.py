@@ -70,6 +70,9 @@ _OWN = (("metamorph", "MetamorphReader"), ("ndtiff", "NdTiffReader"), ("tiff", "
     ("metamorph", "MetamorphReader"),
     ("ndtiff", "NdTiffReader"),
     ("pattern", "PatternReader"),
+    ("vsi", "VsiReader"),
+    ("tiff", "TiffReader"),
+)
 _STRAY_BYTES = re.compile("[\udc80-\udcff]")
 
 
