@@ -9,7 +9,7 @@ import posixpath
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy
 
@@ -51,6 +51,25 @@ def is_tiff(head: bytes) -> bool:
     return head[:4] in TIFF_MAGIC
 
 
+class _Alone:
+    """`reader.Files` of *name* only: an OME-TIFF is to give its own planes, not those of the files that it names."""
+
+    def __init__(self, name: str, files: Files) -> None:
+        self._name = name
+        self._files = files
+
+    def has(self, name: str) -> bool:
+        return name == self._name
+
+    def names(self, directory: str = "") -> list[str]:
+        return [] if directory else [self._name]
+
+    def open(self, name: str) -> BinaryIO:
+        if name != self._name:
+            raise FileNotFoundError(name)
+        return self._files.open(name)
+
+
 def check_count(files: int, longest: int) -> None:
     """Raise ValueError when so many *files*, with names of up to *longest* characters, are no fileset."""
     if files > MAX_FILES or files * longest > MAX_NAMES:
@@ -75,7 +94,7 @@ def there(names: Iterable[str], files: Files) -> set[str]:
 
 def axes_within(name: str, files: Files) -> set[str]:
     """Return the axes of which the file *name* holds more than one; none when it is not there."""
-    found = _TIFF.read(name, files).images if files.has(name) else ()
+    found = _TIFF.read(name, _Alone(name, files)).images if files.has(name) else ()
     sizes = {"Z": found[0].size_z, "C": found[0].size_c, "T": found[0].size_t} if found else {}
     return {axis for axis, size in sizes.items() if size > 1}
 
@@ -118,7 +137,7 @@ def _looked_at(
         if name not in present or (number % step and place.c in channels):
             continue
         channels.add(place.c)
-        found = _TIFF.read(name, files)
+        found = _TIFF.read(name, _Alone(name, files))
         if found.images:
             looked[place] = found.images[0]
         if found.note or len(found.images) > 1:
@@ -200,9 +219,11 @@ def preview(sequence: Sequence, files: Files, pixels: int) -> numpy.ndarray:
     shown: dict[int, numpy.ndarray] = {}
     for channel in range(min(sequence.size.c, MAX_SHOWN)):
         name = _middle(sequence, channel, files)
-        image = next(iter(_TIFF.read(name, files).images), None) if name is not None else None
-        if name is not None and image is not None:
-            samples = _TIFF.preview(name, files, image.series, pixels)
+        if name is None:
+            continue
+        alone = _Alone(name, files)
+        for image in _TIFF.read(name, alone).images[:1]:
+            samples = _TIFF.preview(name, alone, image.series, pixels)
             shown[channel] = samples[len(samples) // 2][None] if sequence.stacks and not image.rgb else samples
     if not shown:
         raise LookupError(f"no plane in the middle of {sequence.name} is there")
