@@ -20,7 +20,8 @@ from repofs.model import Channel, ImageInfo
 
 MAX_FILES = 50_000  # of one fileset
 MAX_NAMES = 2 << 20  # characters of all their names
-MAX_OPENED = 1000  # of one fileset: of more, every n-th is looked at
+MAX_OPENED = 1000  # of one fileset: of more, every n-th is looked at, and one of each image
+MAX_IMAGES = 5000
 MAX_SHOWN = 64  # channels of a preview
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
@@ -103,14 +104,14 @@ def images(sequences: list[Sequence], files: Files) -> tuple[tuple[ImageInfo, ..
     """Return an image for each of *sequences* that has a whole plane, and a sentence on what is missing or None."""
     named = [name for sequence in sequences for name in sequence.files.values()]
     present = there(named, files)
-    step = -(-len(present) // MAX_OPENED) or 1
     faults = [missing([name for name in named if name not in present], len(named))]
+    if len(sequences) > MAX_IMAGES:
+        faults.append(f"it has {len(sequences)} images, {MAX_IMAGES} are taken")
     found: list[ImageInfo] = []
-    for series, sequence in enumerate(sequences):
-        looked, more = _looked_at(sequence, present, step, files)
-        faults += more
+    for series, sequence in enumerate(sequences[:MAX_IMAGES]):
+        looked, more = _looked_at(sequence, present, max(1, MAX_OPENED // len(sequences)), files)
         image, fault = _image(sequence, looked, series=series)
-        faults.append(fault)
+        faults += [*more, fault]
         found += [] if image is None else [image]
     sentences = [fault for fault in faults if fault]
     if len(sentences) > 3:
@@ -127,22 +128,29 @@ def missing(names: list[str], of: int) -> str | None:
 
 
 def _looked_at(
-    sequence: Sequence, present: set[str], step: int, files: Files
+    sequence: Sequence, present: set[str], most: int, files: Files
 ) -> tuple[dict[Place, ImageInfo], list[str | None]]:
-    """Return what the files hold that are there, every *step*-th and the first of each channel, and their faults."""
+    """Return what at most so many of the files hold that are there, of each channel if possible, and their faults."""
     looked: dict[Place, ImageInfo] = {}
     faults: list[str | None] = []
-    channels: set[int] = set()
-    for number, (place, name) in enumerate(sorted(sequence.files.items())):
-        if name not in present or (number % step and place.c in channels):
-            continue
-        channels.add(place.c)
+    places = [place for place, name in sequence.files.items() if name in present]
+    places.sort(key=lambda place: (place.c, place.t, place.z))
+    for place in places[:: -(-len(places) // most) or 1]:
+        name = sequence.files[place]
         found = _TIFF.read(name, _Alone(name, files))
         if found.images:
             looked[place] = found.images[0]
+        elif not _begins_as_tiff(name, files):
+            faults.append(f"{name} is no TIFF, and nothing else is read in a sequence")
+            continue
         if found.note or len(found.images) > 1:
             faults.append(f"{name}: {found.note or f'it holds {len(found.images)} images, the first is taken'}")
     return looked, faults
+
+
+def _begins_as_tiff(name: str, files: Files) -> bool:
+    with files.open(name) as file:
+        return is_tiff(file.read(4))
 
 
 def _image(sequence: Sequence, looked: dict[Place, ImageInfo], *, series: int) -> tuple[ImageInfo | None, str | None]:

@@ -18,6 +18,7 @@ size of the largest, and the note says so.
 
 from __future__ import annotations
 
+import codecs
 import math
 import posixpath
 import re
@@ -155,8 +156,9 @@ def _acquisition(name: str, files: Files) -> _Acquisition:
 
 def _values(raw: bytes) -> dict[str, str]:
     """Return the values by their keys. Windows wrote it: what is no UTF-8 is taken for its Western code page."""
+    raw = raw.removeprefix(codecs.BOM_UTF8)
     try:
-        words = raw.decode("utf-8-sig")
+        words = raw.decode("utf-8")
     except UnicodeDecodeError:
         words = raw.decode("cp1252", "replace")
     lines = (match for line in words.splitlines() if (match := _LINE.fullmatch(line)))

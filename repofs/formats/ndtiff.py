@@ -21,6 +21,7 @@ class NdTiffReader:
     """Reads the directories of NDTiff by their index."""
 
     name = "NDTiff"
+    library = "tifffile"
     suffixes = (".index",)
 
     def __init__(self) -> None:

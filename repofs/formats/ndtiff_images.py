@@ -16,13 +16,12 @@ import numpy
 import tifffile
 
 from repofs.formats import image_sequence, ndtiff_index
-from repofs.formats.image_sequence import MAX_SHOWN, Place
+from repofs.formats.image_sequence import MAX_IMAGES, MAX_SHOWN, Place
 from repofs.formats.ndtiff_index import Frame
 from repofs.formats.original_metadata import OriginalMetadata, text
 from repofs.formats.reader import Files
 from repofs.model import Channel, ImageInfo, Recognised
 
-MAX_IMAGES = 1000
 MAX_METADATA = 1 << 20  # bytes that are looked at of what is said of one frame, or of all
 
 _MAGIC = 483729  # behind the header of the TIFF, since NDTiff 2

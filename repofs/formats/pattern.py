@@ -10,6 +10,7 @@ other one has and of which the files hold one: C if it is a list of words, else 
 
 from __future__ import annotations
 
+import codecs
 import itertools
 import math
 import re
@@ -62,6 +63,7 @@ class PatternReader:
     """Reads .pattern files and the TIFFs that they name."""
 
     name = "file pattern"
+    library = "tifffile"
     suffixes = (".pattern",)
 
     def accepts(self, head: bytes, name: str, siblings: Files) -> bool:
@@ -93,7 +95,7 @@ class PatternReader:
 def _pattern(name: str, files: Files) -> _Pattern:
     """Return the pattern of the file *name*. Raises ValueError, with half a sentence, when it cannot be one fileset."""
     with files.open(name) as file:
-        words = file.read(LINE_BYTES).decode("utf-8-sig", "replace")
+        words = file.read(LINE_BYTES).removeprefix(codecs.BOM_UTF8).decode("utf-8", "replace")
     line = next((line.strip() for line in words.splitlines() if line.strip()), "")
     parts = re.split("<([^<>]*)>", line)
     literals = parts[::2]

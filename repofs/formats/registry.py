@@ -32,6 +32,10 @@ _OWN = (
     ("czi", "CziReader"),
     ("dicom", "DicomReader"),
     ("companion", "CompanionReader"),
+    ("metamorph", "MetamorphReader"),
+    ("ndtiff", "NdTiffReader"),
+    ("pattern", "PatternReader"),
+    ("vsi", "VsiReader"),
     ("tiff", "TiffReader"),
     ("deltavision", "DeltaVisionReader"),
     ("mrc_map", "MrcReader"),
@@ -64,14 +68,6 @@ class Extra(NamedTuple):
 _EXTRAS = (
     Extra("digital_micrograph", "DigitalMicrographReader", "DigitalMicrograph", (".dm3", ".dm4"), "rosettasciio", "em"),
     Extra("velox", "VeloxReader", "Velox EMD", (".emd",), "rosettasciio", "em"),
-)
-_OWN = (("metamorph", "MetamorphReader"), ("tiff", "TiffReader"))
-_OWN = (("metamorph", "MetamorphReader"), ("ndtiff", "NdTiffReader"), ("tiff", "TiffReader"))
-    ("metamorph", "MetamorphReader"),
-    ("ndtiff", "NdTiffReader"),
-    ("pattern", "PatternReader"),
-    ("vsi", "VsiReader"),
-    ("tiff", "TiffReader"),
 )
 _STRAY_BYTES = re.compile("[\udc80-\udcff]")
 

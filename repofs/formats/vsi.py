@@ -23,6 +23,7 @@ class VsiReader:
     """Reads the pictures in .vsi files, and knows which files belong to them."""
 
     name = "cellSens VSI"
+    library = "tifffile"
     suffixes = (".vsi", ".ets")
 
     def __init__(self) -> None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Collection, Mapping, Sequence
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy
@@ -75,3 +79,21 @@ def um(image: ImageInfo) -> tuple[float | None, ...]:
 
 def preview(reader: Reader, raw: bytes, name: str, pixels: int = 256) -> numpy.ndarray:
     return reader.preview(name, OneFile(name, raw), 0, pixels)
+
+
+def imported_meanwhile(directory: Path, *names: str) -> str:
+    """Return, as a list, the modules that are imported while the files *names* are read: none should be."""
+    code = """
+import sys
+from pathlib import Path
+from repofs.formats import registry
+from repofs.formats.local_files import LocalFiles
+registry.readers()
+before = set(sys.modules)
+for name in sys.argv[2:]:
+    registry.look(name, LocalFiles(Path(sys.argv[1])))
+    registry.read(name, LocalFiles(Path(sys.argv[1])))
+print(sorted(set(sys.modules) - before), end="")
+"""
+    command = [sys.executable, "-c", code, str(directory), *names]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -15,7 +15,7 @@ from repofs.formats.local_files import LocalFiles
 from repofs.formats.metamorph import MetamorphReader
 from repofs.formats.tiff import TiffReader
 from repofs.model import Channel, Members, Recognised
-from tests.helpers.formats import recognised
+from tests.helpers.formats import imported_meanwhile, recognised
 from tests.stores.test_formats_samples import SAMPLES
 
 ND = """"NDInfoFile", Version 1.0
@@ -239,3 +239,8 @@ def test_samples() -> None:
             said = registry.members(name, LocalFiles(main.parent))
             assert said is not None and said.main == main.name and set(said.names) <= names
         assert registry.read(main.name, LocalFiles(main.parent)).images
+
+
+def test_nothing_is_imported_in_the_middle_of_a_file(run: Path) -> None:
+    (run / "western.nd").write_bytes(ND.replace("A1", "Zürich").encode("cp1252"))
+    assert imported_meanwhile(run, "run.nd", STACKS[0], "western.nd") == "[]"

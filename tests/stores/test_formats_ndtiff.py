@@ -18,7 +18,7 @@ from repofs.formats.local_files import LocalFiles
 from repofs.formats.ndtiff import NdTiffReader
 from repofs.formats.tiff import TiffReader
 from repofs.model import Channel, Members, Recognised
-from tests.helpers.formats import recognised
+from tests.helpers.formats import imported_meanwhile, recognised
 from tests.stores.test_formats_samples import SAMPLES
 
 INDEX = "NDTiff.index"
@@ -224,3 +224,8 @@ def test_samples(sample: dict[str, Any]) -> None:
     seen = NdTiffReader().preview(INDEX, files, 0, 256)
     assert numpy.array_equal(seen, tifffile.imread(stack)[image.size_t // 2])
     assert registry.read(stack.name, files) == TiffReader().read(stack.name, files)
+
+
+def test_nothing_is_imported_in_the_middle_of_a_file(tmp_path: Path) -> None:
+    write(tmp_path, GRID)
+    assert imported_meanwhile(tmp_path, INDEX, STACK) == "[]"

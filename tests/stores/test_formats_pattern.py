@@ -11,11 +11,11 @@ import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from repofs.formats import registry
+from repofs.formats import image_sequence, registry
 from repofs.formats.local_files import LocalFiles
 from repofs.formats.pattern import PatternReader
 from repofs.model import Channel, ImageInfo, Recognised
-from tests.helpers.formats import recognised
+from tests.helpers.formats import imported_meanwhile, recognised
 
 
 def made(directory: Path, line: str, data: numpy.ndarray | None = None, name: str = "scan.pattern") -> list[str]:
@@ -123,7 +123,7 @@ def test_a_file_that_is_no_tiff_is_named(tmp_path: Path) -> None:
     (tmp_path / "z1.tif").write_bytes(b"\x89PNG")
     found = read(tmp_path)
     assert [image.size_z for image in found.images] == [3]
-    assert found.note == "z1.tif: the file is not whole: it ends within its header; no image can be read"
+    assert found.note == "z1.tif is no TIFF, and nothing else is read in a sequence"
 
 
 @pytest.mark.parametrize(
@@ -186,3 +186,23 @@ def test_preview_of_rgb_files(tmp_path: Path) -> None:
     assert (image.rgb, image.size_c, image.size_z) == (True, 3, 3)
     seen = PatternReader().preview("scan.pattern", LocalFiles(tmp_path), 0, 256)
     assert numpy.array_equal(seen, frames[1].transpose(2, 0, 1))
+
+
+def test_nothing_is_imported_in_the_middle_of_a_file(tmp_path: Path) -> None:
+    names = made(tmp_path, "z<0-2>_t<0-1>_<a,b>.tif")
+    assert imported_meanwhile(tmp_path, "scan.pattern", names[0]) == "[]"
+
+
+def test_of_many_files_some_are_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each channel one at least."""
+    made(tmp_path, "t<0-99>_c<0-3>.tif")
+    tifffile.imwrite(tmp_path / "t0_c3.tif", numpy.zeros((2, 2), "u1"))
+    monkeypatch.setattr(image_sequence, "MAX_OPENED", 4)
+    opened: list[str] = []
+    files = LocalFiles(tmp_path)
+    genuine = files.open
+    monkeypatch.setattr(files, "open", lambda name: opened.append(name) or genuine(name))
+    found = registry.read("scan.pattern", files)
+    assert sizes(found.images[0]) == (1, 4, 100)
+    assert set(opened) == {"scan.pattern", "t0_c0.tif", "t0_c1.tif", "t0_c2.tif", "t0_c3.tif"}
+    assert found.note == "t0_c3.tif has planes of 2 x 2 uint8, other than scan.pattern"

@@ -12,7 +12,7 @@ from repofs.formats import registry
 from repofs.formats.local_files import LocalFiles
 from repofs.formats.vsi import VsiReader
 from repofs.model import Members
-from tests.helpers.formats import recognised
+from tests.helpers.formats import imported_meanwhile, recognised
 
 PYRAMIDS = ("_scan_/stack1/frame_t_0.ets", "_scan_/stack10001/frame_t_0.ets")
 
@@ -77,3 +77,7 @@ def test_truncated(slide: Path, length: int) -> None:
 def test_preview_is_the_picture(slide: Path) -> None:
     seen = VsiReader().preview("scan.vsi", LocalFiles(slide), 0, 256)
     assert numpy.array_equal(seen, tifffile.imread(slide / "scan.vsi").transpose(2, 0, 1))
+
+
+def test_nothing_is_imported_in_the_middle_of_a_file(slide: Path) -> None:
+    assert imported_meanwhile(slide, "scan.vsi", PYRAMIDS[0]) == "[]"
