@@ -22,7 +22,7 @@ import codecs
 import math
 import posixpath
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy
@@ -61,13 +61,14 @@ class _Acquisition:
     planes: int  # of a Z series, 1 for none
     z_step_um: float | None
     acquired: str | None
-    values: dict[str, str] = field(default_factory=dict)
+    values: dict[str, str]
 
 
 class MetamorphReader:
-    """Reads .nd files with the .stk and .tif files that they name, and .stk files alone."""
+    """Reads .nd files with the .stk and .tif files that they name; one of these alone as TIFF."""
 
     name = "MetaMorph"
+    library = "tifffile"
     suffixes = (".nd", ".stk")
 
     def __init__(self) -> None:
@@ -80,10 +81,11 @@ class MetamorphReader:
         return image_sequence.is_tiff(head) and _main(name, siblings) is not None
 
     def members(self, name: str, files: Files) -> Members | None:
-        """Return what the .nd names; a plane is of the .nd that its own name begins with, if that comes."""
+        """Return what the .nd names; a plane is of what it says itself, else of the .nd that its name begins with."""
         if not name.lower().endswith(".nd"):
             main = _main(name, files)
-            return None if main is None else Members(main, (main, name), certain=False)
+            by_name = None if main is None else Members(main, (main, name), certain=False)
+            return self._tiff.members(name, files) or by_name
         try:
             sequences = _sequences(name, _acquisition(name, files), files)
         except ValueError:
@@ -126,7 +128,7 @@ class MetamorphReader:
 def _main(name: str, files: Files) -> str | None:
     """Return the .nd that a plane of this name is of: one that is there, else the one that a wave in it speaks of."""
     stem, suffix = posixpath.splitext(name)
-    if suffix.lower() not in _PLANES:
+    if suffix.lower() not in _PLANES or stem.lower().endswith(".ome"):
         return None
     starts = [match.start() for match in re.finditer("_[wst](?=[0-9])", stem) if _PART.fullmatch(stem, match.start())]
     for start in starts:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Mapping, Sequence
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 

@@ -121,6 +121,7 @@ def test_suffixes_are_as_they_are_written(run: Path) -> None:
         ("run_w1_mask.tif", None),
         ("run_w1.png", None),
         ("run.tif", None),
+        ("run_w1.ome.tif", None),  # says more itself
     ],
 )
 def test_names_that_speak_of_an_nd(tmp_path: Path, name: str, main: str | None) -> None:
