@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 MAX_BYTES = 64 << 20  # of an index: about half a million frames
 
@@ -21,8 +20,7 @@ _RGB = 2
 _BYTES = {0: 1, 1: 2, _RGB: 3, 3: 2, 4: 2, 5: 2, 6: 2}  # of a pixel; 1 and 3 to 6: 16, 10, 12, 14 and 11 bits
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """One frame: sizes in pixels, offsets and lengths in bytes."""
 
     axes: dict[str, int | str]
