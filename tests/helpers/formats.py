@@ -12,8 +12,8 @@ from typing import BinaryIO
 import numpy
 
 from repofs.formats import registry
-from repofs.formats.reader import Reader
-from repofs.model import ImageInfo, Recognised
+from repofs.formats.reader import Files, Reader
+from repofs.model import ImageInfo, Members, Recognised
 
 
 class OneFile:
@@ -96,3 +96,9 @@ print(sorted(set(sys.modules) - before), end="")
 """
     command = [sys.executable, "-c", code, str(directory), *names]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def members(name: str, files: Files) -> Members | None:
+    """Return which files form one fileset with *name*; None: it stands alone."""
+    found = registry.look(name, files)
+    return found if isinstance(found, Members) else None

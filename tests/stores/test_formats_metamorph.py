@@ -15,7 +15,7 @@ from repofs.formats.local_files import LocalFiles
 from repofs.formats.metamorph import MetamorphReader
 from repofs.formats.tiff import TiffReader
 from repofs.model import Channel, Members, Recognised
-from tests.helpers.formats import imported_meanwhile, recognised
+from tests.helpers.formats import imported_meanwhile, members, recognised
 from tests.stores.test_formats_samples import SAMPLES
 
 ND = """"NDInfoFile", Version 1.0
@@ -85,17 +85,17 @@ def test_a_wave_without_a_z_series_is_noted(run: Path) -> None:
 
 
 def test_members_in_any_order(run: Path) -> None:
-    said = registry.members("run.nd", LocalFiles(run))
+    said = members("run.nd", LocalFiles(run))
     assert said is not None and said.certain
     assert (said.main, set(said.names)) == ("run.nd", {"run.nd", *STACKS, *PLANES})
     for name in STACKS + PLANES:
-        assert registry.members(name, LocalFiles(run)) == Members("run.nd", ("run.nd", name), certain=False)
+        assert members(name, LocalFiles(run)) == Members("run.nd", ("run.nd", name), certain=False)
 
 
 def test_the_nd_names_files_that_have_not_come(run: Path) -> None:
     for name in STACKS + PLANES:
         (run / name).unlink()
-    said = registry.members("run.nd", LocalFiles(run))
+    said = members("run.nd", LocalFiles(run))
     assert said is not None and set(said.names) == {"run.nd", *STACKS, *PLANES}
 
 
@@ -104,7 +104,7 @@ def test_suffixes_are_as_they_are_written(run: Path) -> None:
     (run / PLANES[0]).rename(run / PLANES[0].replace(".tif", ".TIF"))
     for name in PLANES[1:]:
         (run / name).unlink()
-    said = registry.members("run.nd", LocalFiles(run))
+    said = members("run.nd", LocalFiles(run))
     assert said is not None and {name for name in said.names if "_w2" in name} == {
         name.replace(".tif", ".TIF") for name in PLANES
     }
@@ -126,14 +126,14 @@ def test_suffixes_are_as_they_are_written(run: Path) -> None:
 )
 def test_names_that_speak_of_an_nd(tmp_path: Path, name: str, main: str | None) -> None:
     tifffile.imwrite(tmp_path / name, numpy.zeros((2, 2), "u1"))
-    said = registry.members(name, LocalFiles(tmp_path))
+    said = members(name, LocalFiles(tmp_path))
     assert (said and said.main) == main
 
 
 def test_a_name_without_a_wave_belongs_to_an_nd_that_is_there(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "run_s1_t1.tif", numpy.zeros((2, 2), "u1"))
     (tmp_path / "run.ND").write_text(ND)
-    said = registry.members("run_s1_t1.tif", LocalFiles(tmp_path))
+    said = members("run_s1_t1.tif", LocalFiles(tmp_path))
     assert said is not None and said.main == "run.ND"
 
 
@@ -195,7 +195,7 @@ def test_counts_that_make_no_sense(tmp_path: Path, line: str, what: str) -> None
     found = read(tmp_path)
     assert found.images == ()
     assert found.note is not None and found.note.startswith(f"the .nd file {what}")
-    assert registry.members("run.nd", LocalFiles(tmp_path)) is None
+    assert members("run.nd", LocalFiles(tmp_path)) is None
 
 
 def test_bytes_that_are_no_nd() -> None:
@@ -237,7 +237,7 @@ def test_samples() -> None:
         main = SAMPLES / one["main"]
         names = {Path(name).name for name in one["members"]} | {main.name}
         for name in sorted(names):
-            said = registry.members(name, LocalFiles(main.parent))
+            said = members(name, LocalFiles(main.parent))
             assert said is not None and said.main == main.name and set(said.names) <= names
         assert registry.read(main.name, LocalFiles(main.parent)).images
 

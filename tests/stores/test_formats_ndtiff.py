@@ -18,7 +18,7 @@ from repofs.formats.local_files import LocalFiles
 from repofs.formats.ndtiff import NdTiffReader
 from repofs.formats.tiff import TiffReader
 from repofs.model import Channel, Members, Recognised
-from tests.helpers.formats import imported_meanwhile, recognised
+from tests.helpers.formats import imported_meanwhile, members, recognised
 from tests.stores.test_formats_samples import SAMPLES
 
 INDEX = "NDTiff.index"
@@ -114,10 +114,10 @@ def test_members_in_any_order(tmp_path: Path) -> None:
     write(tmp_path, GRID)
     (tmp_path / "display_settings.txt").write_text('{"DAPI": {}}')
     files = LocalFiles(tmp_path)
-    assert registry.members(INDEX, files) == Members(INDEX, (INDEX, STACK, "display_settings.txt"))
-    assert registry.members(STACK, files) == Members(INDEX, (INDEX, STACK))
+    assert members(INDEX, files) == Members(INDEX, (INDEX, STACK, "display_settings.txt"))
+    assert members(STACK, files) == Members(INDEX, (INDEX, STACK))
     settings = Members(INDEX, (INDEX, "display_settings.txt"), certain=False)
-    assert registry.members("display_settings.txt", files) == settings
+    assert members("display_settings.txt", files) == settings
 
 
 def test_settings_alone_are_no_image() -> None:
@@ -201,7 +201,7 @@ def test_names_that_lead_elsewhere(tmp_path: Path, name: str) -> None:
         file.write(entry({"z": 7}, name, 0, 4, 6, 4, (0, 0)))
     found = read(tmp_path)
     assert found.note is not None and f"it names {name}, which is no file below its directory" in found.note
-    assert registry.members(INDEX, LocalFiles(tmp_path)) == Members(INDEX, (INDEX, STACK))
+    assert members(INDEX, LocalFiles(tmp_path)) == Members(INDEX, (INDEX, STACK))
 
 
 def samples() -> list[dict[str, Any]]:

@@ -15,13 +15,13 @@ from repofs.formats import image_sequence, registry
 from repofs.formats.local_files import LocalFiles
 from repofs.formats.pattern import PatternReader
 from repofs.model import Channel, ImageInfo, Recognised
-from tests.helpers.formats import imported_meanwhile, recognised
+from tests.helpers.formats import imported_meanwhile, members, recognised
 
 
 def made(directory: Path, line: str, data: numpy.ndarray | None = None, name: str = "scan.pattern") -> list[str]:
     """Write the pattern *line* and all files that it names, and return their names; each file has its own values."""
     (directory / name).write_text(line + "\n")
-    said = registry.members(name, LocalFiles(directory))
+    said = members(name, LocalFiles(directory))
     assert said is not None and said.certain and said.main == said.names[0] == name
     for number, file in enumerate(said.names[1:]):
         (directory / file).parent.mkdir(exist_ok=True, parents=True)
@@ -146,7 +146,7 @@ def test_patterns_that_are_none(tmp_path: Path, line: str, what: str) -> None:
     (tmp_path / "scan.pattern").write_text(f"\n{line}\n")
     begun = time.monotonic()
     found = read(tmp_path)
-    assert registry.members("scan.pattern", LocalFiles(tmp_path)) is None
+    assert members("scan.pattern", LocalFiles(tmp_path)) is None
     assert time.monotonic() - begun < 2
     assert found.images == ()
     assert found.note is not None and found.note.startswith(f"the pattern {what}")

@@ -12,7 +12,7 @@ from repofs.formats import registry
 from repofs.formats.local_files import LocalFiles
 from repofs.formats.vsi import VsiReader
 from repofs.model import Members
-from tests.helpers.formats import imported_meanwhile, recognised
+from tests.helpers.formats import imported_meanwhile, members, recognised
 
 PYRAMIDS = ("_scan_/stack1/frame_t_0.ets", "_scan_/stack10001/frame_t_0.ets")
 
@@ -38,13 +38,13 @@ def test_the_picture_is_read_and_the_pyramids_are_named(slide: Path) -> None:
 
 def test_members_are_all_below_the_folder(slide: Path) -> None:
     names = ("scan.vsi", "_scan_/notes.txt", *PYRAMIDS)
-    assert registry.members("scan.vsi", LocalFiles(slide)) == Members("scan.vsi", names)
+    assert members("scan.vsi", LocalFiles(slide)) == Members("scan.vsi", names)
 
 
 def test_without_its_folder(slide: Path) -> None:
     """Some have none: it is waited for, and not missed."""
     (slide / "_scan_").rename(slide / "elsewhere")
-    said = registry.members("scan.vsi", LocalFiles(slide))
+    said = members("scan.vsi", LocalFiles(slide))
     assert said == Members("scan.vsi", ("scan.vsi", PYRAMIDS[0]), certain=False)
     found = registry.read("scan.vsi", LocalFiles(slide))
     assert len(found.images) == 1
