@@ -151,5 +151,10 @@ def how_it_ended(exit_code: int) -> str:
 def environment(**more: str) -> dict[str, str]:
     """Return what such processes need of our environment, and no secret of it."""
     kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
-    # No threads in the parent: a child would not have them.
-    return {**kept, "LC_ALL": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", **more}
+    fixed = {
+        "LC_ALL": "C.UTF-8",
+        "HOME": "/nonexistent",  # for libraries that keep something there, and break when there is no such account
+        "OPENBLAS_NUM_THREADS": "1",  # no threads in the parent: a child would not have them
+        "OMP_NUM_THREADS": "1",
+    }
+    return {**kept, **fixed, **more}

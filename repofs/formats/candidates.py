@@ -12,7 +12,7 @@ import functools
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from repofs.config import Drops
@@ -26,7 +26,7 @@ TABLE_PARTS = frozenset(
 # Files that name the others of their fileset: they are looked at first.
 MAIN_SUFFIXES = (b".companion.ome", b".nd", b".pattern", b".vsi", b".ics", b".nhdr", b".par", b".imzml", b".index",
                  b".oif", b".hdr")  # fmt: skip
-
+_MOST_NAMED = 3  # of what is missing, in a sentence
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -184,6 +184,15 @@ def as_main_says(own: bytes, said: Members, mains: Members | None) -> Members:
 def main_first(said: Members, names: Iterable[str]) -> tuple[bytes, ...]:
     """Return *names* in order, that of the main file first."""
     return tuple(map(os.fsencode, sorted(names, key=lambda name: (name != said.main, name))))
+
+
+def lacks(said: Members, missing: Sequence[bytes]) -> str:
+    """Return which files of a fileset are *missing*, for a sentence: a few of many."""
+    if os.fsencode(said.main) in missing:
+        return f"{said.main}, the main file of its fileset, is missing"
+    some = ", ".join(os.fsdecode(name) for name in missing[:_MOST_NAMED])
+    more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
+    return f"{some}{more} {'is' if len(missing) == 1 else 'are'} missing in the fileset of {said.main}"
 
 
 @functools.lru_cache(maxsize=256)

@@ -12,7 +12,7 @@ from repofs.catalog import origins
 from repofs.catalog.engine import Engine
 from repofs.config import Drops
 from repofs.errors import InvalidValue, NotFound, ReaderFailed
-from repofs.formats.candidates import as_main_says, main_first
+from repofs.formats.candidates import as_main_says, lacks, main_first
 from repofs.importer.lending import OneFile
 from repofs.importer.pipeline import Recogniser
 from repofs.lifecycle import State
@@ -23,7 +23,6 @@ from repofs.repository.sources import Sources
 from repofs.threads import in_thread
 
 MOST_FILES = 100_000  # of one fileset
-MOST_NAMED = 3  # in a sentence
 
 
 class Gathering:
@@ -81,11 +80,11 @@ class Gathering:
         missing = [name for name in names if not await look.has(name)]
         waits = arrival.waits and missing
         if waits and (left := await self._left(look, names, self._settings.missing_seconds)) > 0:
-            return Arrived(State.SETTLING, f"waits {left:.0f} s for {shown(missing)}, of the fileset of {said.main}")
+            return Arrived(State.SETTLING, f"waits {left:.0f} s more: {lacks(said, missing)}")
         if len(names) <= 1 or (missing and not said.certain):
             return replace(arrival, members=(own,))
         if missing:
-            raise NotFound(f"{shown(missing)} is missing in the fileset of {said.main}: put it beside that, then retry")
+            raise NotFound(f"{lacks(said, missing)}: put what is missing beside it, then retry")
         return replace(arrival, path=os.path.join(look.directory, names[0]), members=names)
 
     async def _of_key(self, arrival: Arrival, key: str, look: _Look) -> Arrival | Arrived:
@@ -97,12 +96,6 @@ class Gathering:
     async def _left(self, look: _Look, names: Sequence[bytes], quiet_seconds: float) -> float:
         """Return for how many seconds more none of the files may change."""
         return await look.newest(names) + quiet_seconds - time.time()
-
-
-def shown(missing: Sequence[bytes]) -> str:
-    """Return the names in a sentence, a few of many."""
-    some = ", ".join(os.fsdecode(name) for name in missing[:MOST_NAMED])
-    return some if len(missing) <= MOST_NAMED else f"{some} and {len(missing) - MOST_NAMED} more"
 
 
 class _Look:

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from enum import Enum
 
 from repofs.config import Drops as DropSettings
-from repofs.formats.candidates import as_main_says, main_first
+from repofs.formats.candidates import as_main_says, lacks, main_first
 from repofs.lifecycle import State
 from repofs.model import ALONE, Closed, Members, Missing, Original, Refused
 from repofs.namespace.drops import Drops
 from repofs.namespace.nodes import Node
 from repofs.namespace.standing import Standing
 
-_MOST_NAMED = 3  # of what is missing, in a sentence
+_THEN = "put what is missing beside it, or set user.repofs.import=now to import what is there"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ class Filesets:
             if node is None or stands is _Stands.LOST:
                 missing.append(name)
                 if (left := self._still_waits(unit, said)) > 0:
-                    return Rest(left, _waits_for(missing, said))
+                    return Rest(left, f"waits: {lacks(said, missing)}")
             else:
                 found[name] = node
         missing.reverse()
@@ -150,8 +150,8 @@ class Filesets:
         refusal = None
         if missing and not unit.activity.insists:
             if self._standing.policy(unit).missing is Missing.WAIT:
-                return Rest(self._missing_seconds, _waits_for(missing, said))
-            refusal = _is_missing(missing, said)
+                return Rest(self._missing_seconds, f"waits: {lacks(said, missing)}")
+            refusal = f"{lacks(said, missing)}: {_THEN}"
         for name in names:
             self._named.pop((directory.ino, name), None)
         return Together(tuple(found[name] for name in there), tuple(there), refusal)
@@ -227,20 +227,3 @@ class Filesets:
 
 def _says(node: Node, key: str) -> bool:
     return node.activity is not None and node.activity.members is not None and node.activity.members.key == key
-
-
-def _shown(names: list[bytes]) -> str:
-    shown = ", ".join(os.fsdecode(name) for name in names[:_MOST_NAMED])
-    return shown if len(names) <= _MOST_NAMED else f"{shown} and {len(names) - _MOST_NAMED} more"
-
-
-def _waits_for(missing: list[bytes], said: Members) -> str:
-    return f"waits for {_shown(missing)}, of the fileset of {said.main}"
-
-
-def _is_missing(missing: list[bytes], said: Members) -> str:
-    verb = "is" if len(missing) == 1 else "are"
-    return (
-        f"{_shown(missing)} {verb} missing in the fileset of {said.main}: put what is missing beside it, "
-        "or set user.repofs.import=now to import what is there"
-    )

@@ -161,11 +161,11 @@ def test_a_directory_that_is_linked(drive: Drive, folder: Path, made: Path, kind
 def test_what_is_missing_is_named_and_comes_later(drive: Drive, folder: Path, made: Path) -> None:
     files = multifile(made)
     here = copy(files[:2], folder)
-    assert "waits for cells_z2.ome.tif" in until(lambda: fact(here[0], "error"), "a word of what is missing")
+    assert "waits: cells_z2.ome.tif is missing" in until(lambda: fact(here[0], "error"), "a word of what is missing")
     until(lambda: fact(here[0], "state") == "failed", "the end of its patience")
     assert "cells_z2.ome.tif is missing in the fileset of cells_z0.ome.tif" in str(fact(here[0], "error"))
     assert fact(here[1], "state") == "failed"
-    failed = drive.mountpoint / ".repofs" / "failed" / "alice"
+    failed = drive.mountpoint / ".repofs" / "failed" / drive.home(ALICE).name
     assert len([name for name in os.listdir(failed) if "cells_z" in name]) == 2
     assert z_of(fileset(drive, here + copy(files[2:], folder))) == 3
 
@@ -175,7 +175,7 @@ def test_import_now_takes_what_is_there(drive: Drive, folder: Path, made: Path) 
     until(lambda: fact(here[0], "error"), "a word of what is missing")
     ALICE.do(os.setxattr, here[0], "user.repofs.import", b"now")
     told = fileset(drive, here)
-    assert "cells_z2.ome.tif" in str(fact(here[0], "error")) and told["fileset"]
+    assert "cells_z2.ome.tif" in str(fact(here[0], "error")) and told["images"]
 
 
 def test_a_policy_to_wait(drive: Drive, folder: Path, made: Path) -> None:

@@ -79,7 +79,7 @@ async def test_a_missing_file_is_named_and_nothing_is_imported(repository: Repos
         lay(h, {"a.ics": SET, "a.ids": SET}, without="a.ids")
         failed = await h.taking.take(h.arrival("a.ics"))
         assert failed.state is State.FAILED and failed.log is not None
-        assert failed.error == "a.ids is missing in the fileset of a.ics: put it beside that, then retry"
+        assert failed.error == "a.ids is missing in the fileset of a.ics: put what is missing beside it, then retry"
         h.check_empty()
         (source / "a.ids").write_bytes(b"it comes")
         assert (await h.taking.take(h.arrival("a.ics"))).state is State.IMPORTED
@@ -93,7 +93,7 @@ async def test_a_watched_folder_waits_for_the_rest(
     async with hall(repository, source) as h:
         lay(h, {"a.ics": SET, "a.ids": SET}, without="a.ids")
         waits = await h.taking.take(h.arrival("a.ics", waits=True))
-        assert waits.state is State.SETTLING and "a.ids, of the fileset of a.ics" in str(waits.error)
+        assert waits.state is State.SETTLING and "a.ids is missing in the fileset of a.ics" in str(waits.error)
         monkeypatch.setattr(time, "time", lambda: os.stat(source / "a.ics").st_ctime + 61)
         assert (await h.taking.take(h.arrival("a.ics", waits=True))).state is State.FAILED
 

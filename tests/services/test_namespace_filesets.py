@@ -90,7 +90,7 @@ def test_what_waits_says_for_what_and_is_given_up_in_the_end(w: World) -> None:
     w.write("a.ics")
     time.sleep(QUIET)
     assert goes_off(w, "a.ics", FILES) is None
-    assert w.standing.state(w.node("a.ics")) == (State.SETTLING, "waits for a.ids, of the fileset of a.ics")
+    assert w.standing.state(w.node("a.ics")) == (State.SETTLING, "waits: a.ids is missing in the fileset of a.ics")
     (drop,) = all_go_off(w, FILES, "a.ics")
     assert drop.members == (b"a.ics",)
     assert drop.refusal == (
