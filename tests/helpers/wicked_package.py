@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
-HELPERS = Path(__file__).parent
+READER = Path(__file__).with_name("wicked_reader.py")
 
 
 def install(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -16,4 +17,5 @@ def install(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     described.mkdir(parents=True)
     (described / "METADATA").write_text("Metadata-Version: 2.1\nName: wicked\nVersion: 1.0\n")
     (described / "entry_points.txt").write_text("[repofs.readers]\nwicked = wicked_reader:WickedReader\n")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(package), str(HELPERS), os.environ.get("PYTHONPATH", "")]))
+    shutil.copy(READER, package)  # by itself: other helpers are called like libraries
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(package), os.environ.get("PYTHONPATH", "")]))
