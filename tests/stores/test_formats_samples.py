@@ -10,7 +10,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,9 @@ def judged(entry: dict[str, Any], fileset: Fileset) -> Iterator[list[str]]:
         yield differences(image, truth)
 
 
-def test_images(truth: dict[str, Any], found: dict[str, Fileset], capsys: pytest.CaptureFixture[str]) -> None:
+def test_images(
+    truth: dict[str, Any], found: dict[str, Fileset], record_property: Callable[[str, object], None]
+) -> None:
     right: Counter[str] = Counter()
     wrong: list[str] = []
     members = {path for one in truth["filesets"] for path in one["members"]}
@@ -95,8 +97,9 @@ def test_images(truth: dict[str, Any], found: dict[str, Fileset], capsys: pytest
         for faults in judged(entry, fileset):
             right[entry["format"]] += not faults
             wrong += [f"{entry['path']}: {', '.join(faults)}"] if faults else []
-    with capsys.disabled():
-        print(f"\nsamples: {files} files, {len(right)} formats, {right.total()} images right, {len(wrong)} wrong")
+    record_property(
+        "told", f"samples: {files} files, {len(right)} formats, {right.total()} images right, {len(wrong)} wrong"
+    )
     assert files > 0
     assert wrong == []
 
