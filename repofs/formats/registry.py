@@ -20,6 +20,7 @@ ENTRY_POINTS = "repofs.readers"
 HEAD_BYTES = 4096
 
 KEPT = "kept as an original without an image"
+_NO_PICTURE = "no thumbnail of it can be made"
 
 Answer = TypeVar("Answer")
 
@@ -140,13 +141,15 @@ def picture(name: str, files: Files, series: int, appearance: Appearance | None 
     if isinstance(reader, Recognised):
         raise ReaderFailed(str(reader.note))
     if appearance is None:
-        found = _asked(reader, lambda: reader.read(name, files))
+        found = _asked(reader, lambda: reader.read(name, files), _NO_PICTURE)
         image = next((one for one in found.images if one.series == series), None)
         if image is None:
             raise ReaderFailed(f"the {reader.name} reader finds no image {series} in it")
         appearance = image.appearance
     shown = appearance
-    return _asked(reader, lambda: thumbnail.make(reader.preview(name, files, series, thumbnail.PIXELS), shown))
+    return _asked(
+        reader, lambda: thumbnail.make(reader.preview(name, files, series, thumbnail.PIXELS), shown), _NO_PICTURE
+    )
 
 
 def _reader(name: str, files: Files) -> Reader | Recognised:
@@ -161,14 +164,15 @@ def _reader(name: str, files: Files) -> Reader | Recognised:
     return reader or Recognised(note=_nobody(name))
 
 
-def _asked(reader: Reader, question: Callable[[], Answer]) -> Answer:
+def _asked(reader: Reader, question: Callable[[], Answer], otherwise: str = KEPT) -> Answer:
+    """Return the answer. Raises ReaderFailed when the reader broke, which says what comes of that *otherwise*."""
     try:
         return question()
     except MemoryError as error:
-        raise ReaderFailed(f"the {reader.name} reader ran out of memory: {KEPT}") from error
+        raise ReaderFailed(f"the {reader.name} reader ran out of memory: {otherwise}") from error
     except Exception as error:
         what = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise ReaderFailed(f"the {reader.name} reader broke on it ({what}): {KEPT}") from error
+        raise ReaderFailed(f"the {reader.name} reader broke on it ({what}): {otherwise}") from error
 
 
 def _shown(name: str) -> str:
