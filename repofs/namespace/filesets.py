@@ -131,6 +131,7 @@ class Filesets:
         directory = unit.names[0][0]
         found: dict[bytes, Node] = {}
         missing: list[bytes] = []
+        alone: list[bytes] = []  # of the missing: imported before, without the others
         for name in reversed(names):  # the last are the last to come: mostly one look tells
             node = self._find(directory, name)
             stands = _Stands.LOST if node is None else self._stands(node)
@@ -138,8 +139,10 @@ class Filesets:
                 return Rest(max(self._standing.settle_seconds(unit), 1.0))
             if node is None or stands is _Stands.LOST:
                 missing.append(name)
+                if node is not None and isinstance(self._standing.mark(node), Original):
+                    alone.append(name)
                 if (left := self._still_waits(unit, said)) > 0:
-                    return Rest(left, f"waits: {lacks(said, missing)}")
+                    return Rest(left, f"waits: {_lacks(said, missing, alone)}")
             else:
                 found[name] = node
         missing.reverse()
@@ -150,8 +153,8 @@ class Filesets:
         refusal = None
         if missing and not unit.activity.insists:
             if self._standing.policy(unit).missing is Missing.WAIT:
-                return Rest(self._missing_seconds, f"waits: {lacks(said, missing)}")
-            refusal = f"{lacks(said, missing)}: {_THEN}"
+                return Rest(self._missing_seconds, f"waits: {_lacks(said, missing, alone)}")
+            refusal = f"{_lacks(said, missing, alone)}: {_THEN}"
         for name in names:
             self._named.pop((directory.ino, name), None)
         return Together(tuple(found[name] for name in there), tuple(there), refusal)
@@ -223,6 +226,14 @@ class Filesets:
             return Rest(self._quiet_seconds)
         self._joined.pop((directory.ino, key), None)
         return Together(tuple(node for _, node in found), tuple(name for name, _ in found))
+
+
+def _lacks(said: Members, missing: list[bytes], alone: list[bytes]) -> str:
+    """Return what is *missing*, and which of it is there but was imported *alone*: that cannot be undone."""
+    if not alone:
+        return lacks(said, missing)
+    again = f"{os.fsdecode(alone[0])} was imported without the others, so remove it and copy it again"
+    return f"{lacks(said, missing)} ({again})"
 
 
 def _says(node: Node, key: str) -> bool:

@@ -39,7 +39,7 @@ class Report:
         self.sizes[state] += size
 
     def list_problem(self, path: bytes, state: State, error: str | None) -> None:
-        """List a file that needs its owner, as far as there is room."""
+        """List a file that needs its owner, or waits, as far as there is room."""
         problem = {"path": os.fsdecode(path), "state": state, "error": error or ""}
         size = len(json.dumps(problem)) + 2
         if size <= self._room:
@@ -96,6 +96,7 @@ class Survey:
         """Return how everything at and below *top* that *uid* may see stands."""
         report = Report()
         seen: set[int] = set()
+        waiting: list[tuple[bytes, State, str | None]] = []
         root = self._backing.table.root
 
         def add(node: Node) -> None:
@@ -107,15 +108,20 @@ class Survey:
             if not self._rights.may_view(node, status, uid):
                 return
             report.count(stands[0], status.st_size)
-            if stands[0] not in _PROBLEMS:
+            waits = stands[0] is State.SETTLING and stands[1] is not None
+            if stands[0] not in _PROBLEMS and not waits:
                 return
-            if len(report.problems) < _MOST_PROBLEMS and self._reaches(node, uid):
-                report.list_problem(self._backing.path_below(root, node), *stands)
-            else:
+            if len(waiting if waits else report.problems) >= _MOST_PROBLEMS or not self._reaches(node, uid):
                 report.more += 1
+            elif waits:
+                waiting.append((self._backing.path_below(root, node), *stands))
+            else:
+                report.list_problem(self._backing.path_below(root, node), *stands)
 
         await self._walk.files(top, add)
         self._list_arrivals(report, top, uid)
+        for wait in waiting:  # what failed comes first
+            report.list_problem(*wait)
         return report
 
     def _list_arrivals(self, report: Report, top: Node, uid: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import time
 from collections.abc import Callable
@@ -168,6 +169,25 @@ def test_what_is_missing_is_named_and_comes_later(drive: Drive, folder: Path, ma
     failed = drive.mountpoint / ".repofs" / "failed" / drive.home(ALICE).name
     assert len([name for name in os.listdir(failed) if "cells_z" in name]) == 2
     assert z_of(fileset(drive, here + copy(files[2:], folder))) == 3
+
+
+def test_what_was_imported_alone_has_to_come_again(drive: Drive, folder: Path, made: Path) -> None:
+    header, samples = pair(made)
+    (alone,) = copy([samples], folder)
+    drive.wait_imported(alone)
+    (late,) = copy([header], folder)
+    until(lambda: fact(late, "state") == "failed", "the end of its patience")
+    assert "cells.ids was imported without the others, so remove it and copy it again" in str(fact(late, "error"))
+    ALICE.run("rm", alone)
+    assert z_of(fileset(drive, [late, *copy([samples], folder)])) == 3
+
+
+def test_status_tells_what_files_wait_for(drive: Drive, folder: Path, made: Path) -> None:
+    set_on(ALICE, folder, "policy", {"missing": "wait"})
+    (here,) = copy(multifile(made)[:1], folder)
+    until(lambda: fact(here, "error"), "a word of what is missing")
+    (problem,) = json.loads(ALICE.do(os.getxattr, folder, "user.repofs.status"))["problems"]
+    assert problem["state"] == "settling" and "is missing in the fileset of cells_z0.ome.tif" in problem["error"]
 
 
 def test_import_now_takes_what_is_there(drive: Drive, folder: Path, made: Path) -> None:
