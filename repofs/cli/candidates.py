@@ -92,7 +92,7 @@ def _facts(fileset: Fileset) -> dict[str, object]:
 
 def _print(fileset: Fileset) -> None:
     found = fileset.recognised
-    print(f"{cell(os.fsdecode(fileset.candidates[0].path))}: {found.format or 'no format that is known'}")
+    print(f"{cell(os.fsdecode(fileset.candidates[0].path))}: {found.format or 'not read'}")
     paths = list(fileset.files)
     if len(paths) > 1:
         print(f"  {len(paths)} files")

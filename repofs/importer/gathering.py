@@ -84,7 +84,7 @@ class Gathering:
         if len(names) <= 1 or (missing and not said.certain):
             return replace(arrival, members=(own,))
         if missing:
-            raise NotFound(f"{lacks(said, missing)}: put what is missing beside it, then retry")
+            raise NotFound(f"{lacks(said, missing)}: put what is missing beside it, then import again")
         return replace(arrival, path=os.path.join(look.directory, names[0]), members=names)
 
     async def _of_key(self, arrival: Arrival, key: str, look: _Look) -> Arrival | Arrived:

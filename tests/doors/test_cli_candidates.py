@@ -42,7 +42,7 @@ def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "notes.txt").write_text("no image")
     done = candidates(tmp_path)
-    assert done.returncode == 0 and "notes.txt: no format that is known" in done.stdout
+    assert done.returncode == 0 and "notes.txt: not read" in done.stdout
     done = candidates(tmp_path / "gone")
     assert done.returncode == 1 and "gone: it is not there" in done.stderr
 

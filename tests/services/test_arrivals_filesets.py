@@ -79,7 +79,9 @@ async def test_a_missing_file_is_named_and_nothing_is_imported(repository: Repos
         lay(h, {"a.ics": SET, "a.ids": SET}, without="a.ids")
         failed = await h.taking.take(h.arrival("a.ics"))
         assert failed.state is State.FAILED and failed.log is not None
-        assert failed.error == "a.ids is missing in the fileset of a.ics: put what is missing beside it, then retry"
+        assert failed.error == (
+            "a.ids is missing in the fileset of a.ics: put what is missing beside it, then import again"
+        )
         h.check_empty()
         (source / "a.ids").write_bytes(b"it comes")
         assert (await h.taking.take(h.arrival("a.ics"))).state is State.IMPORTED
