@@ -100,7 +100,7 @@ def print_plan(plan: Plan, settings: Readers) -> None:
 def print_ids(reports: Iterable[Report]) -> None:
     """Print the images of each new fileset in a line, ``Image:101,102``; one without images as ``Fileset:17``."""
     for report in reports:
-        if report.state == State.IMPORTED:
+        if report.is_new:
             images = ",".join(map(str, report.images))
             print(f"Image:{images}" if images else report.fileset)
 

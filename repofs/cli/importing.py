@@ -77,6 +77,11 @@ class Report:
         return list(self.told.get("images") or ())
 
     @property
+    def is_new(self) -> bool:
+        """Whether a fileset was made of it; not of a file that came with another one of its fileset."""
+        return self.state == State.IMPORTED and self.told.get("import_directory") is not None
+
+    @property
     def source(self) -> str:
         """What became of the source: KEPT, REMOVED, or why it is there that should have gone."""
         return str(self.told.get("source") or KEPT)

@@ -17,11 +17,15 @@ from repofs.formats.candidates import Candidate, LeftOut
 
 WANTED = Wanted(b"/x", "upload", None, None, None, None, (), (), None, 4)
 EVIL = b"/x/a\n\x1b[31m\xff.tif"
+MADE = {"import_directory": "alice_2/2026-11/22/21-15-03.123"}
 IMPORTED = Report(
-    b"/x/a.tif", "imported", None, {"fileset": 17, "images": [101, 102], "originals": [5], "source": "kept", "size": 42}
+    b"/x/a.tif",
+    "imported",
+    None,
+    {"fileset": 17, "images": [101, 102], "originals": [5], "source": "kept", "size": 42, **MADE},
 )
-NO_IMAGE = Report(b"/x/b.txt", "imported", None, {"fileset": 18, "images": [], "source": "removed"})
-STUCK = Report(b"/x/c.tif", "imported", None, {"fileset": 19, "images": [], "source": "kept: no right"})
+NO_IMAGE = Report(b"/x/b.txt", "imported", None, {"fileset": 18, "images": [], "source": "removed", **MADE})
+STUCK = Report(b"/x/c.tif", "imported", None, {"fileset": 19, "images": [], "source": "kept: no right", **MADE})
 FAILED = Report(EVIL, "failed", "it is\nbroken")
 REPORTS = [IMPORTED, NO_IMAGE, STUCK, FAILED]
 
@@ -63,7 +67,8 @@ def test_a_bar_counts_filesets_and_bytes(
 
 
 def test_ids_are_omeros(capsys: pytest.CaptureFixture[str]) -> None:
-    import_report.print_ids([*REPORTS, Report(b"/x/d", "duplicate", "…", {"fileset": 1})])
+    others = (Report(b"/x/d", "duplicate", "…", {"fileset": 1}), Report(b"/x/a.ids", "imported", None, {"fileset": 17}))
+    import_report.print_ids([*REPORTS, *others])
     assert capsys.readouterr().out.splitlines() == ["Image:101,102", "Fileset:18", "Fileset:19"]
 
 

@@ -245,6 +245,13 @@ def test_a_companion_that_names_another_s_file(drive: Drive, folder: Path, made:
     assert fact(secret, "fileset") != fact(folder / "evil.companion.ome", "fileset")
 
 
+def test_the_ids_of_a_set_are_one_line(drive: Drive, made: Path) -> None:
+    series(made)  # of bytes that nobody has
+    (line,) = imports(drive, ALICE, "--output", "ids", made).out.splitlines()
+    assert line.startswith("Image:")
+    assert imports(drive, ALICE, "--output", "ids", made).out == ""
+
+
 def test_a_command_brings_the_whole_set(drive: Drive, made: Path) -> None:
     files = multifile(made)
     done = imports(drive, ALICE, "--output", "json", made)
