@@ -57,12 +57,21 @@ from repofs.repository.trees import Cursor, files_of, opened
 from repofs.threads import in_thread
 
 PLACES = 64  # arrivals in hand at a time
+BROUGHT_SECONDS = 600.0  # in which a command asks for all files of one fileset
 
 log = structlog.get_logger(__name__)
 
 
 class Excluded(RepofsError):
     """The owner has imported it before, in a way that whoever asks wants left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Brought:
+    """In which fileset a file was imported that came along with another, and for how long that is remembered."""
+
+    fileset: int
+    until: float  # by trio's clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +104,7 @@ class Arrivals:
         self._marks = Marks(load_key(layout))
         self._turns = Turns(PLACES)
         self._numbers = itertools.count(1)
+        self._brought: dict[tuple[bytes, Path | str, bytes], _Brought] = {}
         self._in_hand: dict[tuple[bytes, Path | str, bytes, str], trio.Event] = {}
 
     async def take(
@@ -118,6 +128,10 @@ class Arrivals:
         self, arrival: Arrival, said: Members, caller: Caller, root: Root | None, queued: int | None
     ) -> Arrived:
         """Import *arrival* with the files that form one fileset with it."""
+        top = root.path if root is not None else arrival.source
+        known = self._brought.pop((arrival.user_directory, top, arrival.path), None)
+        if known is not None and known.until > trio.current_time():
+            return Arrived(State.IMPORTED, fileset=known.fileset)
         try:
             gathered = await self._gathering.gather(arrival, said, caller, root)
         except OSError as error:
@@ -126,7 +140,20 @@ class Arrivals:
             return gathered
         ended = await self._take(gathered, caller, root, queued)
         assert isinstance(ended, Arrived), "no reader is asked twice"
+        if ended.state is State.IMPORTED and ended.fileset is not None:
+            self._note_brought(arrival, top, ended.fileset, ended.files)
         return ended
+
+    def _note_brought(self, arrival: Arrival, top: Path | str, fileset: int, files: Sequence[str]) -> None:
+        """Remember which files came along with *arrival*: who asks for one of them soon, as a command does that names a
+        whole directory, hears of the fileset and not of a duplicate."""
+        now = trio.current_time()
+        self._brought = {key: one for key, one in self._brought.items() if one.until > now}
+        directory = os.path.dirname(arrival.path)
+        for name in files:
+            path = os.path.join(directory, os.fsencode(name))
+            if path != arrival.path:
+                self._brought[arrival.user_directory, top, path] = _Brought(fileset, now + BROUGHT_SECONDS)
 
     async def _take(
         self, arrival: Arrival, caller: Caller | None, root: Root | None, queued: int | None

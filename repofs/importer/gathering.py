@@ -41,8 +41,8 @@ class Gathering:
         when a file is missing. Raises OSError, as `open_beneath` does.
         """
         async with self._root(arrival, root) as place:
-            known = await in_thread(self._imported_before, arrival, place, caller)
-            if known is not None:
+            known = await in_thread(self._imported_before, arrival, place, caller) if arrival.waits else None
+            if known is not None:  # a watched folder tells of each file by itself
                 return Arrived(State.IMPORTED, fileset=known)
             look = _Look(place, os.path.dirname(arrival.path), caller, self._readers)
             own = os.path.basename(arrival.path)

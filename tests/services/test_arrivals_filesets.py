@@ -147,3 +147,12 @@ async def test_all_sources_go_when_the_fileset_is_imported(
     assert os.listdir(source) == []
     mark = repository.mark(repository.layout.managed / str(arrived.import_directory) / "a.ids")
     assert isinstance(mark, Original) and mark.transfer == transfer
+
+
+async def test_asking_again_is_a_duplicate(repository: Repository, source: Path) -> None:
+    async with hall(repository, source) as h:
+        lay(h, {"a.ics": SET, "a.ids": SET})
+        first = [(await h.taking.take(h.arrival(name))).state for name in SET.names]
+        again = [(await h.taking.take(h.arrival(name))).state for name in SET.names]
+    assert first == [State.IMPORTED, State.IMPORTED]
+    assert again == [State.DUPLICATE, State.DUPLICATE]
