@@ -168,6 +168,8 @@ class Readers:
         found = answer.members or answer.recognised
         if found is None:
             raise ReaderFailed("the reader gave no answer")
+        if isinstance(found, Members) and os.fsdecode(name) not in found.names:
+            raise ReaderFailed("the answer of the reader makes no sense (the file is not of its own fileset)")
         return found
 
     async def read(self, name: bytes, files: Lender) -> Recognised:

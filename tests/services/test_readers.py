@@ -277,3 +277,15 @@ async def test_a_reader_sees_the_files_of_its_fileset_and_no_other(wicked: None,
     os.close(directory)
     told = {name: words.partition(":")[0] for name, words in found.original_metadata.items()}
     assert told == {name: "done" if name == "mine" else "refused" for name in asked}
+
+
+@pytest.mark.parametrize(
+    "names", ["../a a.wicked", "/etc/passwd a.wicked", "a//b a.wicked", "a.wicked a.wicked", "./b"]
+)
+async def test_names_that_lead_out_are_no_fileset(wicked: None, tmp_path: Path, names: str) -> None:
+    fd = made(tmp_path / "a.wicked", f"WICKED together {names}".encode())
+    async with pool() as some:
+        with pytest.raises(ReaderFailed, match="the answer of the reader makes no sense"):
+            await some.look(b"a.wicked", OneFile(b"a.wicked", fd))
+        await still_works(some, tmp_path)
+    os.close(fd)
