@@ -104,8 +104,17 @@ def removed(conn: Connection, ended: Sequence[tuple[OriginalFileId, str]]) -> No
         )
 
 
-def find_in_set(conn: Connection, user_directory: bytes, source: str, path: bytes, identity: Identity) -> int | None:
-    """Return the newest fileset of several files in that user directory that has the file of *path*, as it is now."""
+def find_in_set(
+    conn: Connection, user_directory: bytes, source: str, path: bytes, identity: Identity | None
+) -> int | None:
+    """Return the newest fileset of several files in that user directory that has the file of *path*, as it is now.
+
+    Without an *identity*: that it was removed with.
+    """
+    if identity is None:
+        as_now = [origins.c.removal == DONE]
+    else:
+        as_now = [origins.c.size == identity.size, origins.c.mtime_ns == nearest(identity.mtime_ns)]
     others = fileset_entries.alias()
     found: int | None = conn.execute(
         select(filesets.c.id)
@@ -113,7 +122,7 @@ def find_in_set(conn: Connection, user_directory: bytes, source: str, path: byte
         .join(origins, origins.c.original_id == fileset_entries.c.original_id)
         .join(others, and_(others.c.fileset_id == filesets.c.id, others.c.position != fileset_entries.c.position))
         .where(origins.c.path == path, origins.c.source == source, filesets.c.user_directory == user_directory)
-        .where(origins.c.size == identity.size, origins.c.mtime_ns == nearest(identity.mtime_ns))
+        .where(*as_now)
         .order_by(filesets.c.id.desc())
         .limit(1)
     ).scalar()

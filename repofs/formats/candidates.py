@@ -186,6 +186,19 @@ def main_first(said: Members, names: Iterable[str]) -> tuple[bytes, ...]:
     return tuple(map(os.fsencode, sorted(names, key=lambda name: (name != said.main, name))))
 
 
+def main_beside(folder: bytes, name: bytes) -> bytes | None:
+    """Return the file beside the directory *folder* that the file *name* below that is of, if their names tell that.
+
+    Olympus puts the planes of ``NAME.oif`` into ``NAME.oif.files`` and the pyramids of ``NAME.vsi`` below ``_NAME_``.
+    """
+    stem, _, suffix = folder.rpartition(b".")
+    if suffix.lower() == b"files" and stem.lower().endswith(b".oif"):
+        return stem
+    if name.lower().endswith(b".ets") and len(folder) > 2 and folder.startswith(b"_") and folder.endswith(b"_"):
+        return folder[1:-1] + b".vsi"
+    return None
+
+
 def lacks(said: Members, missing: Sequence[bytes]) -> str:
     """Return which files of a fileset are *missing*, for a sentence: a few of many."""
     if os.fsencode(said.main) in missing:

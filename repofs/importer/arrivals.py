@@ -13,7 +13,7 @@ import shutil
 import stat
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -71,6 +71,7 @@ class _Brought:
     """In which fileset a file was imported that came along with another, and for how long that is remembered."""
 
     fileset: int
+    source: str  # as of Arrived
     until: float  # by trio's clock
 
 
@@ -121,7 +122,7 @@ class Arrivals:
         if isinstance(ended, Arrived):
             return ended
         who = caller or as_user.by_account(arrival.actor_uid)
-        async with self._alone(arrival, root, ended.key or ended.main), self._turns.turn(arrival.user_directory):
+        async with self._alone(arrival, root, ended.key or ended.main):
             return await self._take_whole(arrival, ended, who, root, queued)
 
     async def _take_whole(
@@ -131,29 +132,46 @@ class Arrivals:
         top = root.path if root is not None else arrival.source
         known = self._brought.pop((arrival.user_directory, top, arrival.path), None)
         if known is not None and known.until > trio.current_time():
-            return Arrived(State.IMPORTED, fileset=known.fileset)
+            return Arrived(State.IMPORTED, fileset=known.fileset, source=known.source)
         try:
-            gathered = await self._gathering.gather(arrival, said, caller, root)
+            async with self._turns.turn(arrival.user_directory):
+                gathered = await self._gathering.gather(arrival, said, caller, root)
         except OSError as error:
-            return await self.fail(arrival, root, _sentence(error))
+            return await self._gone(arrival, root, error) or await self.fail(arrival, root, _sentence(error))
         if isinstance(gathered, Arrived):
             return gathered
-        ended = await self._take(gathered, caller, root, queued)
+        async with self._none_in_hand(gathered, root), self._turns.turn(arrival.user_directory):
+            ended = await self._take(gathered, caller, root, queued)
         assert isinstance(ended, Arrived), "no reader is asked twice"
-        if ended.state is State.IMPORTED and ended.fileset is not None:
-            self._note_brought(arrival, top, ended.fileset, ended.files)
+        if ended.state is State.IMPORTED:
+            self._note_brought(arrival, top, ended)
         return ended
 
-    def _note_brought(self, arrival: Arrival, top: Path | str, fileset: int, files: Sequence[str]) -> None:
+    def _note_brought(self, arrival: Arrival, top: Path | str, ended: Arrived) -> None:
         """Remember which files came along with *arrival*: who asks for one of them soon, as a command does that names a
         whole directory, hears of the fileset and not of a duplicate."""
         now = trio.current_time()
         self._brought = {key: one for key, one in self._brought.items() if one.until > now}
         directory = os.path.dirname(arrival.path)
-        for name in files:
+        for name in ended.files:
             path = os.path.join(directory, os.fsencode(name))
-            if path != arrival.path:
-                self._brought[arrival.user_directory, top, path] = _Brought(fileset, now + BROUGHT_SECONDS)
+            if path != arrival.path and ended.fileset is not None:
+                brought = _Brought(ended.fileset, ended.source, now + BROUGHT_SECONDS)
+                self._brought[arrival.user_directory, top, path] = brought
+
+    @asynccontextmanager
+    async def _none_in_hand(self, arrival: Arrival, root: Root | None) -> AsyncIterator[None]:
+        """Keep those who ask for a file of the set *arrival* from looking at it: it may be removed under their eyes."""
+        directory = os.path.dirname(arrival.path)
+        async with AsyncExitStack() as stack:
+            for name in sorted(arrival.members or ()):
+                await stack.enter_async_context(self._alone(replace(arrival, path=os.path.join(directory, name)), root))
+            yield
+
+    async def _gone(self, arrival: Arrival, root: Root | None, error: OSError) -> Arrived | None:
+        """Return what became of *arrival* when it is not there because it was imported with others, and removed."""
+        known = await self._gathering.removed_before(arrival, root) if isinstance(error, NotFound) else None
+        return None if known is None else Arrived(State.IMPORTED, fileset=known, source=REMOVED)
 
     async def _take(
         self, arrival: Arrival, caller: Caller | None, root: Root | None, queued: int | None
@@ -181,6 +199,8 @@ class Arrivals:
         except Excluded as error:
             return Arrived(State.DUPLICATE, str(error))
         except OSError as error:
+            if (gone := await self._gone(arrival, root, error)) is not None:
+                return gone
             reason = _sentence(error)
         except Exception as error:
             log.exception("an arrival failed unexpectedly", path=arrival.path)

@@ -122,13 +122,16 @@ def examine(
 ) -> list[Examined]:
     """Return the new files of *drop*, each brought in and read whole.
 
-    Raises ChangedWhileReading when somebody writes one, InvalidValue when one in a directory was never ended well, or
-    belongs to another of *groups* (gids) than the drop: whoever sees that group would see it; else as `bringing` does.
+    Raises ChangedWhileReading when somebody writes one, InvalidValue when one in a directory was never ended well, has
+    two names, or belongs to another of *groups* (gids) than the drop: whoever sees that group would see it; else as
+    `bringing` does.
     """
     parent = os.path.dirname(drop.path)
     examined = []
+    inodes: dict[int, bytes] = {}
     for name, file in new_ones(drop, fd, bringing.marks):
         if not drop.is_one_file:
+            _require_another(name, file, inodes)
             _require_closed(name, file, bringing.marks)
         _require_group(drop, name, file, groups)
         brought = bringing.bring(file, algorithm, root, compare=Skip.CHECKSUM not in drop.policy.skip)
@@ -154,6 +157,14 @@ def _require_closed(name: bytes, fd: int, marks: Marks) -> None:
         shown = name.decode(errors="backslashreplace")
         reason = mark.error if isinstance(mark, Refused) else "its writer did not end well: write or rename it"
         raise InvalidValue(f"{shown} is incomplete, {reason}, then retry")
+
+
+def _require_another(name: bytes, fd: int, inodes: dict[int, bytes]) -> None:
+    """A file is one original: its mark has place for one."""
+    other = inodes.setdefault(os.fstat(fd).st_ino, name)
+    if other != name:
+        one, two = (each.decode(errors="backslashreplace") for each in (other, name))
+        raise InvalidValue(f"{one} and {two} are one file, by a hard link: make a copy of it instead, then retry")
 
 
 def _require_group(drop: Drop, name: bytes, fd: int, groups: Container[int]) -> None:

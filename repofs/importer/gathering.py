@@ -62,7 +62,17 @@ class Gathering:
     def _imported_before(self, arrival: Arrival, root: Root, caller: Caller) -> int | None:
         """Return the fileset that the file, as it is now, was imported in with others, a moment ago."""
         with open_beneath(root, arrival.path, caller) as file:
-            identity = file.identity
+            return self._find(arrival, root, file.identity)
+
+    async def removed_before(self, arrival: Arrival, root: Root | None) -> int | None:
+        """Return the fileset that the file, which is not there, was imported in with others and removed then."""
+        try:
+            async with self._root(arrival, root) as place:
+                return await in_thread(self._find, arrival, place, None)
+        except OSError:  # the source itself is away
+            return None
+
+    def _find(self, arrival: Arrival, root: Root, identity: Identity | None) -> int | None:
         path = arrival.path if arrival.source else os.path.join(os.fsencode(root.path), arrival.path)
         with self._catalogue.begin() as conn:
             return origins.find_in_set(conn, arrival.user_directory, arrival.source, path, identity)

@@ -233,6 +233,7 @@ class Inbox:
         if claimed is None:
             if token not in self._settling:  # it waits for others of its fileset
                 del self._waiting[token]
+            await trio.lowlevel.checkpoint()  # of thousands that wait for one file, no caller waits for all
             return
         self._outstanding[token] = None
         self._shares[waiting.user] += 1

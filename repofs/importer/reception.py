@@ -7,6 +7,7 @@ import functools
 import json
 import os
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import get_args
@@ -131,13 +132,19 @@ class Reception:
         return found
 
     def _require_same(self, arrival: Arrival, caller: Caller, given: Root, name: bytes) -> None:
-        """Refuse what is another file for the daemon than for who asks: they may see different mounts."""
-        with self._sources.root(arrival.source) as root:
-            with open_beneath(given, name, caller, directory=arrival.is_directory) as theirs:
-                with open_beneath(root, arrival.path, caller, directory=arrival.is_directory) as ours:
-                    if not os.path.sameopenfile(theirs.fd, ours.fd):
-                        path = os.path.join(os.fsencode(given.path), name)
-                        raise InvalidValue(f"{os.fsdecode(path)!r} is another file for the daemon: use another path")
+        """Refuse what is another file for the daemon than for who asks: they may see different mounts.
+
+        What is there for neither may have gone with its fileset meanwhile: `Arrivals` knows.
+        """
+        with self._sources.root(arrival.source) as root, ExitStack() as stack:
+            found = []
+            for place, path in ((given, name), (root, arrival.path)):
+                with suppress(NotFound):
+                    file = open_beneath(place, path, caller, directory=arrival.is_directory)
+                    found.append(stack.enter_context(file).fd)
+            if len(found) == 1 or (found and not os.path.sameopenfile(*found)):
+                path = os.path.join(os.fsencode(given.path), name)
+                raise InvalidValue(f"{os.fsdecode(path)!r} is another file for the daemon: use another path")
 
 
 def _home(people: People, actor: Actor, owner: str | None) -> tuple[bytes, Home]:

@@ -6,6 +6,7 @@ While a drop is sealed the marks of its files are the importer's to write.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import replace
 
 import structlog
@@ -13,10 +14,11 @@ import structlog
 from repofs.lifecycle import State
 from repofs.model import Closed, Drop, Outcome, Refused
 from repofs.namespace.drops import Drops
-from repofs.namespace.filesets import Filesets, Rest, Together
+from repofs.namespace.filesets import Filesets
 from repofs.namespace.nodes import UNKNOWN, Node
 from repofs.namespace.rights import Kernel, Rights
 from repofs.namespace.standing import Standing
+from repofs.namespace.together import Rest, Together
 from repofs.repository.marks import despite_mode
 
 _READ = os.O_RDONLY | (os.O_NOATIME if os.geteuid() == 0 else 0)
@@ -34,7 +36,7 @@ class Claims:
         self._backing = standing.backing
         self._drops = drops
         self._kernel = kernel
-        self._with: dict[int, tuple[Node, ...]] = {}  # all files of the drop of that token, the main one first
+        self._with: dict[int, tuple[Together, Counter[Node]]] = {}  # of that token, and what keeps its name
 
     def claim(self, token: int) -> tuple[Drop, int] | None:
         """Seal a quiet drop and return it with a descriptor; None when it is no drop any more, or waits for others.
@@ -59,7 +61,7 @@ class Claims:
         if isinstance(found, Rest):
             self._drops.rest(unit, found.seconds, found.why)
             return None
-        fd = self._open(found.nodes[0] if len(found.nodes) == 1 else found.nodes[0].names[0][0])
+        fd = self._open(found.nodes[0] if len(found.nodes) == 1 else found.directory)
         try:
             drop = self._drop(unit, found)
         except BaseException:
@@ -69,14 +71,13 @@ class Claims:
         return drop, fd
 
     def _seal(self, unit: Node, found: Together) -> None:
-        self._with[unit.ino] = found.nodes
+        self._with[unit.ino] = found, Counter(found.held())
         for node in found.nodes:
             self._drops.activity(node).settling = False
             self._standing.sealed[node.ino] = node
             if node is not unit:
                 self._drops.clocks.gone(node.ino)
-        if len(found.nodes) > 1:
-            self._standing.together.update(found.nodes)
+        self._standing.together += self._with[unit.ino][1]
 
     def _is_drop(self, unit: Node) -> bool:
         if self._standing.names.unit(unit) is not unit or self._standing.waits(unit):
@@ -103,7 +104,7 @@ class Claims:
         return Drop(
             token=unit.ino,
             user_directory=user.names[0][1],
-            path=self._backing.path_below(user, main),
+            path=self._path(user, found),
             is_directory=main.is_directory,
             target=self._standing.target(main),
             policy=self._standing.policy(main),
@@ -116,10 +117,22 @@ class Claims:
             refusal=found.refusal,
         )
 
+    def _path(self, user: Node, found: Together) -> bytes:
+        """Return the path below *user* by which the importer knows the drop: of several files, the main one's."""
+        if len(found.nodes) == 1 or found.names is None:
+            return self._backing.path_below(user, found.nodes[0])
+        return os.path.join(self._backing.path_below(user, found.directory), found.names[0])
+
     def outcome(self, outcome: Outcome) -> None:
         """The importer is done with a drop: what it wrote on the inodes holds from here on."""
-        for node in self._with.pop(outcome.token, ()):
-            self._standing.together.discard(node)
+        if outcome.token not in self._with:
+            return
+        together, held = self._with.pop(outcome.token)
+        main = together.nodes[0]
+        if outcome.import_directory is not None and main.activity is not None:
+            self._import_directory_made(main, outcome.import_directory)  # while it still knows where it is
+        self._standing.together -= held
+        for node in together.nodes:
             self._standing.sealed.pop(node.ino, None)
             self._ended(node, outcome)
 
@@ -127,8 +140,6 @@ class Claims:
         """Take in what became of the drop that *unit* is, or is a file of."""
         if unit.activity is None:
             return  # removed meanwhile
-        if outcome.import_directory is not None:  # while the unit still knows where it is
-            self._import_directory_made(unit, outcome.import_directory)
         if outcome.state is State.FAILED:
             self._drops.failed.add(unit)
         if outcome.members is not None and unit.names:

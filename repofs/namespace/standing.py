@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections import Counter
 
 from repofs import xattrs
 from repofs.config import Drops as DropSettings
@@ -47,7 +48,8 @@ class Standing:
             settings.settle_seconds, settings.duplicates, missing=settings.missing, skip=settings.skip
         )
         self.sealed: dict[int, Node] = {}  # what the importer has, by inode: nobody may change it
-        self.together: set[Node] = set()  # of these, the files that are one fileset: they keep their names
+        # How many filesets being imported need the name of that file or directory.
+        self.together: Counter[Node] = Counter()
 
     def mark(self, node: Node) -> Mark | None:
         """Return the mark of *node* as far as it holds: Closed and Refused count only for the bytes they saw.

@@ -16,6 +16,7 @@ import tifffile
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
+from tests.helpers import olympus
 from tests.helpers.drops import described, set_on
 from tests.helpers.import_command import imports
 from tests.helpers.mounting import QUICK, Drive, fact
@@ -259,3 +260,22 @@ def test_a_command_brings_the_whole_set(drive: Drive, made: Path) -> None:
     assert done.code == 0 and len(filesets) == 1 and len(done.reports) == len(files)
     done = imports(drive, ALICE, "-f", made)
     assert done.out.count("# Group:") == 1 and f"# Group: {files[0]} Reader: OME-TIFF Images: 1" in done.out
+
+
+@pytest.mark.parametrize("transfer", ["upload_rm", "ln_rm"])
+def test_a_command_removes_the_whole_set(drive: Drive, made: Path, transfer: str) -> None:
+    for file in series(made):
+        os.chown(file, ALICE.uid, -1)
+    done = imports(drive, ALICE, "--output", "json", "--transfer", transfer, made)
+    assert done.code == 0, done.reports
+    assert len({report["fileset"] for report in done.reports}) == 1 and os.listdir(made) == []
+
+
+@pytest.mark.parametrize("folder_first", [True, False])
+def test_an_oif_and_its_folder(drive: Drive, folder: Path, made: Path, folder_first: bool) -> None:
+    olympus.oif(made, numpy.arange(2 * 2 * 16 * 24, dtype="u2").reshape(2, 2, 1, 16, 24))
+    for name in sorted(("scan.oif", "scan.oif.files"), reverse=folder_first):
+        ALICE.run("cp", "-r", made / name, folder)
+        time.sleep(PAUSE)
+    told = fileset(drive, [path for path in folder.rglob("*") if path.is_file()])
+    assert z_of(told) == 2

@@ -156,3 +156,26 @@ async def test_asking_again_is_a_duplicate(repository: Repository, source: Path)
         again = [(await h.taking.take(h.arrival(name))).state for name in SET.names]
     assert first == [State.IMPORTED, State.IMPORTED]
     assert again == [State.DUPLICATE, State.DUPLICATE]
+
+
+@pytest.mark.parametrize("transfer", ["upload_rm", "ln_rm"])
+async def test_who_asks_for_a_file_that_went_with_its_fileset_hears_of_that(
+    repository: Repository,
+    source: Path,
+    transfer: str,
+) -> None:
+    ended: list[Arrived] = []
+    async with hall(repository, source) as h:
+        lay(h, SERIES)
+
+        async def take(name: str) -> None:
+            ended.append(await h.taking.take(h.arrival(name, transfer=transfer)))
+
+        async with trio.open_nursery() as nursery:
+            for name in SERIES:
+                nursery.start_soon(take, name)
+        ended.append(await h.taking.take(h.arrival("0.dcm", transfer=transfer)))
+        never = await h.taking.take(h.arrival("9.dcm", transfer=transfer))
+    assert {(one.state, one.source) for one in ended} == {(State.IMPORTED, "removed")}
+    assert len({one.fileset for one in ended}) == 1 and os.listdir(source) == []
+    assert never.state is State.FAILED

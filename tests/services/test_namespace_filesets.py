@@ -260,3 +260,132 @@ def test_a_main_file_is_asked_again_when_more_has_come(w: World) -> None:
     says = {"a.nd": Members("a.nd", ("a.nd", "a_w1.tif")), "a_w1.tif": plane}
     (drop,) = all_go_off(w, says, "a.nd", "a_w1.tif")
     assert drop.members == (b"a.nd", b"a_w1.tif")
+
+
+def test_thousands_that_wait_for_one_do_not_all_look_at_each_other(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first in order is missing: found last by who looks at all."""
+    names = tuple(f"p{number:03}.tif" for number in range(200))
+    here = names[:1] + names[2:]
+    says = {name: Members(names[0], names) for name in names}
+    for name in here:
+        w.write(name)
+    time.sleep(QUIET)
+    looks: list[bytes] = []
+    find = w.filesets._find
+    monkeypatch.setattr(w.filesets, "_find", lambda above, name: looks.append(name) or find(above, name))
+    for name in here:
+        if w.settles(name):
+            assert goes_off(w, name, says) is None
+    assert len(looks) < 10 * len(names)
+    assert w.standing.state(w.node(names[5])) == (
+        State.SETTLING,
+        f"waits: {names[1]} is missing in the fileset of p000.tif",
+    )
+    lists = {id(node.activity.members) for node in map(w.node, here) if node.activity and node.activity.members}
+    assert len(lists) <= 2
+
+
+def test_thousands_that_are_missing_are_given_up_in_one_look(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("a.ics", *(f"p{number:04}.tif" for number in range(2000)))
+    w.write("a.ics")
+    time.sleep(QUIET)
+    assert goes_off(w, "a.ics", {"a.ics": Members("a.ics", names)}) is None
+    time.sleep(MISSING)
+    looks: list[bytes] = []
+    came = w.filesets._came
+    monkeypatch.setattr(w.filesets, "_came", lambda above, name: looks.append(name) or came(above, name))
+    drop = w.claim("a.ics")
+    assert drop is not None and drop.refusal is not None and len(looks) == len(names)
+    assert drop.refusal.startswith("p0000.tif, p0001.tif, p0002.tif and 1997 more are missing")
+
+
+def test_a_file_that_is_excluded_by_its_name_is_part_of_what_names_it(w: World) -> None:
+    w.standing.set_setting(w.node(""), b"policy", b'{"exclude": ["*.ids"]}')
+    w.write("a.ics")
+    w.write("a.ids")
+    (drop,) = all_go_off(w, FILES, "a.ics")
+    assert drop.members == (b"a.ics", b"a.ids")
+
+
+def test_who_waits_for_a_writer_says_so(w: World) -> None:
+    w.write("a.ics")
+    fh = w.create("a.ids")
+    time.sleep(QUIET)
+    assert goes_off(w, "a.ics", FILES) is None
+    assert w.standing.state(w.node("a.ics")) == (State.SETTLING, "waits: a.ids is being written")
+    w.close(fh)
+
+
+OIF = ("a.oif", "a.oif.files/p1.tif", "a.oif.files/p2.tif")
+
+
+def test_planes_in_a_folder_wait_for_the_file_that_it_is_called_after(w: World) -> None:
+    """They cannot name it: it lies above them."""
+    w.mkdir("a.oif.files")
+    for name in OIF[1:]:
+        w.write(name)
+    time.sleep(QUIET)
+    assert [w.claim(name) for name in OIF[1:]] == [None, None]
+    assert w.standing.state(w.node(OIF[1])) == (
+        State.SETTLING,
+        "waits: a.oif, the main file of its fileset, is missing",
+    )
+    w.write("a.oif")
+    (drop,) = all_go_off(w, {"a.oif": Members("a.oif", OIF)}, *OIF)
+    assert drop.members == tuple(map(os.fsencode, OIF))
+    with pytest.raises(Busy):
+        w.rename("a.oif.files", "elsewhere")
+    w.imported(drop)
+    w.rename("a.oif.files", "elsewhere")
+
+
+@pytest.mark.parametrize("insists", [False, True])
+def test_a_plane_in_a_folder_whose_main_file_does_not_come(w: World, insists: bool) -> None:
+    w.mkdir("_a_")
+    w.mkdir("_a_/stack1")
+    w.write("_a_/stack1/frame_t_0.ets")
+    if insists:
+        w.drops.command(w.node("_a_/stack1/frame_t_0.ets"), ImportCommand.NOW, 1000)
+    (drop,) = all_go_off(w, {}, "_a_/stack1/frame_t_0.ets")
+    assert (drop.path, drop.members) == (b"_a_/stack1/frame_t_0.ets", (b"frame_t_0.ets",))
+    assert (drop.refusal is None) == insists
+    assert insists or str(drop.refusal).startswith("a.vsi, the main file of its fileset, is missing")
+
+
+def test_a_folder_that_grew_since_its_main_file_was_asked_is_asked_about_again(w: World) -> None:
+    first, second = "_a_/stack1/frame_t_0.ets", "_a_/stack2/frame_t_0.ets"
+    for name in ("_a_", "_a_/stack1", "_a_/stack2"):
+        w.mkdir(name)
+    w.write("a.vsi")
+    time.sleep(QUIET)
+    assert goes_off(w, "a.vsi", {"a.vsi": Members("a.vsi", ("a.vsi", first), certain=False)}) is None
+    w.write(first)
+    w.write(second)
+    says = {"a.vsi": Members("a.vsi", ("a.vsi", first, second))}
+    time.sleep(QUIET)
+    assert goes_off(w, first, says) is None
+    (drop,) = all_go_off(w, says, "a.vsi", second, first)
+    assert drop.members == tuple(map(os.fsencode, says["a.vsi"].names))
+
+
+def test_who_follows_a_main_file_waits_until_that_was_asked(w: World) -> None:
+    """It names itself and the main file, which may name more."""
+    three = ("a.ics", "b.ids", "c.ids")
+    says = {name: Members("a.ics", ("a.ics", name)) for name in three[1:]} | {"a.ics": Members("a.ics", three)}
+    for name in three:
+        w.write(name)
+    time.sleep(QUIET)
+    assert goes_off(w, "b.ids", says) is None
+    (drop,) = all_go_off(w, says, *reversed(three))
+    assert drop.members == tuple(map(os.fsencode, three))
+
+
+def test_a_part_that_has_another_name_elsewhere(w: World) -> None:
+    w.mkdir("other")
+    w.write("other/x.ids")
+    w.link("other/x.ids", "a.ids")
+    w.write("a.ics")
+    (drop,) = all_go_off(w, FILES, "a.ics")
+    assert (drop.path, drop.members) == (b"a.ics", (b"a.ics", b"a.ids"))
+    with pytest.raises(Busy):
+        w.unlink("a.ids")

@@ -206,6 +206,19 @@ async def test_an_incomplete_file_keeps_its_directory_back(repository: Repositor
     repository.check_whole(whole)
 
 
+async def test_two_names_of_one_file_are_not_two_originals(repository: Repository) -> None:
+    whole = repository.write(repository.alice, b"a.zarr/0")
+    os.link(whole, whole.with_name("1"))
+    async with pipeline(repository) as importing:
+        outcome = await importing.take(*repository.drop(repository.alice, b"a.zarr"))
+        assert outcome.state is State.FAILED
+        assert "a.zarr/0 and a.zarr/1 are one file, by a hard link" in str(outcome.error)
+        whole.with_name("1").unlink()
+        outcome = await importing.take(*repository.drop(repository.alice, b"a.zarr"))
+    assert outcome.state is State.IMPORTED
+    repository.check_whole(whole)
+
+
 async def test_a_writer_that_is_left_puts_the_import_off(repository: Repository) -> None:
     path = repository.write(repository.alice, b"scan.tif")
     with path.open("r+b") as writer:
