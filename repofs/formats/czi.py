@@ -15,6 +15,7 @@ import numpy
 from repofs.formats import czi_layout, czi_metadata, czi_pixels
 from repofs.formats.czi_layout import CziFault, Layout, Scene
 from repofs.formats.czi_metadata import CziMetadata
+from repofs.formats.pixel_types import pixel_type
 from repofs.formats.reader import Files
 from repofs.model import ImageInfo, Members, Recognised
 
@@ -23,7 +24,6 @@ NO_IMAGE = "no image can be read"
 _MAGIC = b"ZISRAWFILE\0"
 _MOST_PARTS = 32  # of a split file; each takes a descriptor
 _PART = re.compile(r"(?P<main>.+?) ?\((?P<part>[0-9]{1,4})\)\.czi", re.IGNORECASE | re.DOTALL)
-_PIXEL_TYPES = {"u1": "uint8", "u2": "uint16", "f4": "float", "F8": "complex", "i4": "int32", "i8": "double"}
 
 
 class CziReader:
@@ -125,7 +125,7 @@ def _part_name(name: str, part: int, files: Files) -> str:
 def _image(name: str, series: int, scene: Scene, metadata: CziMetadata) -> ImageInfo:
     kinds = {str(kind) for kind in numpy.unique(scene.subblocks["samples"])}
     kind = max(kinds, key=czi_layout.bytes_a_pixel)
-    samples = int(kind[1]) if kind[1].isdigit() else 1
+    samples, dtype = czi_layout.samples_of(kind)
     size_c = scene.sizes["C"]
     named = metadata.channels[:size_c] if samples == 1 else ()
     return ImageInfo(
@@ -136,7 +136,7 @@ def _image(name: str, series: int, scene: Scene, metadata: CziMetadata) -> Image
         size_z=scene.sizes["Z"],
         size_c=size_c * samples,
         size_t=scene.sizes["T"],
-        pixel_type=_PIXEL_TYPES[kind[-2:]],
+        pixel_type=pixel_type(dtype) or "",
         rgb=samples > 1,
         physical_size_x_um=metadata.x_um,
         physical_size_y_um=metadata.y_um,

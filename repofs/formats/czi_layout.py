@@ -24,6 +24,8 @@ MAX_SIZE = 2**31 - 1  # of one axis, as in OMERO
 
 UNCOMPRESSED = 0
 
+_SAMPLES = {"F8": "c8", "i8": "f8"}  # what czifile calls otherwise than numpy
+
 # A newer czifile has neither: the reader says so, rather than keep all others from being loaded.
 SegmentNotFoundError: type[Exception] = getattr(
     getattr(czifile, "czifile", czifile), "SegmentNotFoundError", ValueError
@@ -208,9 +210,16 @@ def _least_bytes(rows: numpy.ndarray) -> numpy.ndarray:
     return _SMALLEST_SUBBLOCK + numpy.where(rows["compression"] == UNCOMPRESSED, pixel_bytes, 0)
 
 
+def samples_of(kind: str) -> tuple[int, numpy.dtype]:
+    """Return how many samples a pixel of czifile's type *kind* has, and their type: "<3u2" has three of "<u2"."""
+    code = kind[-2:]
+    return int(kind[1]) if kind[1].isdigit() else 1, numpy.dtype("<" + _SAMPLES.get(code, code))
+
+
 def bytes_a_pixel(kind: str) -> int:
     """Return the bytes of one pixel of czifile's type *kind*: "<3u2" has 6."""
-    return int(kind[1] if kind[1].isdigit() else 1) * int(kind[-1])
+    samples, dtype = samples_of(kind)
+    return samples * dtype.itemsize
 
 
 def scenes(layout: Layout) -> list[Scene]:

@@ -20,13 +20,13 @@ from repofs.formats.czi_layout import (
     SegmentNotFoundError,
     bytes_a_pixel,
     handle_of,
+    samples_of,
 )
 
 _JPEG, _LZW, _JPEG_XR, _ZSTD, _ZSTD_HEADED = 1, 2, 4, 5, 6
 _CAMERA = 100  # and beyond: as a camera gave them, not compressed
 _MOST_BYTES = 1 << 28  # of one subblock, decoded
 _MOST_DECODED = 1 << 29  # bytes of all compressed subblocks of one picture; beyond it some are left dark
-_TYPES = {"F8": "c8", "i8": "f8"}  # what czifile calls otherwise than numpy
 
 _DAMAGE = (ValueError, IndexError, KeyError, RuntimeError, struct.error, SegmentNotFoundError)
 
@@ -43,9 +43,9 @@ def preview(scene: Scene, files: dict[int, BinaryIO], pixels: int) -> numpy.ndar
     step = max(1, max(scene.width, scene.height) // pixels)
     rows = _painted(_of_middle_plane(scene), step)
     kind = max({str(kind) for kind in rows["samples"]}, key=bytes_a_pixel)
-    samples = int(kind[1]) if kind[1].isdigit() else 1
+    samples, dtype = samples_of(kind)
     shape = scene.sizes["C"], -(-scene.height // step), -(-scene.width // step), samples
-    canvas = numpy.zeros(shape, _TYPES.get(kind[-2:], kind[-2:]))
+    canvas = numpy.zeros(shape, dtype)
     painted = 0
     failure: Exception | None = None
     for row in rows:
@@ -105,8 +105,8 @@ def _paint(canvas: numpy.ndarray, row: numpy.void, scene: Scene, file: BinaryIO,
 def _samples(row: numpy.void, file: BinaryIO, ys: numpy.ndarray, xs: numpy.ndarray) -> numpy.ndarray:
     """Return the samples (Y, X, samples) of a subblock in the stored rows *ys* and columns *xs*."""
     kind, compression = str(row["samples"]), int(row["compression"])
-    dtype = numpy.dtype("<" + _TYPES.get(kind[-2:], kind[-2:]))
-    shape = int(row["stored_height"]), int(row["stored_width"]), bytes_a_pixel(kind) // int(kind[-1])
+    samples, dtype = samples_of(kind)
+    shape = int(row["stored_height"]), int(row["stored_width"]), samples
     subblock = czifile.Segment(handle_of(file), int(row["position"])).data()
     if not isinstance(subblock, czifile.SubBlockSegment):
         raise CziFault("its directory names a place where no subblock is")

@@ -16,7 +16,8 @@ from mrc._new import BE_HDR, LE_HDR, ExtHeaderFrame, Header
 from mrc.lenses import D as LENSES
 
 from repofs.formats.original_metadata import OriginalMetadata, text
-from repofs.formats.raw_array import RawArray, length, pixel_type
+from repofs.formats.pixel_types import pixel_type
+from repofs.formats.raw_array import RawArray, length
 from repofs.formats.reader import Files
 from repofs.model import Channel, ImageInfo, Members, Recognised
 

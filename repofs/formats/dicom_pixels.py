@@ -10,11 +10,10 @@ from pydicom.pixels.utils import as_pixel_options
 from repofs.formats import dicom_codecs
 from repofs.formats.dicom_header import BAD_VALUE, DicomFault, Header, text
 from repofs.formats.dicom_instance import Instance
+from repofs.formats.pixel_types import dtype_of
 from repofs.formats.raw_array import RawArray, step
 
 MAX_DECODED_BYTES = 768 << 20
-
-_DTYPES = {"float": "f4", "double": "f8"}
 
 dicom_codecs.install()
 
@@ -38,8 +37,7 @@ def frame(header: Header, instance: Instance, index: int, pixels: int) -> numpy.
 
 
 def _in_place(header: Header, instance: Instance, index: int, pixels: int) -> numpy.ndarray:
-    order = ">" if instance.big_endian else "<"
-    dtype = numpy.dtype(order + _DTYPES.get(instance.pixel_type, numpy.dtype(instance.pixel_type).str[1:]))
+    dtype = dtype_of(instance.pixel_type).newbyteorder(">" if instance.big_endian else "<")
     planar = text(header.data, "PlanarConfiguration") == "1"
     assert header.pixels is not None
     samples = {"C": instance.samples}

@@ -14,6 +14,7 @@ from repofs.formats import dicom_pixels
 from repofs.formats.dicom_header import DicomFault, Header, numbers, text
 from repofs.formats.dicom_instance import Instance, Slide, items
 from repofs.formats.dicom_stack import Opened
+from repofs.formats.pixel_types import dtype_of
 from repofs.formats.raw_array import length
 from repofs.formats.raw_array import step as step_for
 from repofs.model import ImageInfo
@@ -67,7 +68,8 @@ class Pyramid:
         slide = _slide(level[0])
         step = step_for(slide.columns, slide.rows, pixels)
         channels = slide.optical_paths * level[0].samples
-        canvas = numpy.zeros((channels, -(-slide.rows // step), -(-slide.columns // step)), _dtype(level[0]))
+        shape = channels, -(-slide.rows // step), -(-slide.columns // step)
+        canvas = numpy.zeros(shape, dtype_of(level[0].pixel_type))
         for instance in level:
             with opened(instance.name) as header:
                 _paint(canvas, header, instance, step)
@@ -96,10 +98,6 @@ def _slide(instance: Instance) -> Slide:
 
 def _size(instance: Instance) -> tuple[int, int]:
     return _slide(instance).columns, _slide(instance).rows
-
-
-def _dtype(instance: Instance) -> str:
-    return {"float": "f4", "double": "f8", "bit": "u1"}.get(instance.pixel_type, instance.pixel_type)
 
 
 def _paint(canvas: numpy.ndarray, header: Header, instance: Instance, step: int) -> None:

@@ -18,14 +18,11 @@ from rsciio.exceptions import DM3DataTypeError, DM3TagIDError, DM3TagTypeError
 
 from repofs.formats import raw_plane
 from repofs.formats.original_metadata import OriginalMetadata, text
+from repofs.formats.pixel_types import pixel_type
 from repofs.formats.reader import Files
 from repofs.model import ImageInfo, Members, Recognised
 
 _MAX_SIZE = 2**31 - 1
-_PIXEL_TYPES = {
-    "int8": "int8", "uint8": "uint8", "int16": "int16", "uint16": "uint16", "int32": "int32", "uint32": "uint32",
-    "float32": "float", "float64": "double", "complex64": "complex", "complex128": "double-complex", "bool": "bit",
-}  # fmt: skip
 _PACKED = (5, 27, 28)  # kinds of data that are half of a Fourier transform
 _UNITS_UM = {"nm": 1e-3, "µm": 1.0, "μm": 1.0, "um": 1.0, "mm": 1e3, "m": 1e6, "Å": 1e-4, "A": 1e-4, "pm": 1e-6}
 _SECONDS = {"s": 1.0, "ms": 1e-3, "min": 60.0}
@@ -127,7 +124,7 @@ def _image(found: ImageObject, name: str, series: int) -> ImageInfo:
         size_z=1 if is_time else math.prod(outer),
         size_c=colours,
         size_t=math.prod(outer) if is_time else 1,
-        pixel_type="uint8" if dtype.names else _PIXEL_TYPES[dtype.name],
+        pixel_type="uint8" if dtype.names else pixel_type(dtype) or "",
         rgb=colours > 1,
         big_endian=found.imdict.ImageData.Data.endian == "big",
         physical_size_x_um=_positive(spacing[0], _UNITS_UM),

@@ -10,7 +10,8 @@ import numpy
 
 from repofs.formats import ics_header
 from repofs.formats.ics_header import IcsFault, IcsHeader
-from repofs.formats.raw_array import RawArray, length, pixel_type
+from repofs.formats.pixel_types import pixel_type
+from repofs.formats.raw_array import RawArray, length
 from repofs.formats.reader import Files
 from repofs.formats.units import micrometres, seconds
 from repofs.model import Channel, ImageInfo, Members, Recognised

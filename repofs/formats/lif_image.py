@@ -21,6 +21,7 @@ from xml.etree.ElementTree import Element
 import numpy
 
 from repofs.formats.original_metadata import OriginalMetadata, text
+from repofs.formats.pixel_types import pixel_type
 from repofs.model import Channel, ImageInfo
 
 MAX_SIZE = 2**31 - 1  # of one axis, as in OMERO
@@ -28,7 +29,6 @@ MAX_SIZE = 2**31 - 1  # of one axis, as in OMERO
 _MOST_BYTES = 1 << 28  # of the rows that a picture is made of
 _MOST_PLANES = 1000  # of a picture: channels, or wavelengths
 _AXES = {1: "X", 2: "Y", 3: "Z", 4: "T", 5: "C", 9: "C"}  # 5: emission, 9: excitation; what OMERO has not is with T
-_PIXEL_TYPES = {"u1": "uint8", "u2": "uint16", "u4": "uint32", "f2": "float", "f4": "float", "f8": "double"}
 _COLORS = {"red": "#FF0000", "green": "#00FF00", "blue": "#0000FF", "cyan": "#00FFFF", "magenta": "#FF00FF",
            "yellow": "#FFFF00", "gray": "#FFFFFF", "grey": "#FFFFFF"}  # fmt: skip
 _FILETIME_START = datetime(1601, 1, 1)  # in no time zone, as it is shown
@@ -109,7 +109,7 @@ def _kind(channel: Element) -> str:
     kind = "uf"[int(channel.get("DataType", "0")) == 1] + str(
         1 if bits <= 8 else 2 if bits <= 16 else 4 if bits <= 32 else 8
     )
-    if kind not in _PIXEL_TYPES:
+    if pixel_type(kind) is None:
         raise ValueError(f"pixels of {bits} bits")
     return kind
 
@@ -130,7 +130,7 @@ def image(name: str, series: int, element: Element, stored: Stored) -> ImageInfo
         size_z=sizes["Z"],
         size_c=count,
         size_t=sizes["T"],
-        pixel_type=_PIXEL_TYPES[stored.kind],
+        pixel_type=pixel_type(stored.kind) or "",
         rgb=stored.rgb,
         physical_size_x_um=stored.spacing("X", metres),
         physical_size_y_um=stored.spacing("Y", metres),

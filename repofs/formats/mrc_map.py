@@ -19,7 +19,8 @@ from mrcfile.dtypes import get_ext_header_dtype
 from mrcfile.mrcinterpreter import MrcInterpreter
 
 from repofs.formats.original_metadata import OriginalMetadata, text
-from repofs.formats.raw_array import RawArray, length, pixel_type
+from repofs.formats.pixel_types import pixel_type
+from repofs.formats.raw_array import RawArray, length
 from repofs.formats.reader import Files
 from repofs.model import ImageInfo, Members, Recognised
 

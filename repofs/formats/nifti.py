@@ -20,7 +20,8 @@ from nibabel.wrapstruct import WrapStructError
 from repofs.formats import packed, units
 from repofs.formats.original_metadata import OriginalMetadata
 from repofs.formats.packed import VolumeFault
-from repofs.formats.raw_array import RawArray, length, pixel_type
+from repofs.formats.pixel_types import pixel_type
+from repofs.formats.raw_array import RawArray, length
 from repofs.formats.reader import Files
 from repofs.model import ImageInfo, Members, Recognised
 

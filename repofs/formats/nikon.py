@@ -23,6 +23,7 @@ import nd2.structures
 import numpy
 
 from repofs.formats.original_metadata import OriginalMetadata, text
+from repofs.formats.pixel_types import pixel_type
 from repofs.formats.reader import Files
 from repofs.model import Channel, ImageInfo, Members, Recognised
 
@@ -34,8 +35,6 @@ _FRAME = re.compile(rb"ImageDataSeq\|([0-9]{1,9})!")
 _FRAME_HEADER = 4096
 _STAMP = 8  # bytes of time in front of the samples, counted to the chunk
 _MOST_BYTES = 1 << 29  # of one compressed frame, unpacked
-_PIXEL_TYPES = {"u1": "uint8", "u2": "uint16", "u4": "uint32", "i1": "int8", "i2": "int16", "i4": "int32",
-                "f4": "float", "f8": "double"}  # fmt: skip
 # As NIS-Elements writes dates by the settings of the country: with AM and PM the month comes first.
 _DATES = ("%m/%d/%Y %I:%M:%S %p", "%Y-%m-%d %H:%M:%S", "%d/%m/%Y %H:%M:%S", "%d.%m.%Y %H:%M:%S",
           "%d-%b-%y %I:%M:%S %p", "%d/%m/%Y %I:%M:%S %p")  # fmt: skip
@@ -112,7 +111,7 @@ class _Layout:
         self.frame_count = self.axis_size("PZT")
         if not all(1 <= count <= MAX_SIZE for count in (self.width, self.height, components, self.frame_count)):
             raise Nd2Fault(f"{self.frame_count} frames of {self.width} x {self.height} pixels are not possible")
-        if self.kind not in _PIXEL_TYPES:
+        if pixel_type(self.kind) is None:
             raise Nd2Fault(f"pixels of type {self.kind} are not known")
         self.row_bytes = self.width * components * int(self.kind[1])
         self.row_step = max(self.attributes.widthBytes or 0, self.row_bytes)
@@ -173,7 +172,7 @@ def _image(name: str, series: int, layout: _Layout) -> ImageInfo:
         size_z=layout.axis_size("Z"),
         size_c=layout.channels * layout.samples,
         size_t=layout.axis_size("T"),
-        pixel_type=_PIXEL_TYPES[layout.kind],
+        pixel_type=pixel_type(layout.kind) or "",
         rgb=layout.samples > 1,
         physical_size_x_um=x_um,
         physical_size_y_um=y_um,

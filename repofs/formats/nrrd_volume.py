@@ -16,7 +16,8 @@ from repofs.formats import nrrd_header, packed
 from repofs.formats.nrrd_header import Header, Volume
 from repofs.formats.original_metadata import OriginalMetadata
 from repofs.formats.packed import VolumeFault
-from repofs.formats.raw_array import RawArray, pixel_type
+from repofs.formats.pixel_types import pixel_type
+from repofs.formats.raw_array import RawArray
 from repofs.formats.reader import Files
 from repofs.model import ImageInfo, Members, Recognised
 

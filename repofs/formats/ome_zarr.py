@@ -17,7 +17,8 @@ from zarr import AsyncArray
 from repofs.formats import ome_zarr_layout
 from repofs.formats.ome_zarr_layout import Multiscale
 from repofs.formats.original_metadata import text
-from repofs.formats.raw_array import length, pixel_type, step
+from repofs.formats.pixel_types import pixel_type
+from repofs.formats.raw_array import length, step
 from repofs.formats.reader import Files
 from repofs.formats.tiff_layout import MAX_SIZE
 from repofs.formats.units import micrometres, seconds

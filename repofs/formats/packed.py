@@ -11,7 +11,8 @@ from typing import BinaryIO, cast
 
 import numpy
 
-from repofs.formats.raw_array import RawArray, pixel_type
+from repofs.formats.pixel_types import pixel_type
+from repofs.formats.raw_array import RawArray
 
 MAX_PROBED_BYTES = 16 << 20  # unpacked to see how much is there, where the file does not say it
 MAX_UNPACKED_BYTES = 8 << 30  # on the way to the middle plane

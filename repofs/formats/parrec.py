@@ -16,7 +16,8 @@ from nibabel.parrec import PARRECError, PARRECHeader
 from repofs.formats import packed
 from repofs.formats.original_metadata import OriginalMetadata
 from repofs.formats.packed import VolumeFault
-from repofs.formats.raw_array import RawArray, length, pixel_type
+from repofs.formats.pixel_types import pixel_type
+from repofs.formats.raw_array import RawArray, length
 from repofs.formats.reader import Files
 from repofs.model import ImageInfo, Members, Recognised
 

@@ -10,17 +10,6 @@ import numpy
 
 from repofs.formats.tiff_layout import MAX_SIZE
 
-_PIXEL_TYPES = {
-    "bool": "bit", "int8": "int8", "uint8": "uint8", "int16": "int16", "uint16": "uint16", "int32": "int32",
-    "uint32": "uint32", "float16": "float", "float32": "float", "float64": "double", "complex64": "complex",
-    "complex128": "double-complex",
-}  # fmt: skip
-
-
-def pixel_type(dtype: numpy.dtype) -> str | None:
-    """Return OMERO's name of *dtype* in any byte order, None where OMERO has none."""
-    return _PIXEL_TYPES.get(dtype.name)
-
 
 def step(width: int, height: int, pixels: int) -> int:
     """Return every how many-th sample gives at least *pixels*, and fewer than twice as many, on the longer side."""

@@ -18,6 +18,7 @@ from imageio.plugins.spe import Spec
 
 from repofs.formats import raw_plane
 from repofs.formats.original_metadata import OriginalMetadata
+from repofs.formats.pixel_types import pixel_type
 from repofs.formats.reader import Files
 from repofs.model import ImageInfo, Members, Recognised
 
@@ -25,7 +26,6 @@ MAX_XML_BYTES = 16 << 20
 
 _MAX_SIZE = 2**31 - 1
 _DTYPES = cast("dict[int, numpy.dtype[Any]]", Spec.dtypes)  # by the number in the header
-_PIXEL_TYPES = {"float32": "float", "int32": "int32", "int16": "int16", "uint16": "uint16", "uint32": "uint32"}
 _WINVIEW_AT, _WINVIEW = 2996, b"\x67\x45\x23\x01"
 _NO_IMAGE = "no image can be read"
 
@@ -78,7 +78,7 @@ class SpeReader:
             size_z=1,
             size_c=1,
             size_t=layout.frames,
-            pixel_type=_PIXEL_TYPES[layout.dtype.name],
+            pixel_type=pixel_type(layout.dtype) or "",
         )
         return Recognised(self.name, (image,), metadata.flat, layout.fault)
 

@@ -17,6 +17,7 @@ import numpy
 from rsciio.emd._emd_velox import FeiEMDReader
 
 from repofs.formats.original_metadata import OriginalMetadata, text
+from repofs.formats.pixel_types import pixel_type
 from repofs.formats.reader import Files
 from repofs.model import ImageInfo, Members, Recognised
 
@@ -25,10 +26,6 @@ MAX_CHUNK_BYTES = 1 << 29  # that a preview unpacks at once
 MAX_IMAGES = 10_000
 
 _MAX_SIZE = 2**31 - 1
-_PIXEL_TYPES = {
-    "int8": "int8", "uint8": "uint8", "int16": "int16", "uint16": "uint16", "int32": "int32", "uint32": "uint32",
-    "float32": "float", "float64": "double",
-}  # fmt: skip
 _COMPLEX = ("realFloat", "realFloatHalfEven", "realFloatHalfOdd")  # first fields of what are complex numbers
 _NO_IMAGE = "no image can be read"
 # What damage, or a document that lacks something, makes h5py, json and RosettaSciIO raise, besides OSError.
@@ -135,7 +132,7 @@ def _fault(data: h5py.Dataset) -> str | None:
 def _pixel_type(dtype: numpy.dtype[Any]) -> str | None:
     if dtype.names:
         return "complex" if dtype.names[0] in _COMPLEX else None
-    return _PIXEL_TYPES.get(dtype.name)
+    return pixel_type(dtype)
 
 
 def _document(group: h5py.Group) -> dict[str, Any]:
