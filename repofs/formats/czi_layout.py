@@ -19,8 +19,9 @@ import czifile
 import numpy
 import tifffile
 
+from repofs.formats.values import MAX_SIZE, possible
+
 MAX_SUBBLOCKS = 1_000_000
-MAX_SIZE = 2**31 - 1  # of one axis, as in OMERO
 
 UNCOMPRESSED = 0
 
@@ -230,7 +231,7 @@ def scenes(layout: Layout) -> list[Scene]:
         layout.faults.append(f"{len(layout.table) - len(table)} of its subblocks have no size")
     for number in numpy.unique(table["S"]):
         scene = _scene(int(number), table[table["S"] == number])
-        if max(scene.width, scene.height, *scene.sizes.values()) > MAX_SIZE:
+        if not possible(scene.width, scene.height, *scene.sizes.values()):
             layout.faults.append(f"scene {number} has an impossible size")
         else:
             found.append(scene)

@@ -6,13 +6,13 @@ declaration (so no entities), and bounds on bytes and elements.
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass, field
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
-from repofs.formats.original_metadata import MAX_DEPTH, MAX_ENTRIES, OriginalMetadata, text
+from repofs.formats.original_metadata import MAX_DEPTH, MAX_ENTRIES, OriginalMetadata
+from repofs.formats.values import positive, words
 from repofs.model import Channel
 
 MAX_BYTES = 64 << 20
@@ -63,18 +63,18 @@ def _metadata(top: Element) -> CziMetadata:
     image = _found(top, "Information/Image")
     objective = _objective(top, image)
     microscope = _referred(top, image, "Microscope")
-    interval = _number(image.findtext("Dimensions/T/Positions/Interval/Increment"))
+    interval = image.findtext("Dimensions/T/Positions/Interval/Increment")
     return CziMetadata(
         x_um=_distance_um(top, "X"),
         y_um=_distance_um(top, "Y"),
         z_um=_distance_um(top, "Z"),
-        time_increment_s=_positive(interval) or _positive(_mean_step(image)),
-        acquired=_words(image.findtext("AcquisitionDateAndTime")),
+        time_increment_s=positive(interval) or positive(_mean_step(image)),
+        acquired=words(image.findtext("AcquisitionDateAndTime")),
         channels=_channels(top, image),
         instrument=_model(microscope),
         objective=_model(objective),
-        magnification=_positive(_number(objective.findtext("NominalMagnification"))),
-        numerical_aperture=_positive(_number(objective.findtext("LensNA"))),
+        magnification=positive(objective.findtext("NominalMagnification")),
+        numerical_aperture=positive(objective.findtext("LensNA")),
         original=_original(top),
     )
 
@@ -84,10 +84,6 @@ def _found(element: Element, path: str) -> Element:
     return Element("Nothing") if found is None else found
 
 
-def _words(value: str | None) -> str | None:
-    return text(value or "", 1024) or None
-
-
 def _number(value: str | None) -> float | None:
     try:
         return float(value or "")
@@ -95,15 +91,11 @@ def _number(value: str | None) -> float | None:
         return None
 
 
-def _positive(value: float | None, factor: float = 1.0) -> float | None:
-    return value * factor if value is not None and value > 0 and math.isfinite(value * factor) else None
-
-
 def _distance_um(top: Element, axis: str) -> float | None:
     """Return the size of a pixel along *axis*; the file has metres."""
     for distance in top.iterfind("Scaling/Items/Distance"):
         if distance.get("Id") == axis:
-            return _positive(_number(distance.findtext("Value")), 1e6)
+            return positive(distance.findtext("Value"), 1e6)
     return None
 
 
@@ -130,7 +122,7 @@ def _objective(top: Element, image: Element) -> Element:
 
 def _model(part: Element) -> str | None:
     """Return what the maker calls a part: its name, or its model."""
-    return _words(part.get("Name")) or _words(part.findtext("Manufacturer/Model"))
+    return words(part.get("Name")) or words(part.findtext("Manufacturer/Model"))
 
 
 def _channels(top: Element, image: Element) -> tuple[Channel, ...]:
@@ -144,10 +136,10 @@ def _channel(channel: Element, shown: Element) -> Channel:
     name = channel.get("Name") or channel.findtext("Name") or channel.findtext("Fluor") or channel.get("Id")
     color = _COLOR.fullmatch(channel.findtext("Color") or shown.findtext("Color") or "")
     return Channel(
-        name=_words(name),
+        name=words(name),
         color=None if color is None else f"#{color[1].upper()}",
-        excitation_nm=_positive(_number(channel.findtext("ExcitationWavelength"))),
-        emission_nm=_positive(_number(channel.findtext("EmissionWavelength"))),
+        excitation_nm=positive(channel.findtext("ExcitationWavelength")),
+        emission_nm=positive(channel.findtext("EmissionWavelength")),
     )
 
 

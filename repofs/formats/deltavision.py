@@ -17,8 +17,9 @@ from mrc.lenses import D as LENSES
 
 from repofs.formats.original_metadata import OriginalMetadata, text
 from repofs.formats.pixel_types import pixel_type
-from repofs.formats.raw_array import RawArray, length
+from repofs.formats.raw_array import RawArray
 from repofs.formats.reader import Files
+from repofs.formats.values import positive
 from repofs.model import Channel, ImageInfo, Members, Recognised
 
 _MAGIC = {b"\xa0\xc0": "<", b"\xc0\xa0": ">"}  # the number -16224 at byte 96
@@ -132,9 +133,9 @@ def _image(found: _DeltaVision, there: RawArray, channels: tuple[Channel, ...], 
         size_t=there.sizes["T"],
         pixel_type=pixel_type(there.dtype) or "",
         big_endian=found.order == ">",
-        physical_size_x_um=length(header.dx, 1.0),
-        physical_size_y_um=length(header.dy, 1.0),
-        physical_size_z_um=length(header.dz, 1.0),
+        physical_size_x_um=positive(header.dx),
+        physical_size_y_um=positive(header.dy),
+        physical_size_z_um=positive(header.dz),
         channels=channels,
         objective=lens.get("name"),
         magnification=lens.get("magnification"),
@@ -149,8 +150,8 @@ def _channels(file: BinaryIO, found: _DeltaVision, there: RawArray) -> tuple[Cha
     channels = []
     for number, wave in enumerate(waves[: there.sizes["C"]]):
         frame = _frame(file, found, there, number)
-        excitation = None if frame is None else length(frame.exWavelen, 1.0)
-        channels.append(Channel(str(wave) if wave else None, None, excitation, length(wave, 1.0)))
+        excitation = None if frame is None else positive(frame.exWavelen)
+        channels.append(Channel(str(wave) if wave else None, None, excitation, positive(wave)))
     return (*channels, *(Channel() for _ in range(min(there.sizes["C"], 1000) - len(channels))))
 
 

@@ -18,7 +18,7 @@ from pydicom.uid import UID, VLWholeSlideMicroscopyImageStorage
 
 from repofs.formats import dicom_header
 from repofs.formats.dicom_header import Header, numbers, text
-from repofs.formats.tiff_layout import MAX_SIZE
+from repofs.formats.values import positive, possible
 from repofs.model import Channel
 
 _DATE = re.compile(r"(\d{4})[.-]?(\d\d)[.-]?(\d\d)")
@@ -87,7 +87,7 @@ def of(header: Header, name: str) -> Instance:
         raise dicom_header.DicomFault(f"{_kind_of_object(data)} holds no image")
     rows, columns = (int(_first(data, word) or 0) for word in ("Rows", "Columns"))
     samples, declared = (int(_first(data, word) or 1) for word in ("SamplesPerPixel", "NumberOfFrames"))
-    if not (0 < rows < 65536 and 0 < columns < 65536 and 0 < declared <= MAX_SIZE and 0 < samples <= 4):
+    if not (0 < rows < 65536 and 0 < columns < 65536 and possible(declared) and 0 < samples <= 4):
         sizes = f"{columns} x {rows} pixels of {samples} samples in {declared} frames"
         raise dicom_header.DicomFault(f"a size of {sizes} is not possible")
     pixel_type, bits = _pixel_type(header)
@@ -112,7 +112,7 @@ def of(header: Header, name: str) -> Instance:
         kind=tuple(re.findall(r"\w+", text(data, "ImageType") or "")),
         echo=(_first(data, "EchoTime") or 0, _first(data, "EchoNumbers") or 0),
         acquired=_acquired(data),
-        time_increment_s=(_first(data, "TemporalResolution") or 0) / 1e3 or None,
+        time_increment_s=positive(_first(data, "TemporalResolution"), 1e-3),
         instrument=" ".join(filter(None, (text(data, "Manufacturer"), text(data, "ManufacturerModelName")))) or None,
         description=text(data, "SeriesDescription"),
         slide=_slide(data) if text(data, "SOPClassUID") == VLWholeSlideMicroscopyImageStorage else None,
@@ -205,7 +205,7 @@ def _slide(data: Dataset) -> Slide:
     sizes = [int(_first(data, f"TotalPixelMatrix{word}") or 1) for word in ("Columns", "Rows", "FocalPlanes")]
     paths = items(data, "OpticalPathSequence")
     sizes.append(int(_first(data, "NumberOfOpticalPaths") or 1))
-    if not all(0 < size <= MAX_SIZE for size in sizes):
+    if not possible(*sizes):
         raise dicom_header.DicomFault(f"a slide of {sizes[0]} x {sizes[1]} pixels is not possible")
     first = paths[0] if paths else Dataset()
     optics = Optics(

@@ -15,8 +15,8 @@ from repofs.formats.dicom_header import DicomFault, Header, numbers, text
 from repofs.formats.dicom_instance import Instance, Slide, items
 from repofs.formats.dicom_stack import Opened
 from repofs.formats.pixel_types import dtype_of
-from repofs.formats.raw_array import length
 from repofs.formats.raw_array import step as step_for
+from repofs.formats.values import positive
 from repofs.model import ImageInfo
 
 MAX_TILES = 4096  # that one picture is made of
@@ -47,9 +47,9 @@ class Pyramid:
             pixel_type=first.pixel_type,
             rgb=first.samples > 1,
             big_endian=first.big_endian,
-            physical_size_x_um=length(x_mm, 1e3),
-            physical_size_y_um=length(y_mm, 1e3),
-            physical_size_z_um=length(first.slice_distance, 1e3) if slide.focal_planes > 1 else None,
+            physical_size_x_um=positive(x_mm, 1e3),
+            physical_size_y_um=positive(y_mm, 1e3),
+            physical_size_z_um=positive(first.slice_distance, 1e3) if slide.focal_planes > 1 else None,
             acquired=first.acquired,
             channels=slide.optics.channels if first.samples == 1 else (),
             instrument=first.instrument,

@@ -12,7 +12,7 @@ import numpy
 from repofs.formats import dicom_pixels
 from repofs.formats.dicom_header import Header
 from repofs.formats.dicom_instance import Instance
-from repofs.formats.raw_array import length
+from repofs.formats.values import positive
 from repofs.model import Channel, ImageInfo
 
 Opened = Callable[[str], AbstractContextManager[Header]]
@@ -46,9 +46,9 @@ class Stack:
             pixel_type=first.pixel_type,
             rgb=first.samples > 1,
             big_endian=first.big_endian,
-            physical_size_x_um=length(x_mm, 1e3),
-            physical_size_y_um=length(y_mm, 1e3),
-            physical_size_z_um=length(self.z_mm, 1e3),
+            physical_size_x_um=positive(x_mm, 1e3),
+            physical_size_y_um=positive(y_mm, 1e3),
+            physical_size_z_um=positive(self.z_mm, 1e3),
             time_increment_s=first.time_increment_s if self.size_t > 1 else None,
             acquired=min((plane.acquired for plane, _ in self.planes if plane.acquired), default=None),
             channels=tuple(Channel(name=f"TE {echo:g} ms") for echo in echoes) if len(set(echoes)) > 1 else (),

@@ -20,12 +20,11 @@ from repofs.formats import raw_plane
 from repofs.formats.original_metadata import OriginalMetadata, text
 from repofs.formats.pixel_types import pixel_type
 from repofs.formats.reader import Files
+from repofs.formats.units import micrometres, seconds
+from repofs.formats.values import possible
 from repofs.model import ImageInfo, Members, Recognised
 
-_MAX_SIZE = 2**31 - 1
 _PACKED = (5, 27, 28)  # kinds of data that are half of a Fourier transform
-_UNITS_UM = {"nm": 1e-3, "µm": 1.0, "μm": 1.0, "um": 1.0, "mm": 1e3, "m": 1e6, "Å": 1e-4, "A": 1e-4, "pm": 1e-6}
-_SECONDS = {"s": 1.0, "ms": 1e-3, "min": 60.0}
 _NO_IMAGE = "no image can be read"
 # What it raises on damaged tags, besides OSError; the last ones when a tag is not what it should be.
 _BROKEN = (
@@ -101,20 +100,21 @@ def _fault(found: ImageObject, size: int) -> str | None:
         return "it is half of a Fourier transform, which is not read"
     if kind in (0, 4):
         return f"pixels of kind {kind} are not known to OMERO"
-    if not shape or not all(isinstance(length, int) and 1 <= length <= _MAX_SIZE for length in shape):
+    if not shape or not all(isinstance(length, int) and possible(length) for length in shape):
         return f"a shape of {shape} is not possible"
     needed = math.prod(shape) * numpy.dtype(found.dtype).itemsize
     there = min(data.size_bytes, size - data.offset)
-    if math.prod(shape[:-2]) > _MAX_SIZE or there < needed:
+    if not possible(math.prod(shape[:-2])) or there < needed:
         return f"it has {max(0, there)} bytes of {needed}"
     return None
 
 
 def _image(found: ImageObject, name: str, series: int) -> ImageInfo:
     dtype, outer = numpy.dtype(found.dtype), found.shape[:-2]
-    spacing = list(zip(found.scales[::-1].tolist(), found.units[::-1], strict=True))  # X first
+    units = ["Å" if unit == "A" else unit for unit in found.units[::-1]]
+    spacing = list(zip(found.scales[::-1].tolist(), units, strict=True))  # X first
     spacing += [(0.0, "")] * (3 - len(spacing))
-    is_time = len(outer) == 1 and spacing[2][1] in _SECONDS
+    is_time = len(outer) == 1 and seconds(1.0, spacing[2][1]) is not None
     colours = len(dtype.names or ("grey",))
     return ImageInfo(
         name=text(found.title, 1024) or name,
@@ -127,18 +127,12 @@ def _image(found: ImageObject, name: str, series: int) -> ImageInfo:
         pixel_type="uint8" if dtype.names else pixel_type(dtype) or "",
         rgb=colours > 1,
         big_endian=found.imdict.ImageData.Data.endian == "big",
-        physical_size_x_um=_positive(spacing[0], _UNITS_UM),
-        physical_size_y_um=_positive(spacing[1], _UNITS_UM),
-        physical_size_z_um=None if is_time else _positive(spacing[2], _UNITS_UM),
-        time_increment_s=_positive(spacing[2], _SECONDS) if is_time else None,
+        physical_size_x_um=micrometres(*spacing[0]),
+        physical_size_y_um=micrometres(*spacing[1]),
+        physical_size_z_um=None if is_time else micrometres(*spacing[2]),
+        time_increment_s=seconds(*spacing[2]) if is_time else None,
         instrument=_instrument(found.imdict.to_dict().get("ImageTags", {})),
     )
-
-
-def _positive(spacing: tuple[float, str], units: dict[str, float]) -> float | None:
-    """Return *spacing*, a number and its unit, in the unit of *units* that is 1; None when it is none."""
-    value = spacing[0] * units.get(spacing[1], 0.0)
-    return value if value > 0 and math.isfinite(value) else None
 
 
 def _instrument(tags: dict[str, Any]) -> str | None:

@@ -24,15 +24,15 @@ from astropy.utils.exceptions import AstropyWarning
 
 from repofs.formats.original_metadata import MAX_ENTRIES, OriginalMetadata, text
 from repofs.formats.reader import Files
+from repofs.formats.units import micrometres
+from repofs.formats.values import possible
 from repofs.model import ImageInfo, Members, Recognised
 
 MAX_UNITS = 1000
 MOST_PIXELS = 1 << 26  # of a plane that a preview must decompress whole
 
-_MAX_SIZE = 2**31 - 1
 _PIXEL_TYPES = {8: "uint8", 16: "int16", 32: "int32", -32: "float", -64: "double"}  # by BITPIX
 _SHIFTED = {(8, -128): "int8", (16, 2**15): "uint16", (32, 2**31): "uint32"}  # by BITPIX and BZERO
-_UNITS_UM = {"um": 1.0, "micron": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6, "angstrom": 1e-4}
 _ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d(\.\d+)?)?")
 _NO_IMAGE = "no image can be read"
 
@@ -110,7 +110,7 @@ def _image(unit: Any, file: BinaryIO, series: int) -> tuple[ImageInfo | None, st
     pixel_type = _pixel_type(unit.header)
     if pixel_type is None:
         return None, f"numbers of BITPIX = {unit.header['BITPIX']} are not known to OMERO"
-    if not all(1 <= size <= _MAX_SIZE for size in unit.shape):
+    if not possible(*unit.shape):
         return None, f"a shape of {unit.shape} is not possible"
     there, planes = _planes_there(unit, file), math.prod(unit.shape[:-2])
     if there == 0:
@@ -132,7 +132,7 @@ def _image(unit: Any, file: BinaryIO, series: int) -> tuple[ImageInfo | None, st
         acquired=_acquired(unit.header),
         instrument=text(unit.header.get("INSTRUME", ""), 1024) or None,
     )
-    if max(image.size_z, image.size_t) > _MAX_SIZE:
+    if not possible(image.size_z, image.size_t):
         return None, f"a shape of {unit.shape} is not possible"
     return image, None if there == planes else f"its header declares {planes} planes, {there} are there"
 
@@ -167,10 +167,8 @@ def _times(unit: Any) -> int:
 
 def _spacing(header: Any, axis: int) -> float | None:
     """Return µm a pixel, None where the *axis* is none of length: most are angles on the sky."""
-    step, unit = header.get(f"CDELT{axis}"), str(header.get(f"CUNIT{axis}", "")).strip()
-    if unit not in _UNITS_UM or not isinstance(step, (int, float)) or not math.isfinite(step):
-        return None
-    return abs(float(step)) * _UNITS_UM[unit] or None
+    step = header.get(f"CDELT{axis}")
+    return micrometres(abs(step) if isinstance(step, (int, float)) else None, header.get(f"CUNIT{axis}", ""))
 
 
 def _acquired(header: Any) -> str | None:

@@ -11,9 +11,10 @@ import numpy
 from repofs.formats import ics_header
 from repofs.formats.ics_header import IcsFault, IcsHeader
 from repofs.formats.pixel_types import pixel_type
-from repofs.formats.raw_array import RawArray, length
+from repofs.formats.raw_array import RawArray
 from repofs.formats.reader import Files
 from repofs.formats.units import micrometres, seconds
+from repofs.formats.values import positive
 from repofs.model import Channel, ImageInfo, Members, Recognised
 
 _HEADER, _SAMPLES = ".ics", ".ids"
@@ -132,7 +133,7 @@ def _whole_number(word: str) -> int:
 
 def _image(name: str, header: IcsHeader, there: RawArray) -> ImageInfo:
     scales, units = header.per_axis("scale"), header.per_axis("units")
-    x_um, y_um, z_um = (_scaled(scales.get(axis), micrometres(units.get(axis, ""))) for axis in "XYZ")
+    x_um, y_um, z_um = (micrometres(scales.get(axis), units.get(axis)) for axis in "XYZ")
     return ImageInfo(
         name=name,
         series=0,
@@ -146,10 +147,10 @@ def _image(name: str, header: IcsHeader, there: RawArray) -> ImageInfo:
         physical_size_x_um=x_um,
         physical_size_y_um=y_um,
         physical_size_z_um=z_um,
-        time_increment_s=_scaled(scales.get("T"), seconds(units.get("T", ""))),
+        time_increment_s=seconds(scales.get("T"), units.get("T")),
         channels=_channels(header, there.sizes["C"]),
         instrument=" ".join(header.words("sensor", "model")) or None,
-        numerical_aperture=_scaled(header.word("sensor", "s_params numaperture"), 1.0),
+        numerical_aperture=positive(header.word("sensor", "s_params numaperture")),
     )
 
 
@@ -160,11 +161,4 @@ def _channels(header: IcsHeader, count: int) -> tuple[Channel, ...]:
     if len(emission) < count or len(excitation) < count:
         return ()
     pairs = zip(excitation[: min(count, 1000)], emission, strict=False)
-    return tuple(Channel(excitation_nm=_scaled(ex, 1.0), emission_nm=_scaled(em, 1.0)) for ex, em in pairs)
-
-
-def _scaled(word: str | None, unit: float | None) -> float | None:
-    try:
-        return None if unit is None else length(float(word or ""), unit)
-    except ValueError:
-        return None
+    return tuple(Channel(excitation_nm=positive(ex), emission_nm=positive(em)) for ex, em in pairs)

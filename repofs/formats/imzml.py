@@ -6,7 +6,6 @@ spectra is enough, and the last spectrum for what the .ibd must hold: there may 
 
 from __future__ import annotations
 
-import math
 import os
 import uuid
 from typing import Any, BinaryIO
@@ -18,6 +17,8 @@ from pyimzml.metadata import Metadata
 
 from repofs.formats.original_metadata import OriginalMetadata
 from repofs.formats.reader import Files
+from repofs.formats.units import micrometres
+from repofs.formats.values import possible
 from repofs.model import ImageInfo, Members, Recognised
 
 MAX_HEADER_BYTES = 16 << 20
@@ -26,11 +27,10 @@ MAX_PREVIEW_BYTES = 256 << 20  # of XML: all spectra must be looked at to find t
 _CHUNK_BYTES = 1 << 16
 _TAIL_BYTES = 1 << 20
 _UUID_BYTES = 16  # the .ibd begins with that of its .imzML
-_MAX_SIZE = 2**31 - 1
 _UUID, _WIDTH, _HEIGHT, _PIXEL_X, _PIXEL_Y = (f"IMS:10000{number}" for number in (80, 42, 43, 46, 47))
 _OFFSET, _ENCODED_BYTES = "IMS:1000102", "IMS:1000104"
 _PIXEL_TYPES = {"32-bit float": "float", "64-bit float": "double", "32-bit integer": "int32"}
-_UNITS_UM = {"UO:0000016": 1e3, "UO:0000017": 1.0, "UO:0000018": 1e-3}  # mm, µm, nm
+_UNITS = {"UO:0000016": "mm", "UO:0000017": "µm", "UO:0000018": "nm"}
 _DATA, _XML = (".ibd", ".IBD"), (".imzML", ".imzml", ".IMZML")
 
 
@@ -169,11 +169,7 @@ def _sizes(header: Any) -> tuple[int, int]:
     """Return width and height of the grid in pixels. Raises Damaged."""
     settings = list(header.scan_settings.values())
     width, height = (next((_value(one, what) for one in settings if what in one), None) for what in (_WIDTH, _HEIGHT))
-    if not (
-        isinstance(width, int)
-        and isinstance(height, int)
-        and 1 <= min(width, height) <= max(width, height) <= _MAX_SIZE
-    ):
+    if not (isinstance(width, int) and isinstance(height, int) and possible(width, height)):
         raise Damaged(f"a scan of {width} x {height} pixels is not possible")
     return width, height
 
@@ -192,9 +188,8 @@ def _pixel_um(header: Any, accession: str) -> float | None:
     """Return the length of a pixel in µm, None where the header does not say."""
     for settings in header.scan_settings.values():
         for _, found, value, *_, unit in settings.cv_params:
-            if found == accession and isinstance(value, (int, float)) and unit in _UNITS_UM:
-                size = float(value) * _UNITS_UM[unit]
-                return size if size > 0 and math.isfinite(size) else None
+            if found == accession and unit in _UNITS:
+                return micrometres(value, _UNITS[unit])
     return None
 
 

@@ -20,11 +20,11 @@ from xml.etree.ElementTree import Element
 
 import numpy
 
-from repofs.formats.original_metadata import OriginalMetadata, text
+from repofs.formats.original_metadata import OriginalMetadata
 from repofs.formats.pixel_types import pixel_type
+from repofs.formats.units import micrometres, seconds
+from repofs.formats.values import positive, possible, words
 from repofs.model import Channel, ImageInfo
-
-MAX_SIZE = 2**31 - 1  # of one axis, as in OMERO
 
 _MOST_BYTES = 1 << 28  # of the rows that a picture is made of
 _MOST_PLANES = 1000  # of a picture: channels, or wavelengths
@@ -85,13 +85,15 @@ class Stored:
         """Return the number of elements along all dimensions that count as *axis*, channels left aside."""
         return math.prod(one.count for one in self.axes if one.axis == axis)
 
-    def spacing(self, axis: str, units: dict[str, float]) -> float | None:
-        """Return the distance of two elements along *axis*, in what *units* are counted in."""
-        for one in self.axes:
-            if one.axis == axis and one.count > 1 and one.unit in units:
-                distance = abs(one.length) / (one.count - 1) * units[one.unit]
-                return distance if distance > 0 and math.isfinite(distance) else None
-        return None
+    def spacing(self, axis: str) -> float | None:
+        """Return the distance of two elements along *axis*, in µm, or in s along T."""
+        known = seconds if axis == "T" else micrometres
+        distances = (
+            known(abs(one.length) / (one.count - 1), one.unit)
+            for one in self.axes
+            if one.axis == axis and one.count > 1 and known(1.0, one.unit)
+        )
+        return next(distances, None)
 
 
 def _axis(description: Element) -> Axis:
@@ -118,9 +120,8 @@ def image(name: str, series: int, element: Element, stored: Stored) -> ImageInfo
     """Return what *element* says of an image. Raises LifFault when its sizes are beyond what OMERO has."""
     count = len(stored.starts) * stored.size("C")
     sizes = {axis: stored.size(axis) for axis in "XYZT"}
-    if max(count, *sizes.values()) > MAX_SIZE:
+    if not possible(count, *sizes.values()):
         raise LifFault("its description has impossible sizes")
-    metres = {"m": 1e6, "mm": 1e3, "um": 1.0, "µm": 1.0, "nm": 1e-3}
     settings = next((one for one in element.iter() if one.get("ObjectiveName")), Element("Nothing"))
     return ImageInfo(
         name=name,
@@ -132,29 +133,17 @@ def image(name: str, series: int, element: Element, stored: Stored) -> ImageInfo
         size_t=sizes["T"],
         pixel_type=pixel_type(stored.kind) or "",
         rgb=stored.rgb,
-        physical_size_x_um=stored.spacing("X", metres),
-        physical_size_y_um=stored.spacing("Y", metres),
-        physical_size_z_um=stored.spacing("Z", metres),
-        time_increment_s=stored.spacing("T", {"s": 1.0, "ms": 1e-3}),
+        physical_size_x_um=stored.spacing("X"),
+        physical_size_y_um=stored.spacing("Y"),
+        physical_size_z_um=stored.spacing("Z"),
+        time_increment_s=stored.spacing("T"),
         acquired=_acquired(element),
         channels=() if stored.rgb or stored.size("C") > 1 else tuple(_channels(element)),
         instrument=_instrument(element, settings),
-        objective=_words(settings.get("ObjectiveName")),
-        magnification=_positive(settings.get("Magnification")),
-        numerical_aperture=_positive(settings.get("NumericalAperture")),
+        objective=words(settings.get("ObjectiveName")),
+        magnification=positive(settings.get("Magnification")),
+        numerical_aperture=positive(settings.get("NumericalAperture")),
     )
-
-
-def _words(value: str | None) -> str | None:
-    return " ".join(text(value or "", 1024).split()) or None
-
-
-def _positive(value: str | None) -> float | None:
-    try:
-        number = float(value or "")
-    except ValueError:
-        return None
-    return number if number > 0 and math.isfinite(number) else None
 
 
 def _acquired(element: Element) -> str | None:
@@ -179,7 +168,7 @@ def _acquired(element: Element) -> str | None:
 def _instrument(element: Element, settings: Element) -> str | None:
     """Return the system and its stand: "TCS SP8, DMI6000B-CS"."""
     system = next((one.get("SystemTypeName") for one in element.iter("Attachment") if one.get("SystemTypeName")), None)
-    return _words(", ".join(part for part in (system, settings.get("MicroscopeModel")) if part))
+    return words(", ".join(part for part in (system, settings.get("MicroscopeModel")) if part))
 
 
 def _channels(element: Element) -> Iterator[Channel]:
@@ -193,10 +182,10 @@ def _channels(element: Element) -> Iterator[Channel]:
         dye = dyes[number] if len(dyes) == len(descriptions) else None
         named = properties.get("DyeName") or info.get("UserDefName") or info.get("FluoCubeName") or dye
         yield Channel(
-            name=_words((named or "").rsplit("/", 1)[-1]),
+            name=words((named or "").rsplit("/", 1)[-1]),
             color=_COLORS.get(description.get("LUTName", "").lower()),
-            excitation_nm=_positive(info.get("ExcitationWavelength")),
-            emission_nm=_positive(info.get("EmissionWavelength")),
+            excitation_nm=positive(info.get("ExcitationWavelength")),
+            emission_nm=positive(info.get("EmissionWavelength")),
         )
 
 

@@ -20,8 +20,9 @@ from mrcfile.mrcinterpreter import MrcInterpreter
 
 from repofs.formats.original_metadata import OriginalMetadata, text
 from repofs.formats.pixel_types import pixel_type
-from repofs.formats.raw_array import RawArray, length
+from repofs.formats.raw_array import RawArray
 from repofs.formats.reader import Files
+from repofs.formats.values import positive
 from repofs.model import ImageInfo, Members, Recognised
 
 _HEADER_BYTES = 1024
@@ -153,7 +154,7 @@ def _pixel_um(header: Any) -> tuple[float | None, ...]:
     axes = [int(header.mapc), int(header.mapr), int(header.maps)]
     if sorted(axes) != [1, 2, 3]:
         axes = [1, 2, 3]  # early writers left them zero
-    return tuple(length(cell[axis] / intervals[axis], _ANGSTROM) if intervals[axis] > 0 else None for axis in axes)
+    return tuple(positive(cell[axis] / intervals[axis], _ANGSTROM) if intervals[axis] > 0 else None for axis in axes)
 
 
 def _metadata(header: Any, extended: dict[str, Any]) -> dict[str, str]:

@@ -21,7 +21,7 @@ from repofs.formats import packed, units
 from repofs.formats.original_metadata import OriginalMetadata
 from repofs.formats.packed import VolumeFault
 from repofs.formats.pixel_types import pixel_type
-from repofs.formats.raw_array import RawArray, length
+from repofs.formats.raw_array import RawArray
 from repofs.formats.reader import Files
 from repofs.model import ImageInfo, Members, Recognised
 
@@ -29,7 +29,6 @@ NO_IMAGE = "no image can be read"
 
 _HEADER_BYTES = 540  # of NIfTI-2; NIfTI-1 has 348
 _GZIP = b"\x1f\x8b\x08"
-_SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}  # as nibabel says them
 
 
 class NiftiReader:
@@ -181,7 +180,6 @@ def _image(volume: _Volume, name: str, files: Files) -> tuple[ImageInfo, str | N
     unit, time_unit = volume.header.get_xyzt_units()  # type: ignore[no-untyped-call]
     x, y, z, t = (float(zoom) for zoom in volume.header["pixdim"][1:5])
     dimensions = int(volume.header["dim"][0])
-    um = units.micrometres(unit) or 0.0
     image = ImageInfo(
         name=name,
         series=0,
@@ -193,10 +191,10 @@ def _image(volume: _Volume, name: str, files: Files) -> tuple[ImageInfo, str | N
         pixel_type=pixel_type(array.dtype) or "",
         rgb=volume.rgb,
         big_endian=volume.header.endianness == ">",
-        physical_size_x_um=length(x, um),
-        physical_size_y_um=length(y, um) if dimensions > 1 else None,
-        physical_size_z_um=length(z, um) if dimensions > 2 else None,
-        time_increment_s=length(t, _SECONDS.get(time_unit, 0.0)) if array.sizes["T"] > 1 else None,
+        physical_size_x_um=units.micrometres(x, unit),
+        physical_size_y_um=units.micrometres(y, unit) if dimensions > 1 else None,
+        physical_size_z_um=units.micrometres(z, unit) if dimensions > 2 else None,
+        time_increment_s=units.seconds(t, time_unit) if array.sizes["T"] > 1 else None,
     )
     return image, note
 

@@ -15,7 +15,6 @@ import struct
 import zlib
 from collections.abc import Iterable
 from dataclasses import asdict
-from datetime import datetime
 from typing import BinaryIO
 
 import nd2
@@ -25,10 +24,10 @@ import numpy
 from repofs.formats.original_metadata import OriginalMetadata, text
 from repofs.formats.pixel_types import pixel_type
 from repofs.formats.reader import Files
+from repofs.formats.values import moment, positive, possible, words
 from repofs.model import Channel, ImageInfo, Members, Recognised
 
 NO_IMAGE = "no image can be read"
-MAX_SIZE = 2**31 - 1  # of one axis, as in OMERO
 
 _MAGIC = b"\xda\xce\xbe\x0a"
 _FRAME = re.compile(rb"ImageDataSeq\|([0-9]{1,9})!")
@@ -109,7 +108,7 @@ class _Layout:
         self.width, self.height = self.attributes.widthPx or 0, self.attributes.heightPx
         self.kind = f"{(self.attributes.pixelDataType or 'u')[0]}{self.attributes.bitsPerComponentInMemory // 8}"
         self.frame_count = self.axis_size("PZT")
-        if not all(1 <= count <= MAX_SIZE for count in (self.width, self.height, components, self.frame_count)):
+        if not possible(self.width, self.height, components, self.frame_count):
             raise Nd2Fault(f"{self.frame_count} frames of {self.width} x {self.height} pixels are not possible")
         if pixel_type(self.kind) is None:
             raise Nd2Fault(f"pixels of type {self.kind} are not known")
@@ -178,12 +177,12 @@ def _image(name: str, series: int, layout: _Layout) -> ImageInfo:
         physical_size_y_um=y_um,
         physical_size_z_um=z_um,
         time_increment_s=_time_step(layout),
-        acquired=_acquired(layout.nd2.text_info.get("date", "")),
+        acquired=moment(layout.nd2.text_info.get("date", ""), *_DATES),
         channels=channels if layout.samples == 1 else (),
         instrument=_microscope(layout),
-        objective=text(microscope.objectiveName or "", 1024) or None,
-        magnification=_positive(microscope.objectiveMagnification),
-        numerical_aperture=_positive(microscope.objectiveNumericalAperture),
+        objective=words(microscope.objectiveName),
+        magnification=positive(microscope.objectiveMagnification),
+        numerical_aperture=positive(microscope.objectiveNumericalAperture),
     )
 
 
@@ -194,17 +193,17 @@ def _known(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
 def _channel(meta: nd2.structures.ChannelMeta) -> Channel:
     rgb = (meta.color.r, meta.color.g, meta.color.b)
     return Channel(
-        name=text(meta.name, 1024) or None,
+        name=words(meta.name),
         color="#{:02X}{:02X}{:02X}".format(*(int(part) & 255 for part in rgb)),
-        excitation_nm=_positive(meta.excitationLambdaNm),
-        emission_nm=_positive(meta.emissionLambdaNm),
+        excitation_nm=positive(meta.excitationLambdaNm),
+        emission_nm=positive(meta.emissionLambdaNm),
     )
 
 
 def _voxel(volume: nd2.structures.Volume) -> tuple[float | None, ...]:
     """Return the sizes of X, Y and Z in µm, None where nd2 has put in 1 for want of a calibration."""
     axes = zip(volume.axesCalibrated, volume.axesCalibration, volume.axesInterpretation, strict=True)
-    return tuple(_positive(size) if known and kind == "distance" else None for known, size, kind in axes)
+    return tuple(positive(size) if known and kind == "distance" else None for known, size, kind in axes)
 
 
 def _time_step(layout: _Layout) -> float | None:
@@ -216,23 +215,7 @@ def _time_step(layout: _Layout) -> float | None:
             period = loop.parameters.periods[0]
         else:
             continue
-        return _positive(period.periodMs, 1e-3) or _positive(period.periodDiff and period.periodDiff.avg, 1e-3)
-    return None
-
-
-def _positive(value: object, factor: float = 1.0) -> float | None:
-    if not isinstance(value, (int, float)):
-        return None
-    product = float(value) * factor
-    return product if product > 0 and math.isfinite(product) else None
-
-
-def _acquired(date: str) -> str | None:
-    for form in _DATES:
-        try:
-            return datetime.strptime(date.strip(), form).isoformat()
-        except ValueError:
-            continue
+        return positive(period.periodMs, 1e-3) or positive(period.periodDiff and period.periodDiff.avg, 1e-3)
     return None
 
 

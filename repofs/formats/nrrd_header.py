@@ -16,7 +16,7 @@ import numpy
 
 from repofs.formats import packed, units
 from repofs.formats.packed import VolumeFault
-from repofs.formats.raw_array import RawArray, length
+from repofs.formats.raw_array import RawArray
 
 MAX_HEADER_BYTES = 1 << 20
 MAX_FILES = 100_000
@@ -101,12 +101,12 @@ class Volume:
     def length_um(self, letter: str) -> float | None:
         """Return the size of a pixel along that axis, None where no unit is given."""
         spacing, unit = self._spacing(letter)
-        return length(spacing, units.micrometres(unit) or 0.0)
+        return units.micrometres(spacing, unit)
 
     def seconds(self) -> float | None:
         """Return the time between time points, None where no unit is given."""
         spacing, unit = self._spacing("T")
-        return length(spacing, units.seconds(unit) or 0.0)
+        return units.seconds(spacing, unit)
 
     def _spacing(self, letter: str) -> tuple[float, str]:
         axis = self.axes.get(letter, -1)

@@ -13,22 +13,18 @@ import io
 import math
 import re
 from collections.abc import Iterator
-from datetime import datetime
 
 import numpy
 import tifffile
 
 from repofs.formats.olympus_files import MAX_STREAM_BYTES, OlympusFault, Settings
-from repofs.formats.original_metadata import text
+from repofs.formats.units import micrometres, seconds
+from repofs.formats.values import moment, positive, possible, words
 from repofs.model import Channel, ImageInfo
-
-MAX_SIZE = 2**31 - 1  # of one axis, as in OMERO
 
 _PLANE = re.compile(r"(?P<stem>.*?)(?P<numbers>(?:[CZTLA][0-9]{3,9})+)\.tif", re.IGNORECASE)
 _NUMBER = re.compile(r"([CZTLA])([0-9]+)", re.IGNORECASE)
 _AXES = {"X": "X", "Y": "Y", "Z": "Z", "T": "T", "C": "C", "L": "C", "A": "T"}  # L: wavelength, A: animation
-_MICROMETRES = {"um": 1.0, "nm": 1e-3, "mm": 1e3, "µm": 1.0}
-_SECONDS = {"s": 1.0, "ms": 1e-3}
 
 
 class Scan:
@@ -41,7 +37,7 @@ class Scan:
         self.sizes = {axis: self._length(axis) for axis in "XYZCT"}
         self.within = [self._lengths.get(code, 1) for code in self.order[:2]]
         self.plane_count = math.prod(self._lengths.get(code, 1) for code in set(self.order[2:]))
-        if max(*self.sizes.values(), self.plane_count) > MAX_SIZE:
+        if not possible(*self.sizes.values(), self.plane_count):
             raise OlympusFault("its settings have impossible sizes")
         bits = _whole(_section(main, "Reference Image Parameter").get("ValidBitCounts"))
         self.kind = "u2" if bits > 8 else "u1"
@@ -120,16 +116,16 @@ def image(name: str, scan: Scan, plane: Settings) -> ImageInfo:
         size_c=count,
         size_t=scan.sizes["T"],
         pixel_type="uint16" if scan.kind == "u2" else "uint8",
-        physical_size_x_um=_in(_MICROMETRES, reference.get("WidthConvertValue"), reference.get("WidthUnit")),
-        physical_size_y_um=_in(_MICROMETRES, reference.get("HeightConvertValue"), reference.get("HeightUnit")),
-        physical_size_z_um=_spacing(main, "Z", _MICROMETRES),
-        time_increment_s=_spacing(main, "T", _SECONDS),
-        acquired=_acquired(taken),
+        physical_size_x_um=micrometres(reference.get("WidthConvertValue"), reference.get("WidthUnit")),
+        physical_size_y_um=micrometres(reference.get("HeightConvertValue"), reference.get("HeightUnit")),
+        physical_size_z_um=micrometres(*_spacing(main, "Z")),
+        time_increment_s=seconds(*_spacing(main, "T")),
+        acquired=moment(taken.get("ImageCaputreDate"), "%Y-%m-%d %H:%M:%S"),
         channels=tuple(_channel(main, number) for number in range(1, count + 1)) if count <= len(main) else (),
-        instrument=_words(_section(main, "Version Info").get("SystemName")),
-        objective=_words(taken.get("ObjectiveLens Name")),
-        magnification=_positive(taken.get("Magnification")),
-        numerical_aperture=_positive(taken.get("ObjectiveLens NAValue")),
+        instrument=words(_section(main, "Version Info").get("SystemName")),
+        objective=words(taken.get("ObjectiveLens Name")),
+        magnification=positive(taken.get("Magnification")),
+        numerical_aperture=positive(taken.get("ObjectiveLens NAValue")),
     )
 
 
@@ -148,46 +144,23 @@ def _whole(value: object) -> int:
     return int(value) if isinstance(value, (int, float)) and math.isfinite(value) else 0
 
 
-def _positive(value: object, factor: float = 1.0) -> float | None:
-    if not isinstance(value, (int, float)):
-        return None
-    product = float(value) * factor
-    return product if product > 0 and math.isfinite(product) else None
-
-
-def _in(units: dict[str, float], value: object, unit: object) -> float | None:
-    return _positive(value, units.get(str(unit), 0.0))
-
-
-def _spacing(main: Settings, axis: str, units: dict[str, float]) -> float | None:
-    """Return the distance of two elements along *axis*: as it was set, else from the first and the last position."""
+def _spacing(main: Settings, axis: str) -> tuple[object, object]:
+    """Return the distance of two elements along *axis*, and its unit: as set, else by the first and the last."""
     for code, section in _axes(main):
         count = _whole(section.get("MaxSize"))
         if code == axis and count > 1:
             first, last = section.get("StartPosition"), section.get("EndPosition")
             distance = section.get("Interval")
-            if isinstance(first, (int, float)) and isinstance(last, (int, float)) and not _positive(distance):
+            if isinstance(first, (int, float)) and isinstance(last, (int, float)) and not positive(distance):
                 distance = abs(last - first) / (count - 1)
-            return _in(units, distance, section.get("UnitName"))
-    return None
-
-
-def _words(value: object) -> str | None:
-    return text(value, 1024) or None if isinstance(value, str) else None
-
-
-def _acquired(taken: dict[str, object]) -> str | None:
-    date = str(taken.get("ImageCaputreDate", "")).strip()
-    try:
-        return datetime.strptime(date, "%Y-%m-%d %H:%M:%S").isoformat()
-    except ValueError:
-        return None
+            return distance, section.get("UnitName")
+    return None, None
 
 
 def _channel(main: Settings, number: int) -> Channel:
     section = _section(main, f"GUI Channel {number} Parameters")
     return Channel(
-        name=_words(section.get("DyeName")) or _words(section.get("CH Name")),
-        excitation_nm=_positive(section.get("ExcitationWavelength")),
-        emission_nm=_positive(section.get("EmissionWavelength")),
+        name=words(section.get("DyeName")) or words(section.get("CH Name")),
+        excitation_nm=positive(section.get("ExcitationWavelength")),
+        emission_nm=positive(section.get("EmissionWavelength")),
     )

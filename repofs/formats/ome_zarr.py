@@ -18,10 +18,10 @@ from repofs.formats import ome_zarr_layout
 from repofs.formats.ome_zarr_layout import Multiscale
 from repofs.formats.original_metadata import text
 from repofs.formats.pixel_types import pixel_type
-from repofs.formats.raw_array import length, step
+from repofs.formats.raw_array import step
 from repofs.formats.reader import Files
-from repofs.formats.tiff_layout import MAX_SIZE
 from repofs.formats.units import micrometres, seconds
+from repofs.formats.values import possible
 from repofs.formats.zarr_store import Hierarchy, ZarrFault, is_zarr, samples
 from repofs.model import Channel, ImageInfo, Members, Recognised
 
@@ -131,7 +131,7 @@ def _image(hierarchy: Hierarchy, image: Multiscale, series: int, label: str) -> 
         raise ZarrFault(f"pixels of type {array.dtype} are not known to OMERO")
     sizes = {letter: array.shape[axes.index(letter)] if letter in axes else 1 for letter in _OLD_AXES}
     sizes["Z"] *= math.prod(size for size, letter in zip(array.shape, axes, strict=True) if not letter)
-    if not all(0 < size <= MAX_SIZE for size in sizes.values()):
+    if not possible(*sizes.values()):
         raise ZarrFault(f"{' x '.join(map(str, array.shape))} pixels of {array.path} are not possible")
     xml = image.xml
     scale = _scale(image, axes)
@@ -164,8 +164,7 @@ def _scale(image: Multiscale, axes: Sequence[str]) -> dict[str, float | None]:
     found = {}
     for letter, axis, factors in zip(axes, told, zip(*scales, strict=True), strict=True):
         unit = axis.get("unit") if isinstance(axis, Mapping) else None
-        one = (seconds if letter == "T" else micrometres)(unit) if isinstance(unit, str) else None
-        found[letter] = None if one is None else length(math.prod(factors), one)
+        found[letter] = (seconds if letter == "T" else micrometres)(math.prod(factors), unit)
     return found
 
 

@@ -17,8 +17,9 @@ from repofs.formats import packed
 from repofs.formats.original_metadata import OriginalMetadata
 from repofs.formats.packed import VolumeFault
 from repofs.formats.pixel_types import pixel_type
-from repofs.formats.raw_array import RawArray, length
+from repofs.formats.raw_array import RawArray
 from repofs.formats.reader import Files
+from repofs.formats.values import positive
 from repofs.model import ImageInfo, Members, Recognised
 
 NO_IMAGE = "no image can be read"
@@ -156,10 +157,10 @@ def _image(slices: _Slices, name: str) -> tuple[ImageInfo, str | None]:
         size_c=slices.size_c,
         size_t=slices.size_t,
         pixel_type=pixel_type(slices.first.dtype) or "",
-        physical_size_x_um=length(x_mm, 1e3),
-        physical_size_y_um=length(y_mm, 1e3),
-        physical_size_z_um=length(z_mm, 1e3),
-        time_increment_s=length(seconds, 1.0) if slices.size_t > 1 else None,
+        physical_size_x_um=positive(x_mm, 1e3),
+        physical_size_y_um=positive(y_mm, 1e3),
+        physical_size_z_um=positive(z_mm, 1e3),
+        time_increment_s=positive(seconds) if slices.size_t > 1 else None,
         instrument="Philips",
     )  # when the exam began is no time of these slices
     return image, slices.note

@@ -22,13 +22,13 @@ from repofs.formats import picture_layout
 from repofs.formats.original_metadata import OriginalMetadata
 from repofs.formats.picture_layout import Damaged
 from repofs.formats.reader import Files
+from repofs.formats.values import possible
 from repofs.model import ImageInfo, Members, Recognised
 
 MOST_PIXELS = 1 << 27  # that a preview decodes, in all frames it must go through: half a gigabyte of RGB
 
 Image.MAX_IMAGE_PIXELS = None  # `MOST_PIXELS` takes its place, which does not count where only a header is looked at
 
-_MAX_SIZE = 2**31 - 1
 # Number of samples a pixel, and their type, of Pillow's modes.
 _MODES = {
     "1": (1, "bit"), "L": (1, "uint8"), "P": (3, "uint8"), "LA": (2, "uint8"), "RGB": (3, "uint8"),
@@ -74,7 +74,7 @@ class PictureReader:
 
     def _read(self, file: BinaryIO, name: str) -> Recognised:
         picture = self._open(file)
-        if not all(1 <= size <= _MAX_SIZE for size in picture.size):
+        if not possible(*picture.size):
             raise Damaged(f"a size of {picture.width} x {picture.height} pixels is not possible")
         metadata, acquired = _metadata(picture)
         frames, note = self._frames(picture, file)

@@ -8,18 +8,12 @@ from typing import BinaryIO
 
 import numpy
 
-from repofs.formats.tiff_layout import MAX_SIZE
+from repofs.formats.values import possible
 
 
 def step(width: int, height: int, pixels: int) -> int:
     """Return every how many-th sample gives at least *pixels*, and fewer than twice as many, on the longer side."""
     return max(1, max(width, height) // pixels)
-
-
-def length(value: object, unit_um: float) -> float | None:
-    """Return *value* of a unit of *unit_um* µm in µm, or None for what is no size: zero, negative, no number."""
-    um = float(value) * unit_um if isinstance(value, (int, float, numpy.number)) else 0.0
-    return um if um > 0 and math.isfinite(um) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +27,7 @@ class RawArray:
     @property
     def possible(self) -> bool:
         """Whether every size is one that an image can have."""
-        return all(0 < size <= MAX_SIZE for size in self.sizes.values())
+        return possible(*self.sizes.values())
 
     @property
     def nbytes(self) -> int:

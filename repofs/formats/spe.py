@@ -20,11 +20,11 @@ from repofs.formats import raw_plane
 from repofs.formats.original_metadata import OriginalMetadata
 from repofs.formats.pixel_types import pixel_type
 from repofs.formats.reader import Files
+from repofs.formats.values import possible
 from repofs.model import ImageInfo, Members, Recognised
 
 MAX_XML_BYTES = 16 << 20
 
-_MAX_SIZE = 2**31 - 1
 _DTYPES = cast("dict[int, numpy.dtype[Any]]", Spec.dtypes)  # by the number in the header
 _WINVIEW_AT, _WINVIEW = 2996, b"\x67\x45\x23\x01"
 _NO_IMAGE = "no image can be read"
@@ -123,7 +123,7 @@ def _layout(head: bytes, file: BinaryIO) -> _Layout | str:
         faults += [fault] if fault else []
     frame = width * height * dtype.itemsize
     stride = max(stride, frame)
-    if not (0 < width <= _MAX_SIZE and 0 < height <= _MAX_SIZE):
+    if not possible(width, height):
         return f"a size of {width} x {height} pixels is not possible"
     declared = max(1, _field(head, "NumFrames"))
     room = max(0, min(size, end) - Spec.data_start)

@@ -19,13 +19,14 @@ from rsciio.emd._emd_velox import FeiEMDReader
 from repofs.formats.original_metadata import OriginalMetadata, text
 from repofs.formats.pixel_types import pixel_type
 from repofs.formats.reader import Files
+from repofs.formats.units import micrometres
+from repofs.formats.values import positive, possible, words
 from repofs.model import ImageInfo, Members, Recognised
 
 MAX_METADATA_BYTES = 16 << 20  # of one JSON document
 MAX_CHUNK_BYTES = 1 << 29  # that a preview unpacks at once
 MAX_IMAGES = 10_000
 
-_MAX_SIZE = 2**31 - 1
 _COMPLEX = ("realFloat", "realFloatHalfEven", "realFloatHalfOdd")  # first fields of what are complex numbers
 _NO_IMAGE = "no image can be read"
 # What damage, or a document that lacks something, makes h5py, json and RosettaSciIO raise, besides OSError.
@@ -120,7 +121,7 @@ def _datasets(hdf5: h5py.File) -> list[tuple[str, h5py.Dataset]]:
 
 def _fault(data: h5py.Dataset) -> str | None:
     """Return why *data* are no image, None when they are."""
-    if data.ndim != 3 or not all(1 <= size <= _MAX_SIZE for size in data.shape):
+    if data.ndim != 3 or not possible(*data.shape):
         return f"a shape of {data.shape} is not possible"
     if _pixel_type(data.dtype) is None:
         return f"pixels of type {data.dtype} are not known to OMERO"
@@ -161,9 +162,9 @@ def _image(data: h5py.Dataset, document: dict[str, Any], name: str, series: int)
         big_endian=data.dtype.byteorder == ">",
         physical_size_x_um=_pixel_um(document, "width", "PixelUnitX"),
         physical_size_y_um=_pixel_um(document, "height", "PixelUnitY"),
-        time_increment_s=_positive(_at(document, "Scan", "FrameTime")) if data.shape[2] > 1 else None,
+        time_increment_s=positive(_at(document, "Scan", "FrameTime")) if data.shape[2] > 1 else None,
         acquired=_acquired(document),
-        instrument=text(" ".join(str(part) for part in (maker, model) if part), 1024) or None,
+        instrument=words(" ".join(str(part) for part in (maker, model) if part)),
     )
 
 
@@ -174,23 +175,14 @@ def _at(document: object, *keys: str) -> object:
     return document
 
 
-def _positive(value: object) -> float | None:
-    """Return a number that Velox wrote as text, None for what is no positive one."""
-    try:
-        number = float(value) if isinstance(value, (str, int, float)) else 0.0
-    except ValueError:
-        return None
-    return number if number > 0 and math.isfinite(number) else None
-
-
 def _pixel_um(document: dict[str, Any], side: str, unit: str) -> float | None:
-    size = _positive(_at(document, "BinaryResult", "PixelSize", side))
-    return size * 1e6 if size and _at(document, "BinaryResult", unit) == "m" else None  # 1/m: a diffraction pattern
+    """Return the size of a pixel; that of a diffraction pattern, in 1/m, is none."""
+    return micrometres(_at(document, "BinaryResult", "PixelSize", side), _at(document, "BinaryResult", unit))
 
 
 def _acquired(document: dict[str, Any]) -> str | None:
     """Return the start, which is kept in seconds since the epoch, in UTC."""
-    seconds = _positive(_at(document, "Acquisition", "AcquisitionStartDatetime", "DateTime"))
+    seconds = positive(_at(document, "Acquisition", "AcquisitionStartDatetime", "DateTime"))
     try:
         return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat() if seconds else None
     except (ValueError, OverflowError, OSError):

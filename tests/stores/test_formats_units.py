@@ -16,13 +16,13 @@ from repofs.formats.units import micrometres, seconds
      ("pixel", None), ("meters per second", None)],
 )  # fmt: skip
 def test_lengths(unit: str, um: float | None) -> None:
-    assert micrometres(unit) == (None if um is None else pytest.approx(um))
+    assert micrometres(1.0, unit) == (None if um is None else pytest.approx(um))
 
 
 @pytest.mark.parametrize(
     ("unit", "s"),
     [("s", 1.0), ("ms", 1e-3), ("second", 1.0), ("Seconds", 1.0), ("millisecond", 1e-3), ("minutes", 60.0),
-     ("hour", 3600.0), ("day", 86_400.0), ("m", None), ("", None)],
+     ("hour", 3600.0), ("day", 86_400.0), ("msec", 1e-3), ("usec", 1e-6), ("m", None), ("", None)],
 )  # fmt: skip
 def test_times(unit: str, s: float | None) -> None:
-    assert seconds(unit) == (None if s is None else pytest.approx(s))
+    assert seconds(1.0, unit) == (None if s is None else pytest.approx(s))

@@ -1,0 +1,39 @@
+"""Values as files give them, made into those of an `ImageInfo`: None for what is none."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+
+from repofs.formats.original_metadata import text
+
+MAX_SIZE = 2**31 - 1  # of one axis, as in OMERO
+
+
+def possible(*sizes: int) -> bool:
+    """Return whether each of *sizes* is one that an axis of an image can have."""
+    return all(1 <= size <= MAX_SIZE for size in sizes)
+
+
+def positive(value: object, factor: float = 1.0) -> float | None:
+    """Return *value*, a number or its text, times *factor*; None when that is no number, not positive or not finite."""
+    try:
+        product = float(value) * factor  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return product if product > 0 and math.isfinite(product) else None
+
+
+def words(value: object) -> str | None:
+    """Return *value*, a text, as one line; None when it is none, or empty."""
+    return " ".join(text(value, 1024).split()) or None if isinstance(value, (str, bytes)) else None
+
+
+def moment(value: object, *formats: str) -> str | None:
+    """Return a date and time in ISO 8601: that of a text in the first of *formats*, as of strptime, that fits."""
+    for one in formats:
+        try:
+            return datetime.strptime(str(value).strip(), one).isoformat()
+        except ValueError:
+            continue
+    return None
