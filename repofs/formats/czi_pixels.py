@@ -13,6 +13,7 @@ import czifile
 import imagecodecs
 import numpy
 
+from repofs.formats import sampling
 from repofs.formats.czi_layout import (
     UNCOMPRESSED,
     CziFault,
@@ -40,7 +41,7 @@ def preview(scene: Scene, files: dict[int, BinaryIO], pixels: int) -> numpy.ndar
 
     Raises CziFault where nothing of it can be decoded.
     """
-    step = max(1, max(scene.width, scene.height) // pixels)
+    step = sampling.step((scene.width, scene.height), pixels)
     rows = _painted(_of_middle_plane(scene), step)
     kind = max({str(kind) for kind in rows["samples"]}, key=bytes_a_pixel)
     samples, dtype = samples_of(kind)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 import numpy
@@ -16,7 +16,6 @@ from mrc._new import BE_HDR, LE_HDR, ExtHeaderFrame, Header
 from mrc.lenses import D as LENSES
 
 from repofs.formats.original_metadata import OriginalMetadata, text
-from repofs.formats.pixel_types import pixel_type
 from repofs.formats.raw_array import RawArray
 from repofs.formats.reader import Files
 from repofs.formats.values import positive
@@ -123,15 +122,8 @@ def _fault(found: _DeltaVision) -> str | None:
 def _image(found: _DeltaVision, there: RawArray, channels: tuple[Channel, ...], name: str) -> ImageInfo:
     header = found.header
     lens = LENSES.get(header.lens_num, {})
-    return ImageInfo(
-        name=name,
-        series=0,
-        size_x=there.sizes["X"],
-        size_y=there.sizes["Y"],
-        size_z=there.sizes["Z"],
-        size_c=there.sizes["C"],
-        size_t=there.sizes["T"],
-        pixel_type=pixel_type(there.dtype) or "",
+    return replace(
+        there.image(name),
         big_endian=found.order == ">",
         physical_size_x_um=positive(header.dx),
         physical_size_y_um=positive(header.dy),

@@ -7,11 +7,11 @@ import numpy
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import as_pixel_options
 
-from repofs.formats import dicom_codecs
+from repofs.formats import dicom_codecs, sampling
 from repofs.formats.dicom_header import BAD_VALUE, DicomFault, Header, text
 from repofs.formats.dicom_instance import Instance
 from repofs.formats.pixel_types import dtype_of
-from repofs.formats.raw_array import RawArray, step
+from repofs.formats.raw_array import RawArray
 
 MAX_DECODED_BYTES = 768 << 20
 
@@ -31,7 +31,7 @@ def frame(header: Header, instance: Instance, index: int, pixels: int) -> numpy.
         or swapped
         or instance.pixel_type == "bit"
     ):
-        every = step(instance.columns, instance.rows, pixels)
+        every = sampling.step((instance.columns, instance.rows), pixels)
         return _decoded(header, instance, index)[:, ::every, ::every]
     return _in_place(header, instance, index, pixels)
 
@@ -43,10 +43,7 @@ def _in_place(header: Header, instance: Instance, index: int, pixels: int) -> nu
     samples = {"C": instance.samples}
     plane = {"X": instance.columns, "Y": instance.rows}
     sizes = {**plane, **samples} if planar else {**samples, **plane}
-    frame_bytes = RawArray(0, dtype, sizes).nbytes
-    return RawArray(header.pixels.offset + index * frame_bytes, dtype, {**sizes, "Z": 1, "T": 1}).picture(
-        header.file, pixels
-    )
+    return RawArray(header.pixels.offset, dtype, sizes).following(index).picture(header.file, pixels)
 
 
 def _decoded(header: Header, instance: Instance, index: int) -> numpy.ndarray:

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 import numpy
 from pydicom.dataset import Dataset
 
-from repofs.formats import dicom_pixels
+from repofs.formats import dicom_pixels, sampling
 from repofs.formats.dicom_header import DicomFault, Header, numbers, text
 from repofs.formats.dicom_instance import Instance, Slide, items
 from repofs.formats.dicom_stack import Opened
 from repofs.formats.pixel_types import dtype_of
-from repofs.formats.raw_array import step as step_for
 from repofs.formats.values import positive
 from repofs.model import ImageInfo
 
@@ -66,7 +65,7 @@ class Pyramid:
         large_enough = [level for level in self.levels if max(_size(level[0])) >= pixels]
         level = large_enough[-1] if large_enough else self.levels[0]
         slide = _slide(level[0])
-        step = step_for(slide.columns, slide.rows, pixels)
+        step = sampling.step((slide.columns, slide.rows), pixels)
         channels = slide.optical_paths * level[0].samples
         shape = channels, -(-slide.rows // step), -(-slide.columns // step)
         canvas = numpy.zeros(shape, dtype_of(level[0].pixel_type))

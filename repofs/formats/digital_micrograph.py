@@ -16,9 +16,9 @@ from rsciio.digitalmicrograph._api import DigitalMicrographReader as Tags
 from rsciio.digitalmicrograph._api import ImageObject
 from rsciio.exceptions import DM3DataTypeError, DM3TagIDError, DM3TagTypeError
 
-from repofs.formats import raw_plane
 from repofs.formats.original_metadata import OriginalMetadata, text
 from repofs.formats.pixel_types import pixel_type
+from repofs.formats.raw_array import RawArray
 from repofs.formats.reader import Files
 from repofs.formats.units import micrometres, seconds
 from repofs.formats.values import possible
@@ -146,5 +146,6 @@ def _small(found: ImageObject, file: BinaryIO, pixels: int) -> numpy.ndarray:
     dtype = numpy.dtype(found.dtype).newbyteorder(">" if data.endian == "big" else "<")
     middle = [length // 2 for length in found.shape[:-2]]
     plane = int(numpy.ravel_multi_index(middle, found.shape[:-2])) if middle else 0
-    samples = raw_plane.sampled(file, data.offset + plane * math.prod(shape) * dtype.itemsize, shape, dtype, pixels)
+    one = RawArray(data.offset, dtype, {"X": shape[1], "Y": shape[0]})
+    (samples,) = one.following(plane).picture(file, pixels)
     return numpy.stack([samples[colour] for colour in "RGB"]) if dtype.names else samples[None]

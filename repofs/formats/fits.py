@@ -22,6 +22,7 @@ from astropy.io import fits
 from astropy.io.fits.verify import VerifyError
 from astropy.utils.exceptions import AstropyWarning
 
+from repofs.formats import sampling
 from repofs.formats.original_metadata import MAX_ENTRIES, OriginalMetadata, text
 from repofs.formats.reader import Files
 from repofs.formats.units import micrometres
@@ -188,7 +189,7 @@ def _collect(header: Any, prefix: str, metadata: OriginalMetadata) -> None:
 def _small(unit: Any, file: BinaryIO, pixels: int) -> numpy.ndarray:
     """Return (1, Y, X): every n-th sample of the middle plane of those that are there."""
     there, shape = _planes_there(unit, file), unit.shape
-    step = max(1, max(shape[-2:]) // pixels)
+    step = sampling.step(shape[-2:], pixels)
     middle = tuple(size // 2 for size in shape[:-2])
     if there < math.prod(shape[:-2]):
         middle = tuple(int(index) for index in numpy.unravel_index(there // 2, shape[:-2]))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import gzip
 import os
+from dataclasses import replace
 from typing import BinaryIO, cast
 
 import numpy
 
 from repofs.formats import ics_header
 from repofs.formats.ics_header import IcsFault, IcsHeader
-from repofs.formats.pixel_types import pixel_type
 from repofs.formats.raw_array import RawArray
 from repofs.formats.reader import Files
 from repofs.formats.units import micrometres, seconds
@@ -134,16 +134,8 @@ def _whole_number(word: str) -> int:
 def _image(name: str, header: IcsHeader, there: RawArray) -> ImageInfo:
     scales, units = header.per_axis("scale"), header.per_axis("units")
     x_um, y_um, z_um = (micrometres(scales.get(axis), units.get(axis)) for axis in "XYZ")
-    return ImageInfo(
-        name=name,
-        series=0,
-        size_x=there.sizes["X"],
-        size_y=there.sizes["Y"],
-        size_z=there.sizes["Z"],
-        size_c=there.sizes["C"],
-        size_t=there.sizes["T"],
-        pixel_type=pixel_type(there.dtype) or "",
-        big_endian=there.dtype.byteorder == ">",
+    return replace(
+        there.image(name),
         physical_size_x_um=x_um,
         physical_size_y_um=y_um,
         physical_size_z_um=z_um,

@@ -76,8 +76,7 @@ class IcsHeader:
         if len(words) != len(axes) + 1 or not all(word.isascii() and word.isdigit() for word in words):
             raise IcsFault("its sizes are not those of its axes")
         bits, *sizes = (int(word) for word in words)
-        sizes_by_axis = dict(zip(axes, sizes, strict=True))
-        return RawArray(offset, self._dtype(bits), sizes_by_axis | {a: 1 for a in "ZCT" if a not in sizes_by_axis})
+        return RawArray(offset, self._dtype(bits), dict(zip(axes, sizes, strict=True)))
 
     def _dtype(self, bits: int) -> numpy.dtype:
         kind = self.word("representation", "format", "integer").lower()

@@ -15,6 +15,7 @@ import numpy
 from pyimzml.ImzMLParser import ImzMLParser
 from pyimzml.metadata import Metadata
 
+from repofs.formats import sampling
 from repofs.formats.original_metadata import OriginalMetadata
 from repofs.formats.reader import Files
 from repofs.formats.units import micrometres
@@ -76,7 +77,7 @@ class ImzmlReader:
                 raise ValueError(f"{size} bytes of XML are too many for a preview, which takes {MAX_PREVIEW_BYTES}")
             width, height = _sizes(_header(file))
             file.seek(0)
-            return _sums(ImzMLParser(file, ibd_file=data), width, height, max(1, max(width, height) // pixels))
+            return _sums(ImzMLParser(file, ibd_file=data), width, height, sampling.step((width, height), pixels))
 
     def _read(self, name: str, files: Files) -> Recognised:
         if name.endswith(_DATA):

@@ -20,6 +20,7 @@ from xml.etree.ElementTree import Element
 
 import numpy
 
+from repofs.formats import sampling
 from repofs.formats.original_metadata import OriginalMetadata
 from repofs.formats.pixel_types import pixel_type
 from repofs.formats.units import micrometres, seconds
@@ -210,7 +211,7 @@ def collect(element: Element, original: OriginalMetadata, name: str) -> None:
 def preview(stored: Stored, file: BinaryIO, pixels: int) -> numpy.ndarray:
     """Return samples (C, Y, X) of the middle plane, or of the first one where the middle is not in the file."""
     size_x, size_y = stored.size("X"), stored.size("Y")
-    step = max(1, max(size_x, size_y) // pixels)
+    step = sampling.step((size_x, size_y), pixels)
     x_step, y_step = (sum(one.step for one in stored.axes if one.axis == axis) for axis in "XY")
     others = sum(one.count // 2 * one.step for one in stored.axes if one.axis in "ZT")
     bands = [one for one in stored.axes if one.axis == "C"]

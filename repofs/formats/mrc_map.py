@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 import numpy
@@ -19,7 +20,6 @@ from mrcfile.dtypes import get_ext_header_dtype
 from mrcfile.mrcinterpreter import MrcInterpreter
 
 from repofs.formats.original_metadata import OriginalMetadata, text
-from repofs.formats.pixel_types import pixel_type
 from repofs.formats.raw_array import RawArray
 from repofs.formats.reader import Files
 from repofs.formats.values import positive
@@ -129,17 +129,9 @@ def _there(header: Any, size: int) -> tuple[RawArray | None, str | None]:
 
 def _image(header: Any, there: RawArray, name: str, extended: dict[str, Any]) -> ImageInfo:
     x_um, y_um, z_um = _pixel_um(header)
-    return ImageInfo(
-        name=name,
-        series=0,
-        size_x=there.sizes["X"],
-        size_y=there.sizes["Y"],
-        size_z=there.sizes["Z"],
-        size_c=there.sizes["C"],
-        size_t=there.sizes["T"],
-        pixel_type=pixel_type(there.dtype) or "",
+    return replace(
+        there.image(name),
         rgb=there.sizes["C"] > 1,
-        big_endian=there.dtype.byteorder == ">",
         physical_size_x_um=x_um,
         physical_size_y_um=y_um,
         physical_size_z_um=z_um,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy
 from nibabel.nifti1 import Nifti1Header
@@ -20,7 +20,6 @@ from nibabel.wrapstruct import WrapStructError
 from repofs.formats import packed, units
 from repofs.formats.original_metadata import OriginalMetadata
 from repofs.formats.packed import VolumeFault
-from repofs.formats.pixel_types import pixel_type
 from repofs.formats.raw_array import RawArray
 from repofs.formats.reader import Files
 from repofs.model import ImageInfo, Members, Recognised
@@ -180,17 +179,10 @@ def _image(volume: _Volume, name: str, files: Files) -> tuple[ImageInfo, str | N
     unit, time_unit = volume.header.get_xyzt_units()  # type: ignore[no-untyped-call]
     x, y, z, t = (float(zoom) for zoom in volume.header["pixdim"][1:5])
     dimensions = int(volume.header["dim"][0])
-    image = ImageInfo(
-        name=name,
-        series=0,
-        size_x=array.sizes["X"],
-        size_y=array.sizes["Y"],
-        size_z=array.sizes["Z"],
-        size_c=array.sizes["C"],
-        size_t=array.sizes["T"],
-        pixel_type=pixel_type(array.dtype) or "",
-        rgb=volume.rgb,
+    image = replace(
+        array.image(name),
         big_endian=volume.header.endianness == ">",
+        rgb=volume.rgb,
         physical_size_x_um=units.micrometres(x, unit),
         physical_size_y_um=units.micrometres(y, unit) if dimensions > 1 else None,
         physical_size_z_um=units.micrometres(z, unit) if dimensions > 2 else None,

@@ -21,6 +21,7 @@ import nd2
 import nd2.structures
 import numpy
 
+from repofs.formats import sampling
 from repofs.formats.original_metadata import OriginalMetadata, text
 from repofs.formats.pixel_types import pixel_type
 from repofs.formats.reader import Files
@@ -239,7 +240,7 @@ def _preview(layout: _Layout, file: BinaryIO, series: int, pixels: int) -> numpy
     if not of_position.size:
         raise LookupError(f"there is no frame of position {series}")
     offset, stored = list(layout.frames.values())[of_position[0]]
-    step = max(1, max(layout.width, layout.height) // pixels)
+    step = sampling.step((layout.width, layout.height), pixels)
     rows = _rows(layout, file, offset, stored, step)
     shape = -1, layout.width, layout.channels, layout.samples
     samples = numpy.frombuffer(rows, "<" + layout.kind).reshape(shape)[:, ::step, :, ::-1]  # colours are stored as BGR

@@ -162,4 +162,4 @@ def _sizes(lengths: list[int], letters: str) -> dict[str, int]:
         if letter in sizes and next(reversed(sizes)) != "C":
             raise VolumeFault("channels on two axes that lie apart cannot be read")
         sizes[letter] = sizes.get(letter, 1) * size
-    return sizes | {letter: 1 for letter in "XYZCT" if letter not in sizes}
+    return sizes

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO, cast
 
 import numpy
@@ -16,7 +16,6 @@ from repofs.formats import nrrd_header, packed
 from repofs.formats.nrrd_header import Header, Volume
 from repofs.formats.original_metadata import OriginalMetadata
 from repofs.formats.packed import VolumeFault
-from repofs.formats.pixel_types import pixel_type
 from repofs.formats.raw_array import RawArray
 from repofs.formats.reader import Files
 from repofs.model import ImageInfo, Members, Recognised
@@ -197,17 +196,9 @@ def _from_text(text: bytes, volume: Volume) -> bytes:
 def _image(header: Header, name: str, files: Files) -> tuple[ImageInfo, str | None]:
     volume = nrrd_header.volume(header)
     array, note = _whole(header, volume, _parts(header, volume, name), files)
-    image = ImageInfo(
-        name=str(header.fields.get("content") or name),
-        series=0,
-        size_x=array.sizes["X"],
-        size_y=array.sizes["Y"],
-        size_z=array.sizes["Z"],
-        size_c=array.sizes["C"],
-        size_t=array.sizes["T"],
-        pixel_type=pixel_type(array.dtype) or "",
+    image = replace(
+        array.image(str(header.fields.get("content") or name)),
         rgb=volume.rgb,
-        big_endian=array.dtype.str.startswith(">"),
         physical_size_x_um=volume.length_um("X"),
         physical_size_y_um=volume.length_um("Y"),
         physical_size_z_um=volume.length_um("Z"),

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 import numpy
 import tifffile
 
+from repofs.formats import sampling
 from repofs.formats.olympus_files import MAX_STREAM_BYTES, OlympusFault, Settings
 from repofs.formats.units import micrometres, seconds
 from repofs.formats.values import moment, positive, possible, words
@@ -79,7 +80,7 @@ class Scan:
     def samples(self, raw: bytes, pixels: int) -> numpy.ndarray:
         """Return every n-th sample (Y, X) of the TIFF *raw*; a plane that is not over X and Y gives its middle row."""
         width, height = self.within
-        step = max(1, max(self.sizes["X"], self.sizes["Y"]) // pixels)
+        step = sampling.step((self.sizes["X"], self.sizes["Y"]), pixels)
         if self.plane_bytes > MAX_STREAM_BYTES:
             raise OlympusFault(f"planes of {width} x {height} pixels are too large for a picture")
         with tifffile.TiffFile(io.BytesIO(raw), name="plane") as tiff:

@@ -14,11 +14,10 @@ from typing import Any
 import numpy
 from zarr import AsyncArray
 
-from repofs.formats import ome_zarr_layout
+from repofs.formats import ome_zarr_layout, sampling
 from repofs.formats.ome_zarr_layout import Multiscale
 from repofs.formats.original_metadata import text
 from repofs.formats.pixel_types import pixel_type
-from repofs.formats.raw_array import step
 from repofs.formats.reader import Files
 from repofs.formats.units import micrometres, seconds
 from repofs.formats.values import possible
@@ -221,7 +220,7 @@ def _middle_plane(array: AsyncArray[Any], axes: Sequence[str], pixels: int) -> n
     if chunk_bytes > _MOST_CHUNK_BYTES:
         raise ZarrFault(f"its chunks are of {chunk_bytes} bytes, of which none is unpacked for a picture")
     shape = dict(zip(axes, array.shape, strict=True))
-    every = step(shape["X"], shape["Y"], pixels)
+    every = sampling.step((shape["X"], shape["Y"]), pixels)
     most = min(_PREVIEW_CHUNKS, _PREVIEW_BYTES // max(1, chunk_bytes))
     while every < max(shape["X"], shape["Y"]) and _chunks(array, axes, every) > most:
         every *= 2

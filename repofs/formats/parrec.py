@@ -8,7 +8,7 @@ from __future__ import annotations
 import encodings.latin_1  # noqa: F401 - no module can be read any more when a file is opened
 import io
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy
 from nibabel.parrec import PARRECError, PARRECHeader
@@ -89,7 +89,7 @@ class _Slices:
         return int(self.order.shape[2])
 
     def slice(self, number: int) -> RawArray:
-        return replace(self.first, offset=number * self.first.nbytes)
+        return self.first.following(number)
 
 
 def _is_data(name: str) -> bool:
@@ -116,7 +116,7 @@ def _slices(name: str, files: Files) -> _Slices:
     except (PARRECError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise VolumeFault(f"its table of slices cannot be read: {error}") from error
     width, height, z, volumes = (*shape, 1, 1)[:4]
-    first = RawArray(0, dtype, {"X": width, "Y": height, "Z": 1, "C": 1, "T": 1})
+    first = RawArray(0, dtype, {"X": width, "Y": height})
     packed.check(first)
     there, note = _there(_partner(name), files, first.nbytes, len(header.image_defs))
     grid = _grid(order[: z * volumes].reshape(volumes, z), dynamics[: z * volumes].reshape(volumes, z)[:, 0])

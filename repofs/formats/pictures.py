@@ -18,7 +18,7 @@ from PIL.BmpImagePlugin import BmpImageFile
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
-from repofs.formats import picture_layout
+from repofs.formats import picture_layout, sampling
 from repofs.formats.original_metadata import OriginalMetadata
 from repofs.formats.picture_layout import Damaged
 from repofs.formats.reader import Files
@@ -271,7 +271,7 @@ def _allow(pixels: int) -> None:
 
 def _sampled(picture: Image.Image, pixels: int) -> numpy.ndarray:
     """Return every n-th pixel of *picture* as (C, Y, X): grey without its alpha, or RGB."""
-    step = max(1, max(picture.size) // pixels)
+    step = sampling.step(picture.size, pixels)
     width, height = (max(1, size // step) for size in picture.size)
     box = (0, 0, min(picture.width, width * step), min(picture.height, height * step))
     picture.load()
@@ -286,7 +286,7 @@ def _sampled(picture: Image.Image, pixels: int) -> numpy.ndarray:
 
 def _strided(samples: numpy.ndarray, pixels: int) -> numpy.ndarray:
     """Return every n-th pixel of *samples* (Y, X) or (Y, X, C), as (C, Y, X): grey without its alpha, or RGB."""
-    step = max(1, max(samples.shape[:2]) // pixels)
+    step = sampling.step(samples.shape[:2], pixels)
     small = samples[step // 2 :: step, step // 2 :: step]
     if small.ndim == 2:
         return small[None].copy()

@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 import numpy
 
+from repofs.formats import sampling
+from repofs.formats.pixel_types import pixel_type
 from repofs.formats.values import possible
-
-
-def step(width: int, height: int, pixels: int) -> int:
-    """Return every how many-th sample gives at least *pixels*, and fewer than twice as many, on the longer side."""
-    return max(1, max(width, height) // pixels)
+from repofs.model import ImageInfo
 
 
 @dataclass(frozen=True, slots=True)
 class RawArray:
-    """Samples of *dtype* from the byte *offset* on. *sizes* has each of X, Y, Z, C, T once, the fastest first."""
+    """Samples of *dtype* from the byte *offset* on. *sizes* has X, Y, Z, C, T, the fastest first; one left out is 1."""
 
     offset: int
     dtype: numpy.dtype
     sizes: dict[str, int]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sizes", self.sizes | {axis: 1 for axis in "XYZCT" if axis not in self.sizes})
+
+    def image(self, name: str) -> ImageInfo:
+        """Return what is known of it as the only image of a file *name*."""
+        return ImageInfo(
+            name=name,
+            series=0,
+            size_x=self.sizes["X"],
+            size_y=self.sizes["Y"],
+            size_z=self.sizes["Z"],
+            size_c=self.sizes["C"],
+            size_t=self.sizes["T"],
+            pixel_type=pixel_type(self.dtype) or "",
+            big_endian=self.dtype.str.startswith(">"),
+        )
 
     @property
     def possible(self) -> bool:
@@ -32,6 +47,10 @@ class RawArray:
     @property
     def nbytes(self) -> int:
         return math.prod(self.sizes.values()) * self.dtype.itemsize
+
+    def following(self, number: int, stride: int | None = None) -> RawArray:
+        """Return the array like this one that comes *number* later, each *stride* bytes after another, or at once."""
+        return replace(self, offset=self.offset + number * (self.nbytes if stride is None else stride))
 
     def whole(self, room: int) -> RawArray | None:
         """Return the part of it that is whole when *room* bytes are there, None when not even one plane is.
@@ -56,7 +75,7 @@ class RawArray:
         """
         stride = self._strides()
         inner, outer = sorted("XY", key=stride.__getitem__)
-        every = step(self.sizes["X"], self.sizes["Y"], pixels)
+        every = sampling.step((self.sizes["X"], self.sizes["Y"]), pixels)
         start = sum(self.sizes[axis] // 2 * stride[axis] for axis in "ZT")
         apart = stride["C"] > stride[outer]  # the channels are planes of their own
         together = 1 if apart else self.sizes["C"]

@@ -9,19 +9,18 @@ are ("stride"; SPE 3.0 File Format Specification, 4411-0147).
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, cast
 from xml.parsers import expat
 
 import numpy
 from imageio.plugins.spe import Spec
 
-from repofs.formats import raw_plane
 from repofs.formats.original_metadata import OriginalMetadata
-from repofs.formats.pixel_types import pixel_type
+from repofs.formats.raw_array import RawArray
 from repofs.formats.reader import Files
 from repofs.formats.values import possible
-from repofs.model import ImageInfo, Members, Recognised
+from repofs.model import Members, Recognised
 
 MAX_XML_BYTES = 16 << 20
 
@@ -40,6 +39,11 @@ class _Layout:
     stride: int  # bytes from one frame to the next
     xml: bytes
     fault: str | None
+
+    @property
+    def first(self) -> RawArray:
+        """The first frame."""
+        return RawArray(Spec.data_start, self.dtype, {"X": self.width, "Y": self.height})
 
 
 class SpeReader:
@@ -70,16 +74,7 @@ class SpeReader:
         metadata.add("XML", layout.xml)
         for field in Spec.metadata:
             metadata.add(field, _shown(_field(head, field)))
-        image = ImageInfo(
-            name=name,
-            series=0,
-            size_x=layout.width,
-            size_y=layout.height,
-            size_z=1,
-            size_c=1,
-            size_t=layout.frames,
-            pixel_type=pixel_type(layout.dtype) or "",
-        )
+        image = replace(layout.first.image(name), size_t=layout.frames)
         return Recognised(self.name, (image,), metadata.flat, layout.fault)
 
     def preview(self, name: str, files: Files, series: int, pixels: int) -> numpy.ndarray:
@@ -88,8 +83,7 @@ class SpeReader:
             layout = _layout(file.read(Spec.data_start), file)
             if series != 0 or isinstance(layout, str):
                 raise LookupError(f"there is no image {series} in it")
-            start = Spec.data_start + layout.frames // 2 * layout.stride
-            return raw_plane.sampled(file, start, (layout.height, layout.width), layout.dtype, pixels)[None]
+            return layout.first.following(layout.frames // 2, layout.stride).picture(file, pixels)
 
 
 def _field(head: bytes, name: str) -> Any:

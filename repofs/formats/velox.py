@@ -16,6 +16,7 @@ import h5py
 import numpy
 from rsciio.emd._emd_velox import FeiEMDReader
 
+from repofs.formats import sampling
 from repofs.formats.original_metadata import OriginalMetadata, text
 from repofs.formats.pixel_types import pixel_type
 from repofs.formats.reader import Files
@@ -193,7 +194,7 @@ def _small(data: h5py.Dataset, pixels: int) -> numpy.ndarray:
     unpacked = math.prod(data.chunks or ()) * data.dtype.itemsize
     if unpacked > MAX_CHUNK_BYTES:
         raise ValueError(f"a preview unpacks at most {MAX_CHUNK_BYTES} bytes at once, and would have to {unpacked}")
-    step = max(1, max(data.shape[:2]) // pixels)
+    step = sampling.step(data.shape[:2], pixels)
     samples = numpy.asarray(data[::step, ::step, data.shape[2] // 2])
     if samples.dtype.names:
         real, imaginary = (samples[part] for part in samples.dtype.names)
