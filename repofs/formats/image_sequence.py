@@ -15,7 +15,7 @@ import numpy
 
 from repofs.formats.reader import Files
 from repofs.formats.tiff import TiffReader
-from repofs.formats.tiff_layout import MAX_SIZE
+from repofs.formats.values import possible
 from repofs.model import Channel, ImageInfo
 
 MAX_FILES = 50_000  # of one fileset
@@ -162,7 +162,7 @@ def _image(sequence: Sequence, looked: dict[Place, ImageInfo], *, series: int) -
     inner = Place(*(max(sizes) for sizes in zip(*within.values(), strict=True)))
     first = next(iter(alike.values()))
     z, c, t = (one * other for one, other in zip(sequence.size, inner, strict=True))
-    if max(z, c, t) > MAX_SIZE:
+    if not possible(z, c, t):
         return None, f"{sequence.name} cannot have {z} x {c} x {t} planes"
     image = replace(
         first,

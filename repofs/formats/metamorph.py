@@ -19,7 +19,6 @@ size of the largest, and the note says so.
 from __future__ import annotations
 
 import codecs
-import math
 import posixpath
 import re
 from dataclasses import dataclass, replace
@@ -32,6 +31,7 @@ from repofs.formats.image_sequence import Place, Sequence
 from repofs.formats.original_metadata import OriginalMetadata, text
 from repofs.formats.reader import Files
 from repofs.formats.tiff import TiffReader
+from repofs.formats.values import positive
 from repofs.model import Channel, Members, Recognised
 
 ND_BYTES = 1 << 20  # of an .nd that is looked at: about ten thousand stage positions
@@ -150,7 +150,7 @@ def _acquisition(name: str, files: Files) -> _Acquisition:
         stages=tuple(values.get(f"Stage{number}", "") for number in range(1, stages + 1)),
         points=_count(values, "NTimePoints") if _is_true(values, "DoTimelapse") else 0,
         planes=_count(values, "NZSteps") if does_z else 1,
-        z_step_um=_positive(values.get("ZStepSize")) if does_z else None,
+        z_step_um=positive(values.get("ZStepSize", "").replace(",", ".")) if does_z else None,
         acquired=_time(values.get("StartTime1", "")),
         values=values,
     )
@@ -190,14 +190,6 @@ def _waves(values: dict[str, str], *, does_z: bool) -> tuple[_Wave, ...]:
         does = does_z and values.get(f"WaveDoZ{number}", "TRUE").upper() == "TRUE"
         waves.append(_Wave(f"_w{number}{shown}", name or None, does, points))
     return tuple(waves)
-
-
-def _positive(word: str | None) -> float | None:
-    try:
-        value = float((word or "").replace(",", "."))
-    except ValueError:
-        return None
-    return value if value > 0 and math.isfinite(value) else None
 
 
 def _time(word: str) -> str | None:

@@ -9,17 +9,18 @@ import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import numpy
 import tifffile
 
-from repofs.formats import image_sequence, ndtiff_index
+from repofs.formats import image_sequence, ndtiff_index, sampling
 from repofs.formats.image_sequence import MAX_IMAGES, MAX_SHOWN, Place
 from repofs.formats.ndtiff_index import Frame
 from repofs.formats.original_metadata import OriginalMetadata, text
+from repofs.formats.raw_array import RawArray
 from repofs.formats.reader import Files
+from repofs.formats.values import moment, positive
 from repofs.model import Channel, ImageInfo, Recognised
 
 MAX_METADATA = 1 << 20  # bytes that are looked at of what is said of one frame, or of all
@@ -86,7 +87,7 @@ def preview(name: str, files: Files, series: int, pixels: int) -> numpy.ndarray:
     if not image.frames:
         raise LookupError(f"no frame of {image.name} is whole")
     some = next(iter(image.frames.values()))
-    every = max(1, max(some.width, some.height) // pixels)
+    every = sampling.step((some.width, some.height), pixels)
     samples = 3 if some.rgb else 1
     dark = numpy.zeros((samples, -(-some.height // every), -(-some.width // every)), some.pixel_type)
     planes = []
@@ -95,7 +96,8 @@ def preview(name: str, files: Files, series: int, pixels: int) -> numpy.ndarray:
         if frame is None:
             planes.append(dark)
         else:
-            planes.append(_sampled(frame, files, every, big_endian=stacks[frame.file].big_endian))
+            with files.open(frame.file) as file:
+                planes.append(_array(frame, stacks[frame.file]).picture(file, pixels))
     return numpy.concatenate(planes)
 
 
@@ -162,8 +164,7 @@ def _info(
     image: _Image, series: int, frame_metadata: dict[str, Any], summary: dict[str, Any], *, big_endian: bool
 ) -> ImageInfo:
     frame = next(iter(image.frames.values()))
-    pixel = _positive(frame_metadata.get("PixelSizeUm")) or _positive(summary.get("PixelSize_um"))
-    interval = _positive(summary.get("Interval_ms"))
+    pixel = positive(frame_metadata.get("PixelSizeUm")) or positive(summary.get("PixelSize_um"))
     named = any(isinstance(value, str) for value in image.channels)
     return ImageInfo(
         name=image.name,
@@ -178,9 +179,9 @@ def _info(
         big_endian=big_endian,
         physical_size_x_um=pixel,
         physical_size_y_um=pixel,
-        physical_size_z_um=_positive(summary.get("z-step_um")),
-        time_increment_s=interval / 1000 if interval else None,
-        acquired=_time(summary.get("DateAndTime")) or _time(frame_metadata.get("Time")),
+        physical_size_z_um=positive(summary.get("z-step_um")),
+        time_increment_s=positive(summary.get("Interval_ms"), 1e-3),
+        acquired=_began(summary.get("DateAndTime")) or _began(frame_metadata.get("Time")),
         channels=tuple(Channel(name=text(value, 256)) for value in image.channels) if named and not frame.rgb else (),
     )
 
@@ -202,16 +203,9 @@ def _said(frame: Frame, files: Files) -> tuple[dict[str, Any], dict[str, Any]]:
     return (said if isinstance(said, dict) else {}), (summary if isinstance(summary, dict) else {})
 
 
-def _positive(value: object) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and 0 < value < math.inf else None
-
-
-def _time(value: object) -> str | None:
+def _began(value: object) -> str | None:
     """Return ISO 8601 of "2022/08/21 13:21:40", or of "2022-08-21 13:21:41 -", where the zone was left out."""
-    try:
-        return datetime.fromisoformat(str(value)[:19].replace("/", "-")).isoformat()
-    except ValueError:
-        return None
+    return moment(str(value)[:19], "%Y/%m/%d %H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S")
 
 
 def _middle(image: _Image, channel: int) -> Frame | None:
@@ -222,14 +216,7 @@ def _middle(image: _Image, channel: int) -> Frame | None:
     return None if nearest is None else image.frames[nearest]
 
 
-def _sampled(frame: Frame, files: Files, every: int, *, big_endian: bool) -> numpy.ndarray:
-    """Return every so-many-th sample of *frame*: (1, Y, X), or (3, Y, X) of an RGB one."""
-    row_bytes = frame.width * frame.pixel_bytes
-    rows = []
-    with files.open(frame.file) as file:
-        for row in range(0, frame.height, every):
-            file.seek(frame.offset + row * row_bytes)
-            rows.append(file.read(row_bytes))
-    kind = numpy.dtype(frame.pixel_type).newbyteorder(">" if big_endian else "<")
-    samples = numpy.frombuffer(b"".join(rows), kind)
-    return numpy.moveaxis(samples.reshape(len(rows), frame.width, -1)[:, ::every], -1, 0)
+def _array(frame: Frame, stack: _Stack) -> RawArray:
+    """Return the samples of *frame*, which are not compressed."""
+    dtype = numpy.dtype(frame.pixel_type).newbyteorder(">" if stack.big_endian else "<")
+    return RawArray(frame.offset, dtype, {"C": 3 if frame.rgb else 1, "X": frame.width, "Y": frame.height})

@@ -25,7 +25,7 @@ from repofs.formats import sampling
 from repofs.formats.original_metadata import OriginalMetadata, text
 from repofs.formats.pixel_types import pixel_type
 from repofs.formats.reader import Files
-from repofs.formats.values import moment, positive, possible, words
+from repofs.formats.values import color, moment, positive, possible, words
 from repofs.model import Channel, ImageInfo, Members, Recognised
 
 NO_IMAGE = "no image can be read"
@@ -192,10 +192,9 @@ def _known(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
 
 
 def _channel(meta: nd2.structures.ChannelMeta) -> Channel:
-    rgb = (meta.color.r, meta.color.g, meta.color.b)
     return Channel(
         name=words(meta.name),
-        color="#{:02X}{:02X}{:02X}".format(*(int(part) & 255 for part in rgb)),
+        color=color(meta.color.r, meta.color.g, meta.color.b),
         excitation_nm=positive(meta.excitationLambdaNm),
         emission_nm=positive(meta.emissionLambdaNm),
     )

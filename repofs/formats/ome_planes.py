@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from repofs.formats.ome_xml import OmeImage, Planes
-from repofs.formats.tiff_layout import MAX_SIZE, Layout
+from repofs.formats.tiff_layout import Layout
+from repofs.formats.values import MAX_SIZE
 
 MAX_PLACES = 1_000_000
 

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from repofs.formats import ome_planes, tiff_file, tiff_layout
 from repofs.formats.ome_planes import Part, Place
 from repofs.formats.ome_xml import Objective, Ome, OmeImage, Planes
+from repofs.formats.pixel_types import PIXEL_TYPES
 from repofs.formats.reader import Files
-from repofs.formats.tiff_layout import MAX_SIZE, Layout
+from repofs.formats.tiff_layout import Layout
 from repofs.formats.tiff_preview import Plane
+from repofs.formats.values import possible
 from repofs.model import ImageInfo, Members
-
-PIXEL_TYPES = frozenset({"int8", "uint8", "int16", "uint16", "int32", "uint32", "float", "double", "complex",
-                         "double-complex", "bit"})  # fmt: skip
 
 
 class Layouts:
@@ -141,7 +140,7 @@ def _stack(
     ome: Ome, image: OmeImage, parts: list[Part], files: Files, *, whole_fileset: bool, series: int, name: str
 ) -> tuple[OmeStack | None, str | None]:
     label = image.name or f"image {series}"
-    if not all(0 < image.size.get(axis, 0) <= MAX_SIZE for axis in "XYZCT"):
+    if not possible(*(image.size.get(axis, 0) for axis in "XYZCT")):
         return None, f"the OME-XML gives no possible size for {label}"
     if image.pixel_type not in PIXEL_TYPES:
         return None, f"the OME-XML gives {label} an unknown pixel type ({image.pixel_type[:32]!r})"

@@ -6,12 +6,13 @@ declaration (so no entities), and bounds on bytes, elements and depth.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
 from repofs.formats.original_metadata import OriginalMetadata, text
+from repofs.formats.units import micrometres, seconds
+from repofs.formats.values import positive, words
 from repofs.model import Channel
 
 MAX_BYTES = 64 << 20
@@ -21,20 +22,6 @@ MAX_CHANNELS = 1000  # told apart by name and colour; sizes may be larger
 MAX_DEPTH = 64
 MAX_TEXT = 4096  # characters kept of one element
 
-_MICROMETRES = {"m": 1e6, "dm": 1e5, "cm": 1e4, "mm": 1e3, "µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "pm": 1e-6,
-                "fm": 1e-9, "Å": 1e-4, "in": 25_400.0, "ft": 304_800.0, "km": 1e9}  # fmt: skip
-_SECONDS = {
-    "ns": 1e-9,
-    "µs": 1e-6,
-    "μs": 1e-6,
-    "us": 1e-6,
-    "ms": 1e-3,
-    "s": 1.0,
-    "min": 60.0,
-    "h": 3600.0,
-    "d": 86_400.0,
-}
-_BARE = {"": 1.0}  # numbers without a unit
 _DATES = ("AcquisitionDate", "AcquiredDate", "CreationDate")  # as spelt through the years
 _KEPT_TEXT = frozenset({*_DATES, "UUID", "Key", "Value"})
 
@@ -197,9 +184,9 @@ class _Reading:
         if "BigEndian" in attributes:
             image.big_endian = attributes["BigEndian"].lower() in ("true", "1")
         image.physical_um = {
-            axis: _measure(attributes, f"PhysicalSize{axis}", _MICROMETRES, "µm") for axis in "XYZ"
+            axis: _measure(micrometres, attributes, f"PhysicalSize{axis}", "µm") for axis in "XYZ"
         }  # fmt: skip
-        image.time_increment_s = _measure(attributes, "TimeIncrement", _SECONDS, "s")
+        image.time_increment_s = _measure(seconds, attributes, "TimeIncrement", "s")
 
     def _channel(self, attributes: dict[str, str]) -> None:
         if not self.ome.images or self._path[-2:-1] != ["Pixels"]:
@@ -209,8 +196,8 @@ class _Reading:
         image.samples += samples
         image.rgb = image.rgb or samples > 1
         if len(image.channels) < MAX_CHANNELS:
-            excitation = _measure(attributes, "ExcitationWavelength", _MICROMETRES, "nm")
-            emission = _measure(attributes, "EmissionWavelength", _MICROMETRES, "nm")
+            excitation = _measure(micrometres, attributes, "ExcitationWavelength", "nm")
+            emission = _measure(micrometres, attributes, "EmissionWavelength", "nm")
             image.channels.append(
                 Channel(
                     name=text(attributes.get("Name", ""), 1024) or None,
@@ -239,8 +226,8 @@ class _Reading:
         if len(self.ome.objectives) < MAX_IMAGES:
             self.ome.objectives[attributes.get("ID", "")] = Objective(
                 _maker_and_model(attributes),
-                _measure(attributes, "NominalMagnification", _BARE, ""),
-                _measure(attributes, "LensNA", _BARE, ""),
+                positive(attributes.get("NominalMagnification")),
+                positive(attributes.get("LensNA")),
             )
 
     def _refers(self, attributes: dict[str, str]) -> None:
@@ -257,7 +244,7 @@ class _Reading:
 
 
 def _maker_and_model(attributes: dict[str, str]) -> str | None:
-    return text(" ".join(filter(None, (attributes.get("Manufacturer"), attributes.get("Model")))), 1024) or None
+    return words(" ".join(filter(None, (attributes.get("Manufacturer"), attributes.get("Model")))))
 
 
 def _whole(value: str | None) -> int | None:
@@ -265,13 +252,11 @@ def _whole(value: str | None) -> int | None:
     return int(value) if value and len(value) <= 18 and value.isascii() and value.isdigit() else None
 
 
-def _measure(attributes: dict[str, str], name: str, units: dict[str, float], default: str) -> float | None:
-    """Return the attribute in the unit that *units* gives 1.0 to; None when absent, not positive or of no real unit."""
-    try:
-        value = float(attributes.get(name, "")) * units[attributes.get(f"{name}Unit", default)]
-    except (ValueError, KeyError):
-        return None
-    return value if value > 0 and math.isfinite(value) else None
+def _measure(
+    known: Callable[[object, object], float | None], attributes: dict[str, str], name: str, default: str
+) -> float | None:
+    """Return the attribute with its unit, or in the *default* one, as *known* units have it."""
+    return known(attributes.get(name), attributes.get(f"{name}Unit", default))
 
 
 def _color(value: str | None) -> str | None:

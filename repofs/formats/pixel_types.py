@@ -10,6 +10,7 @@ _OMERO_NAMES = {
     "uint32": "uint32", "float16": "float", "float32": "float", "float64": "double", "complex64": "complex",
     "complex128": "double-complex",
 }  # fmt: skip
+PIXEL_TYPES = frozenset(_OMERO_NAMES.values())
 _NUMPY_NAMES = {"bit": "uint8", "float": "float32", "double": "float64", "complex": "complex64",
                 "double-complex": "complex128"}  # fmt: skip
 

@@ -12,7 +12,9 @@ import numpy
 import tifffile
 
 from repofs.formats import tiff_instruments
-from repofs.formats.tiff_values import Details, at, color, lens, micrometres, moment, pixel_of, positive, words
+from repofs.formats.tiff_values import Details, lens, pixel_of
+from repofs.formats.units import micrometres, seconds
+from repofs.formats.values import at, color, moment, positive, words
 from repofs.model import Channel
 
 Dialect = Callable[[tifffile.TiffFile, tifffile.TiffPageSeries, int], Details]
@@ -183,7 +185,7 @@ def _fluoview(tiff: tifffile.TiffFile, _: tifffile.TiffPageSeries, __: int) -> D
     sizes = {key: micrometres(axes[key][3], axes[key][4]) if key in axes else None for key in "XYZ"}
     time = axes.get("T") or axes.get("TIME")
     return {f"physical_size_{key.lower()}_um": size for key, size in sizes.items()} | {
-        "time_increment_s": positive(time[3]) if time and time[4] in ("s", "sec") else None
+        "time_increment_s": seconds(time[3], time[4]) if time else None
     }
 
 

@@ -7,7 +7,9 @@ from xml.parsers import expat
 import tifffile
 from tifffile.tifffile import svs_description_metadata
 
-from repofs.formats.tiff_values import Details, at, color, lens, micrometres, moment, pixel_of, positive, words
+from repofs.formats.tiff_values import Details, lens, pixel_of
+from repofs.formats.units import micrometres
+from repofs.formats.values import at, color, moment, positive, words
 from repofs.model import Channel
 
 _CENTIMETRE = 3  # of the tag ResolutionUnit

@@ -17,10 +17,11 @@ from typing import BinaryIO
 
 import numpy
 
+from repofs.formats.values import possible
+
 MAX_PAGES = 200_000
 MAX_CHILDREN = 256  # resolutions or other directories below one page
 MAX_TAG_BYTES = 256 << 20  # of tag values looked at, in all
-MAX_SIZE = 2**31 - 1  # of one axis, as in OMERO
 
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _INTEGERS = {1: "u1", 3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
@@ -228,7 +229,7 @@ class _Walk:
         width = length = 0
         try:
             width, length = self._number(tags, _WIDTH, 0), self._number(tags, _LENGTH, 0)
-            if not 0 < width <= MAX_SIZE or not 0 < length <= MAX_SIZE:
+            if not possible(width, length):
                 raise _Damaged(f"a size of {width} x {length} pixels is not possible")
             self._check_data(tags, width, length)
         except _Damaged as damage:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy
 import tifffile
 
+from repofs.formats import sampling
 from repofs.model import ImageInfo
 
 MAX_CHANNELS = 64  # of one picture
@@ -90,7 +91,7 @@ def sampled(plane: Plane, pixels: int, budget: int) -> numpy.ndarray:
     in parts.
     """
     separate, depth, length, width, together = plane.page.shaped
-    step = max(1, max(length, width) // pixels)
+    step = sampling.step((length, width), pixels)
     grid = _Grid.of(plane)
     rows, columns = grid.thinned(numpy.arange(0, length, step), numpy.arange(0, width, step), budget // separate)
     samples = numpy.zeros((separate, together, len(rows), len(columns)), plane.dtype)

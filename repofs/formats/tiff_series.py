@@ -12,15 +12,11 @@ import tifffile
 
 from repofs.formats import tiff_dialects
 from repofs.formats.original_metadata import text
-from repofs.formats.tiff_layout import MAX_SIZE, Layout
+from repofs.formats.pixel_types import pixel_type
+from repofs.formats.tiff_layout import Layout
 from repofs.formats.tiff_preview import Plane
+from repofs.formats.values import possible
 from repofs.model import ImageInfo
-
-_PIXEL_TYPES = {
-    "bool": "bit", "int8": "int8", "uint8": "uint8", "int16": "int16", "uint16": "uint16", "int32": "int32",
-    "uint32": "uint32", "float16": "float", "float32": "float", "float64": "double", "complex64": "complex",
-    "complex128": "double-complex",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +62,8 @@ def stacks(tiff: tifffile.TiffFile, layout: Layout, name: str) -> tuple[list[Sta
         there = _planes_there(series, planes, tiff, layout)
         if there < planes:
             fault = f"its header declares {planes} planes, {there} are there"
-        pixel_type = _PIXEL_TYPES.get(series.dtype.name)
-        if pixel_type is None:
+        kind = pixel_type(series.dtype)
+        if kind is None:
             fault = f"pixels of type {series.dtype} are not known to OMERO"
         elif there > 0 and _any_whole(series, layout):
             label = name if len(all_series) == 1 else f"{name} [{number}]"
@@ -75,8 +71,8 @@ def stacks(tiff: tifffile.TiffFile, layout: Layout, name: str) -> tuple[list[Sta
             said, doubt = tiff_dialects.details(tiff, series, sizes["C"])
             fault = fault or doubt
             shown = text(series.name, 1024) or label
-            info = replace(_image(tiff, series, sizes, pixel_type, shown, len(found)), **said)
-            if max(sizes.values()) <= MAX_SIZE:
+            info = replace(_image(tiff, series, sizes, kind, shown, len(found)), **said)
+            if possible(*sizes.values()):
                 found.append(Stack(info, series, layout, there, whole=there == planes))
     for kind in ("imagej", "shaped"):
         if fault is None and getattr(tiff, f"is_{kind}") and all(series.kind != kind for series in all_series):
@@ -139,7 +135,7 @@ def _image(
     tiff: tifffile.TiffFile,
     series: tifffile.TiffPageSeries,
     sizes: dict[str, int],
-    pixel_type: str,
+    kind: str,
     name: str,
     number: int,
 ) -> ImageInfo:
@@ -153,7 +149,7 @@ def _image(
         size_z=sizes["Z"],
         size_c=sizes["C"] if sizes["C"] > 1 else samples,
         size_t=sizes["T"],
-        pixel_type=pixel_type,
+        pixel_type=kind,
         rgb=samples > 1,
         big_endian=tiff.byteorder == ">",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from repofs.formats.original_metadata import text
 from repofs.formats.values import positive
 
 _UM = {"fm": 1e-9, "pm": 1e-6, "Å": 1e-4, "nm": 1e-3, "µm": 1.0, "μm": 1.0, "um": 1.0, "mm": 1e3, "cm": 1e4, "dm": 1e5,
@@ -17,13 +18,13 @@ _PREFIXES = {"": 1.0, "femto": 1e-15, "pico": 1e-12, "nano": 1e-9, "micro": 1e-6
 
 def micrometres(value: object, unit: object) -> float | None:
     """Return *value* of *unit* in µm; None when it is no length, or not positive."""
-    spelt = str(unit).strip()
+    spelt = text(unit).replace(r"\u00B5", "µ")  # as ImageJ writes it
     return positive(value, _UM.get(spelt) or _by_name(spelt, _UM_BY_NAME, ("meter", "metre"), 1e6))
 
 
 def seconds(value: object, unit: object) -> float | None:
     """Return *value* of *unit* in seconds; None when it is no time, or not positive."""
-    spelt = str(unit).strip()
+    spelt = text(unit)
     return positive(value, _S.get(spelt) or _by_name(spelt, _S_BY_NAME, ("second",), 1.0))
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from repofs.formats.original_metadata import text
 
@@ -30,10 +32,26 @@ def words(value: object) -> str | None:
 
 
 def moment(value: object, *formats: str) -> str | None:
-    """Return a date and time in ISO 8601: that of a text in the first of *formats*, as of strptime, that fits."""
+    """Return a date and time in ISO 8601: of a datetime, or of a text in one of *formats* of strptime."""
+    if isinstance(value, datetime):
+        return value.isoformat()
     for one in formats:
         try:
             return datetime.strptime(str(value).strip(), one).isoformat()
         except ValueError:
             continue
     return None
+
+
+def color(red: object, green: object, blue: object) -> str:
+    """Return "#RRGGBB" of three numbers, of which the low eight bits count."""
+    return "#{:02X}{:02X}{:02X}".format(*(int(part) & 255 for part in (red, green, blue)))  # type: ignore[call-overload]
+
+
+def at(tree: object, *keys: str) -> Any:
+    """Return what lies below *keys* in nested mappings, None where one of them is missing."""
+    for key in keys:
+        if not isinstance(tree, Mapping):
+            return None
+        tree = tree.get(key)
+    return tree

@@ -21,7 +21,7 @@ from repofs.formats.original_metadata import OriginalMetadata, text
 from repofs.formats.pixel_types import pixel_type
 from repofs.formats.reader import Files
 from repofs.formats.units import micrometres
-from repofs.formats.values import positive, possible, words
+from repofs.formats.values import at, positive, possible, words
 from repofs.model import ImageInfo, Members, Recognised
 
 MAX_METADATA_BYTES = 16 << 20  # of one JSON document
@@ -108,8 +108,8 @@ class _Labels(FeiEMDReader):  # type: ignore[misc]
         try:
             return text(self._get_detector_name(key), 1024)
         except _BROKEN:
-            number = _at(document, "BinaryResult", "DetectorIndex")
-            name = _at(document, "Detectors", f"Detector-{number}", "DetectorName")
+            number = at(document, "BinaryResult", "DetectorIndex")
+            name = at(document, "Detectors", f"Detector-{number}", "DetectorName")
             return text(name, 1024) if name else None
 
 
@@ -150,7 +150,7 @@ def _document(group: h5py.Group) -> dict[str, Any]:
 
 
 def _image(data: h5py.Dataset, document: dict[str, Any], name: str, series: int) -> ImageInfo:
-    maker, model = (_at(document, "Instrument", key) for key in ("Manufacturer", "InstrumentModel"))
+    maker, model = (at(document, "Instrument", key) for key in ("Manufacturer", "InstrumentModel"))
     return ImageInfo(
         name=name,
         series=series,
@@ -163,27 +163,20 @@ def _image(data: h5py.Dataset, document: dict[str, Any], name: str, series: int)
         big_endian=data.dtype.byteorder == ">",
         physical_size_x_um=_pixel_um(document, "width", "PixelUnitX"),
         physical_size_y_um=_pixel_um(document, "height", "PixelUnitY"),
-        time_increment_s=positive(_at(document, "Scan", "FrameTime")) if data.shape[2] > 1 else None,
+        time_increment_s=positive(at(document, "Scan", "FrameTime")) if data.shape[2] > 1 else None,
         acquired=_acquired(document),
         instrument=words(" ".join(str(part) for part in (maker, model) if part)),
     )
 
 
-def _at(document: object, *keys: str) -> object:
-    """Return what stands below *keys*, None where nothing does."""
-    for key in keys:
-        document = document.get(key) if isinstance(document, dict) else None
-    return document
-
-
 def _pixel_um(document: dict[str, Any], side: str, unit: str) -> float | None:
     """Return the size of a pixel; that of a diffraction pattern, in 1/m, is none."""
-    return micrometres(_at(document, "BinaryResult", "PixelSize", side), _at(document, "BinaryResult", unit))
+    return micrometres(at(document, "BinaryResult", "PixelSize", side), at(document, "BinaryResult", unit))
 
 
 def _acquired(document: dict[str, Any]) -> str | None:
     """Return the start, which is kept in seconds since the epoch, in UTC."""
-    seconds = positive(_at(document, "Acquisition", "AcquisitionStartDatetime", "DateTime"))
+    seconds = positive(at(document, "Acquisition", "AcquisitionStartDatetime", "DateTime"))
     try:
         return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat() if seconds else None
     except (ValueError, OverflowError, OSError):
