@@ -9,11 +9,10 @@ import numpy
 
 from repofs.formats import ome_tiff, ome_xml, tiff_preview
 from repofs.formats.ome_tiff import Layouts
-from repofs.formats.ome_xml import Ome, OmeXmlFault
+from repofs.formats.ome_xml import Ome
+from repofs.formats.outcome import Fault, recognised
 from repofs.formats.reader import Files
 from repofs.model import Members, Recognised
-
-_NO_IMAGE = "no image can be read"
 
 
 class CompanionReader:
@@ -31,7 +30,7 @@ class CompanionReader:
         """Return the companion and the TIFFs that it names."""
         try:
             ome = _parsed(name, files)
-        except OmeXmlFault:
+        except Fault:
             return None  # `read` says why
         others = sorted(filter(ome_tiff.is_below, ome_tiff.file_names(ome)))
         return Members(name, (name, *others)) if others else None
@@ -40,16 +39,10 @@ class CompanionReader:
         """Return the images that the OME-XML declares and whose planes are, in part, in the TIFFs beside it."""
         try:
             ome = _parsed(name, files)
-        except OmeXmlFault as useless:
-            return Recognised(format="OME-TIFF", note=f"its OME-XML is of no use: {useless}; {_NO_IMAGE}")
+        except Fault as useless:
+            return recognised("OME-TIFF", (), [f"its OME-XML is of no use: {useless}"])
         stacks, faults = ome_tiff.stacks(ome, name, Layouts(files, {name: None}))
-        sentences = [fault for fault in faults if fault] + ([] if stacks else [_NO_IMAGE])
-        return Recognised(
-            format="OME-TIFF",
-            images=tuple(stack.info for stack in stacks),
-            original_metadata=ome.original.flat,
-            note="; ".join(sentences) or None,
-        )
+        return recognised("OME-TIFF", (stack.info for stack in stacks), faults, ome.original)
 
     def preview(self, name: str, files: Files, series: int, pixels: int) -> numpy.ndarray:
         """Return samples (C, Y, X) of the middle plane of an image; of more than 64 channels, of the first 64."""
@@ -60,10 +53,10 @@ class CompanionReader:
 
 
 def _parsed(name: str, files: Files) -> Ome:
-    """Return what the companion says. Raises OmeXmlFault."""
+    """Return what the companion says. Raises Fault."""
     with files.open(name) as file:
         raw = file.read(ome_xml.MAX_BYTES + 1)
     ome = ome_xml.parse(raw.decode("utf-8", "replace").lstrip("\ufeff \r\n\t"))
     if ome is None:
-        raise OmeXmlFault("its root is not OME")
+        raise Fault("its root is not OME")
     return ome

@@ -13,13 +13,12 @@ from typing import BinaryIO
 import numpy
 
 from repofs.formats import czi_layout, czi_metadata, czi_pixels
-from repofs.formats.czi_layout import CziFault, Layout, Scene
+from repofs.formats.czi_layout import Layout, Scene
 from repofs.formats.czi_metadata import CziMetadata
+from repofs.formats.outcome import Fault, recognised
 from repofs.formats.pixel_types import pixel_type
 from repofs.formats.reader import Files
 from repofs.model import ImageInfo, Members, Recognised
-
-NO_IMAGE = "no image can be read"
 
 _MAGIC = b"ZISRAWFILE\0"
 _MOST_PARTS = 32  # of a split file; each takes a descriptor
@@ -45,7 +44,7 @@ class CziReader:
         try:
             with files.open(name) as file:
                 layout = czi_layout.walk(file)
-        except CziFault:
+        except Fault:
             return None  # `read` says why
         if layout.part == 0:
             names = tuple(_part_name(name, part, files) for part in layout.parts)
@@ -59,24 +58,23 @@ class CziReader:
             with ExitStack() as stack:
                 layout, _ = _opened(name, files, stack)
             scenes = czi_layout.scenes(layout)
-        except CziFault as fault:
-            return Recognised(format="CZI", note=f"{fault}; {NO_IMAGE}")
+        except Fault as fault:
+            return recognised("CZI", (), [str(fault)])
         metadata = CziMetadata()
         if layout.xml:
             try:
                 metadata = czi_metadata.parse(layout.xml)
-            except czi_metadata.XmlFault as fault:
+            except Fault as fault:
                 layout.faults.append(f"its metadata is of no use: {fault}")
         images = tuple(
             _image(name if len(scenes) == 1 else f"scene {scene.number}", series, scene, metadata)
             for series, scene in enumerate(scenes)
             if scene.planes_whole
         )
-        note = "; ".join(layout.faults + ([] if images else [NO_IMAGE]))
-        return Recognised("CZI", images, metadata.original.flat, note or None)
+        return recognised("CZI", images, layout.faults, metadata.original)
 
     def preview(self, name: str, files: Files, series: int, pixels: int) -> numpy.ndarray:
-        """Return the middle plane from the smallest sufficient pyramid. Raises CziFault, LookupError."""
+        """Return the middle plane from the smallest sufficient pyramid. Raises Fault, LookupError."""
         with ExitStack() as stack:
             layout, parts = _opened(name, files, stack)
             scenes = czi_layout.scenes(layout)
@@ -88,15 +86,15 @@ class CziReader:
 def _opened(name: str, files: Files, stack: ExitStack) -> tuple[Layout, dict[int, BinaryIO]]:
     """Return the layout of the file with all its parts, and those that are there by their numbers, open.
 
-    Raises CziFault where it has no image at all.
+    Raises Fault where it has no image at all.
     """
     parts = {0: stack.enter_context(files.open(name))}
     layout = czi_layout.walk(parts[0])
     if layout.part:
         first = _main_name(name) or "a name that cannot be told"
-        raise CziFault(f"it is part {layout.part} of a split file, to be read through its first part, {first}")
+        raise Fault(f"it is part {layout.part} of a split file, to be read through its first part, {first}")
     if not set(layout.parts) <= set(range(_MOST_PARTS)):
-        raise CziFault(f"it says that its subblocks lie in parts up to number {max(layout.parts)} of a split file")
+        raise Fault(f"it says that its subblocks lie in parts up to number {max(layout.parts)} of a split file")
     for part in layout.parts[1:]:
         part_name = _part_name(name, part, files)
         try:

@@ -19,6 +19,7 @@ import czifile
 import numpy
 import tifffile
 
+from repofs.formats.outcome import CUT_HEADER, Fault
 from repofs.formats.values import MAX_SIZE, possible
 
 MAX_SUBBLOCKS = 1_000_000
@@ -45,10 +46,6 @@ _TABLE = numpy.dtype(
 )
 _SEGMENT_BYTES = 32  # id, allocated size, used size
 _SMALLEST_SUBBLOCK = _SEGMENT_BYTES + 16 + 32  # its header and the beginning of its entry
-
-
-class CziFault(Exception):
-    """Why the file gives no image, for a sentence: "it ends within its directory of subblocks"."""
 
 
 @dataclass(slots=True)
@@ -88,15 +85,15 @@ class Layout:
 
 
 def walk(file: BinaryIO) -> Layout:
-    """Return what the header and the directory of *file* say. Raises CziFault where they are not there."""
+    """Return what the header and the directory of *file* say. Raises Fault where they are not there."""
     if not hasattr(czifile, "DirectoryEntryDV"):
-        raise CziFault(f"czifile {czifile.__version__} is installed, it is read with 'czifile>=2019.7.2,<2020'")
+        raise Fault(f"czifile {czifile.__version__} is installed, it is read with 'czifile>=2019.7.2,<2020'")
     handle = handle_of(file)
     try:
         header = czifile.Segment(handle, 0).data()
         layout = Layout(header.file_part, header.primary_file_guid.hex, numpy.zeros(0, _TABLE))
     except (struct.error, SegmentNotFoundError) as error:
-        raise CziFault("it ends within its header") from error
+        raise Fault(CUT_HEADER) from error
     if header.update_pending:
         layout.faults.append("it is marked as not finished by the program that wrote it")
     if layout.part == 0:
@@ -114,24 +111,24 @@ def handle_of(file: BinaryIO) -> tifffile.FileHandle:
 def _directory(handle: tifffile.FileHandle, position: int) -> numpy.ndarray:
     """Return the entries of the directory as a table; `c`, `z`, `t` and `whole` are not filled in yet."""
     if not 0 < position < handle.size:
-        raise CziFault("its directory of subblocks is not in the file")
+        raise Fault("its directory of subblocks is not in the file")
     try:
         if czifile.Segment(handle, position).sid != "ZISRAWDIRECTORY":
-            raise CziFault("its directory of subblocks is not where its header says")
+            raise Fault("its directory of subblocks is not where its header says")
         count = struct.unpack("<i124x", handle.read(128))[0]
         if count > MAX_SUBBLOCKS:
-            raise CziFault(f"it has {count} subblocks, more than the {MAX_SUBBLOCKS} that are looked at")
+            raise Fault(f"it has {count} subblocks, more than the {MAX_SUBBLOCKS} that are looked at")
         if count * 32 > handle.size:
-            raise CziFault("it ends within its directory of subblocks")
+            raise Fault("it ends within its directory of subblocks")
         table = numpy.zeros(max(0, count), _TABLE)
         for row in table:
             _fill(row, czifile.DirectoryEntryDV(handle))
     except (struct.error, SegmentNotFoundError) as error:
-        raise CziFault("it ends within its directory of subblocks") from error
+        raise Fault("it ends within its directory of subblocks") from error
     except KeyError as error:
-        raise CziFault(f"its pixel type {error} is not known") from error
+        raise Fault(f"its pixel type {error} is not known") from error
     except (ValueError, UnicodeDecodeError) as error:
-        raise CziFault("its directory of subblocks is damaged") from error
+        raise Fault("its directory of subblocks is damaged") from error
     return table
 
 

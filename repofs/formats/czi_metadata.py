@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from repofs.formats.original_metadata import MAX_DEPTH, MAX_ENTRIES, OriginalMetadata
+from repofs.formats.outcome import Fault
 from repofs.formats.values import positive, words
 from repofs.model import Channel
 
@@ -22,10 +23,6 @@ MAX_CHANNELS = 1000  # told apart by name and colour; sizes may be larger
 _COLOR = re.compile("#(?:[0-9A-Fa-f]{2})?([0-9A-Fa-f]{6})")  # "#AARRGGBB"
 _REST = ("Information/Image", "Information/Instrument", "Information/Document", "Information/User",
          "Information/Application", "Scaling", "DisplaySetting")  # fmt: skip
-
-
-class XmlFault(Exception):
-    """Why the XML cannot be used, for a sentence: "it is not well-formed"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +43,15 @@ class CziMetadata:
 
 
 def parse(raw: bytes) -> CziMetadata:
-    """Return what *raw*, the XML, says. Raises XmlFault."""
+    """Return what *raw*, the XML, says. Raises Fault."""
     if len(raw) > MAX_BYTES or raw.count(b"<") > 2 * MAX_ELEMENTS:
-        raise XmlFault("it is larger than is looked at")
+        raise Fault("it is larger than is looked at")
     if b"<!DOCTYPE" in raw or b"<!ENTITY" in raw:
-        raise XmlFault("it declares a document type")
+        raise Fault("it declares a document type")
     try:
         root = ElementTree.fromstring(raw.rstrip(b"\0 \r\n\t"))
     except (ElementTree.ParseError, LookupError, ValueError) as error:  # LookupError: an encoding of its own
-        raise XmlFault("it is not well-formed") from error
+        raise Fault("it is not well-formed") from error
     top = root.find("Metadata")
     return CziMetadata() if top is None else _metadata(top)
 

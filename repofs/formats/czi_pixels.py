@@ -16,13 +16,13 @@ import numpy
 from repofs.formats import sampling
 from repofs.formats.czi_layout import (
     UNCOMPRESSED,
-    CziFault,
     Scene,
     SegmentNotFoundError,
     bytes_a_pixel,
     handle_of,
     samples_of,
 )
+from repofs.formats.outcome import Fault
 
 _JPEG, _LZW, _JPEG_XR, _ZSTD, _ZSTD_HEADED = 1, 2, 4, 5, 6
 _CAMERA = 100  # and beyond: as a camera gave them, not compressed
@@ -39,7 +39,7 @@ for _codec in ("JPEG8", "LZW", "JPEGXR", "ZSTD"):
 def preview(scene: Scene, files: dict[int, BinaryIO], pixels: int) -> numpy.ndarray:
     """Return samples (C, Y, X) of the plane nearest to the middle that is there, every n-th of every n-th row.
 
-    Raises CziFault where nothing of it can be decoded.
+    Raises Fault where nothing of it can be decoded.
     """
     step = sampling.step((scene.width, scene.height), pixels)
     rows = _painted(_of_middle_plane(scene), step)
@@ -53,10 +53,10 @@ def preview(scene: Scene, files: dict[int, BinaryIO], pixels: int) -> numpy.ndar
         try:
             _paint(canvas[row["c"]], row, scene, files[int(row["part"])], step)
             painted += 1
-        except (*_DAMAGE, CziFault) as error:  # its place stays dark
+        except (*_DAMAGE, Fault) as error:  # its place stays dark
             failure = error
     if not painted:
-        raise CziFault(f"no subblock of its middle plane can be decoded ({failure})")
+        raise Fault(f"no subblock of its middle plane can be decoded ({failure})")
     return numpy.ascontiguousarray(canvas[..., :3].transpose(0, 3, 1, 2).reshape(-1, *shape[1:3]))
 
 
@@ -64,7 +64,7 @@ def _of_middle_plane(scene: Scene) -> numpy.ndarray:
     """Return the whole subblocks, of all resolutions and channels, of the plane nearest to the middle."""
     rows = scene.subblocks[scene.subblocks["whole"]]
     if not len(rows):
-        raise CziFault("no subblock of it is whole")
+        raise Fault("no subblock of it is whole")
     t_away, z_away = (abs(rows[axis.lower()] - scene.sizes[axis] // 2) for axis in "TZ")
     nearest = rows[numpy.lexsort((z_away, t_away))[0]]
     middle: numpy.ndarray = rows[(rows["t"] == nearest["t"]) & (rows["z"] == nearest["z"])]
@@ -110,12 +110,12 @@ def _samples(row: numpy.void, file: BinaryIO, ys: numpy.ndarray, xs: numpy.ndarr
     shape = int(row["stored_height"]), int(row["stored_width"]), samples
     subblock = czifile.Segment(handle_of(file), int(row["position"])).data()
     if not isinstance(subblock, czifile.SubBlockSegment):
-        raise CziFault("its directory names a place where no subblock is")
+        raise Fault("its directory names a place where no subblock is")
     size = shape[0] * shape[1] * shape[2] * dtype.itemsize
     if compression == UNCOMPRESSED or compression >= _CAMERA or subblock.data_size == size:  # some say so wrongly
         picked = _rows(file, subblock.data_offset, shape, dtype, ys)[:, xs]
     elif max(size, subblock.data_size) > _MOST_BYTES:
-        raise CziFault(f"a compressed subblock of {shape[1]} x {shape[0]} pixels is too large to be decoded")
+        raise Fault(f"a compressed subblock of {shape[1]} x {shape[0]} pixels is too large to be decoded")
     else:
         file.seek(subblock.data_offset)
         block = _decoded(file.read(subblock.data_size), compression, shape, dtype)
@@ -130,13 +130,13 @@ def _rows(
     """Return the rows *ys* of uncompressed samples that begin at *offset*."""
     row_bytes = shape[1] * shape[2] * dtype.itemsize
     if row_bytes * len(ys) > _MOST_BYTES:
-        raise CziFault(f"rows of {shape[1]} pixels are too long for a picture")
+        raise Fault(f"rows of {shape[1]} pixels are too long for a picture")
     rows = bytearray()
     for y in ys.tolist():
         file.seek(offset + y * row_bytes)
         rows += file.read(row_bytes)
     if len(rows) < row_bytes * len(ys):
-        raise CziFault("the file ends within a subblock")
+        raise Fault("the file ends within a subblock")
     return numpy.frombuffer(rows, dtype).reshape(len(ys), *shape[1:])
 
 
@@ -151,7 +151,7 @@ def _decoded(raw: bytes, compression: int, shape: tuple[int, int, int], dtype: n
         packed = header == 3 and raw[2:3] == b"\1"
         raw = raw[header:]
     elif compression not in (_LZW, _ZSTD):
-        raise CziFault(f"its compression {compression} is not known")
+        raise Fault(f"its compression {compression} is not known")
     unpack = imagecodecs.lzw_decode if compression == _LZW else imagecodecs.zstd_decode
     data = bytes(unpack(raw, out=shape[0] * shape[1] * shape[2] * dtype.itemsize))
     if packed:

@@ -16,6 +16,7 @@ from mrc._new import BE_HDR, LE_HDR, ExtHeaderFrame, Header
 from mrc.lenses import D as LENSES
 
 from repofs.formats.original_metadata import OriginalMetadata, text
+from repofs.formats.outcome import CUT_HEADER, NO_PLANE, recognised
 from repofs.formats.raw_array import RawArray
 from repofs.formats.reader import Files
 from repofs.formats.values import positive
@@ -57,14 +58,11 @@ class DeltaVisionReader:
         with files.open(name) as file:
             found = _opened(file)
             if found is None:
-                return Recognised(format=self.name, note="the file is not whole: it ends within its header")
+                return recognised(self.name, (), [CUT_HEADER])
             metadata = _metadata(found)
-            sentences = [] if (fault := _fault(found)) is None else [fault]
-            if found.there is None:
-                sentences.append("no image can be read")
-                return Recognised(self.name, (), metadata, "; ".join(sentences))
-            image = _image(found, found.there, _channels(file, found, found.there), name)
-            return Recognised(self.name, (image,), metadata, "; ".join(sentences) or None)
+            there = found.there
+            images = [] if there is None else [_image(found, there, _channels(file, found, there), name)]
+            return recognised(self.name, images, [_fault(found)], metadata)
 
     def preview(self, name: str, files: Files, series: int, pixels: int) -> numpy.ndarray:
         if series != 0:
@@ -72,7 +70,7 @@ class DeltaVisionReader:
         with files.open(name) as file:
             found = _opened(file)
             if found is None or found.there is None:
-                raise LookupError("no plane of it is whole")
+                raise LookupError(NO_PLANE)
             return found.there.picture(file, pixels)
 
 
@@ -167,10 +165,10 @@ def _frame(file: BinaryIO, found: _DeltaVision, there: RawArray, channel: int) -
     return ExtHeaderFrame(*form.unpack(raw)) if len(raw) == form.size else None
 
 
-def _metadata(found: _DeltaVision) -> dict[str, str]:
+def _metadata(found: _DeltaVision) -> OriginalMetadata:
     metadata = OriginalMetadata()
     for key, value in found.header._asdict().items():
         if key not in ("blank", "dvid"):
             metadata.add(key, value)
     metadata.add("title", found.title)
-    return metadata.flat
+    return metadata

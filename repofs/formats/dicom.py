@@ -15,18 +15,16 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
 from repofs.formats import dicom_header, dicom_instance, dicom_slide, dicom_stack
-from repofs.formats.dicom_header import BAD_VALUE, DicomFault, Header, text
+from repofs.formats.dicom_header import BAD_VALUE, Header, text
 from repofs.formats.dicom_instance import Instance
 from repofs.formats.dicom_slide import Pyramid
 from repofs.formats.dicom_stack import Stack
 from repofs.formats.original_metadata import MAX_DEPTH, OriginalMetadata
+from repofs.formats.outcome import Fault, recognised
 from repofs.formats.reader import Files
 from repofs.model import Members, Recognised
 
-NO_IMAGE = "no image can be read"
-
 _HEAD_BYTES = 4096
-_MAX_FAULTS = 4  # that a note tells one by one
 _MAX_ITEMS = 4  # of one sequence that are kept as metadata
 _NO_TEXT = ("OB", "OD", "OF", "OL", "OV", "OW", "UN")
 
@@ -47,7 +45,7 @@ class DicomReader:
         try:
             with files.open(name) as file:
                 series = _series_of(dicom_header.read(file))
-        except DicomFault:
+        except Fault:
             return None
         return None if series is None else Members(name, (name,), key=f"dicom:{series}")
 
@@ -57,20 +55,13 @@ class DicomReader:
         instances, faults = _instances(name, files, metadata)
         images = _images(instances)
         faults += [image.note for image in images if image.note]
-        if not images:
-            faults.append(NO_IMAGE)
         label = next((one.description or one.name for one in instances), name)
-        return Recognised(
-            format="DICOM",
-            images=tuple(
-                image.info(own, k) for k, (image, own) in enumerate(zip(images, _names(images, label), strict=True))
-            ),
-            original_metadata=metadata.flat,
-            note="; ".join(faults) or None,
-        )
+        named = zip(images, _names(images, label), strict=True)
+        infos = (image.info(own, number) for number, (image, own) in enumerate(named))
+        return recognised("DICOM", infos, faults, metadata)
 
     def preview(self, name: str, files: Files, series: int, pixels: int) -> numpy.ndarray:
-        """Return a small version of one image. Raises LookupError when there is none, DicomFault when it is damaged."""
+        """Return a small version of one image. Raises LookupError when there is none, Fault when it is damaged."""
 
         @contextmanager
         def opened(member: str) -> Iterator[Header]:
@@ -95,15 +86,13 @@ def _instances(name: str, files: Files, metadata: OriginalMetadata) -> tuple[lis
             _collect(header.data, metadata, "")
             series = _series_of(header)
             found: list[tuple[Instance, str | None] | None] = [_instance(header, name)]
-    except DicomFault as fault:
+    except Fault as fault:
         return [], [str(fault)]
     for other in files.names() if series else ():
         if other != name and not other.endswith("/"):
             found.append(_other(other, files, series))
     ordered = sorted((one for one in found if one), key=lambda one: one[0].name)
     faults = [fault for _, fault in ordered if fault]
-    if len(faults) > _MAX_FAULTS:
-        faults[_MAX_FAULTS:] = [f"{len(faults) - _MAX_FAULTS} more files are damaged"]
     return [instance for instance, _ in ordered if instance.frames], faults
 
 
@@ -115,7 +104,7 @@ def _other(name: str, files: Files, series: str | None) -> tuple[Instance, str |
                 return None
             header = dicom_header.read(file)
             return _instance(header, name) if _series_of(header) == series else None
-    except (PermissionError, DicomFault):  # of another fileset; not to be read, which its own look has told
+    except (PermissionError, Fault):  # of another fileset; not to be read, which its own look has told
         return None
 
 

@@ -23,6 +23,8 @@ from pydicom.errors import BytesLengthException
 from pydicom.filereader import dcmread, read_dataset, read_preamble
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from repofs.formats.outcome import Fault
+
 for _encoding in charset.python_encoding.values():  # a confined process may be unable to load one
     codecs.lookup(_encoding)
 config.settings.reading_validation_mode = config.IGNORE  # of odd values: a warning for each helps nobody here
@@ -47,10 +49,6 @@ BAD_VALUE = (
     AttributeError,
     struct.error,
 )
-
-
-class DicomFault(Exception):
-    """What is wrong with the file, for a sentence: "its header is longer than 64 MiB"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +86,9 @@ class _Bounded:
         return self._read(count) if self._left >= 0 else b""
 
     def check(self) -> None:
-        """Raise DicomFault when the bound was reached: at a read, pydicom takes it for the end of the file."""
+        """Raise Fault when the bound was reached: at a read, pydicom takes it for the end of the file."""
         if self._left < 0:
-            raise DicomFault(f"its header is longer than {MAX_HEADER_BYTES >> 20} MiB")
+            raise Fault(f"its header is longer than {MAX_HEADER_BYTES >> 20} MiB")
 
 
 def is_dicom(head: bytes) -> bool:
@@ -112,15 +110,15 @@ def is_dicom(head: bytes) -> bool:
 
 
 def read(file: BinaryIO) -> Header:
-    """Return the header of *file*. Raises DicomFault when it cannot be read."""
+    """Return the header of *file*. Raises Fault when it cannot be read."""
     try:
         return _read(file)
     except (*BAD_VALUE, zlib.error, EOFError, RecursionError) as error:
-        raise DicomFault(_unreadable(error)) from error
+        raise Fault(_unreadable(error)) from error
     except OSError as error:
         if error.errno is not None:
             raise
-        raise DicomFault(_unreadable(error)) from error  # pydicom's word for the end of the file within a sequence
+        raise Fault(_unreadable(error)) from error  # pydicom's word for the end of the file within a sequence
 
 
 def _unreadable(error: Exception) -> str:
@@ -160,7 +158,7 @@ def _inflated(file: BinaryIO) -> BinaryIO:
     """Return what is deflated in the rest of *file* (PS3.5 A.5), up to a bound that no bomb gets beyond."""
     raw = zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(MAX_INFLATED_BYTES), MAX_INFLATED_BYTES)
     if len(raw) == MAX_INFLATED_BYTES:
-        raise DicomFault(f"what is deflated in it is longer than {MAX_INFLATED_BYTES >> 20} MiB")
+        raise Fault(f"what is deflated in it is longer than {MAX_INFLATED_BYTES >> 20} MiB")
     return io.BytesIO(raw)
 
 

@@ -18,6 +18,7 @@ from pydicom.uid import UID, VLWholeSlideMicroscopyImageStorage
 
 from repofs.formats import dicom_header
 from repofs.formats.dicom_header import Header, numbers, text
+from repofs.formats.outcome import Fault
 from repofs.formats.values import positive, possible
 from repofs.model import Channel
 
@@ -81,15 +82,15 @@ class Instance:
 
 
 def of(header: Header, name: str) -> Instance:
-    """Return what the file *name* says. Raises DicomFault when it has no image, or none that can be right."""
+    """Return what the file *name* says. Raises Fault when it has no image, or none that can be right."""
     data = header.data
     if "Rows" not in data and "Columns" not in data:
-        raise dicom_header.DicomFault(f"{_kind_of_object(data)} holds no image")
+        raise Fault(f"{_kind_of_object(data)} holds no image")
     rows, columns = (int(_first(data, word) or 0) for word in ("Rows", "Columns"))
     samples, declared = (int(_first(data, word) or 1) for word in ("SamplesPerPixel", "NumberOfFrames"))
     if not (0 < rows < 65536 and 0 < columns < 65536 and possible(declared) and 0 < samples <= 4):
         sizes = f"{columns} x {rows} pixels of {samples} samples in {declared} frames"
-        raise dicom_header.DicomFault(f"a size of {sizes} is not possible")
+        raise Fault(f"a size of {sizes} is not possible")
     pixel_type, bits = _pixel_type(header)
     stored = (
         2 if text(data, "PhotometricInterpretation") == "YBR_FULL_422" else samples
@@ -137,7 +138,7 @@ def _pixel_type(header: Header) -> tuple[str, int]:
     if bits == 1:
         return "bit", 1
     if bits not in (8, 16, 32):
-        raise dicom_header.DicomFault(f"pixels of {bits} bits are not known to OMERO")
+        raise Fault(f"pixels of {bits} bits are not known to OMERO")
     signed = _first(header.data, "PixelRepresentation") == 1
     return f"{'' if signed else 'u'}int{bits}", bits
 
@@ -206,7 +207,7 @@ def _slide(data: Dataset) -> Slide:
     paths = items(data, "OpticalPathSequence")
     sizes.append(int(_first(data, "NumberOfOpticalPaths") or 1))
     if not possible(*sizes):
-        raise dicom_header.DicomFault(f"a slide of {sizes[0]} x {sizes[1]} pixels is not possible")
+        raise Fault(f"a slide of {sizes[0]} x {sizes[1]} pixels is not possible")
     first = paths[0] if paths else Dataset()
     optics = Optics(
         channels=tuple(_channel(path) for path in paths[: sizes[3]]),

@@ -8,8 +8,9 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import as_pixel_options
 
 from repofs.formats import dicom_codecs, sampling
-from repofs.formats.dicom_header import BAD_VALUE, DicomFault, Header, text
+from repofs.formats.dicom_header import BAD_VALUE, Header, text
 from repofs.formats.dicom_instance import Instance
+from repofs.formats.outcome import Fault
 from repofs.formats.pixel_types import dtype_of
 from repofs.formats.raw_array import RawArray
 
@@ -21,7 +22,7 @@ dicom_codecs.install()
 def frame(header: Header, instance: Instance, index: int, pixels: int) -> numpy.ndarray:
     """Return every n-th sample of the frame *index*, of shape (samples, Y, X), about *pixels* on the longer side.
 
-    Raises DicomFault for one that cannot be decompressed, EOFError for one that is not whole.
+    Raises Fault for one that cannot be decompressed, EOFError for one that is not whole.
     """
     photometric = text(header.data, "PhotometricInterpretation") or ""
     swapped = instance.big_endian and instance.pixel_type in ("int8", "uint8")  # bytes are written as words
@@ -48,7 +49,7 @@ def _in_place(header: Header, instance: Instance, index: int, pixels: int) -> nu
 
 def _decoded(header: Header, instance: Instance, index: int) -> numpy.ndarray:
     if instance.rows * instance.columns * instance.samples * 4 > MAX_DECODED_BYTES:
-        raise DicomFault("a frame is too large to be decompressed for a picture")
+        raise Fault("a frame is too large to be decompressed for a picture")
     assert header.pixels is not None
     header.file.seek(header.pixels.offset)
     count = instance.declared_frames if header.transfer_syntax.is_encapsulated else instance.frames
@@ -60,5 +61,5 @@ def _decoded(header: Header, instance: Instance, index: int) -> numpy.ndarray:
     except (*BAD_VALUE, RuntimeError, OSError) as error:
         name = header.transfer_syntax.name
         what = " ".join(str(error).split())[:200]
-        raise DicomFault(f"frame {index + 1} ({name}) cannot be decompressed: {what}") from error
+        raise Fault(f"frame {index + 1} ({name}) cannot be decompressed: {what}") from error
     return samples.transpose(2, 0, 1) if samples.ndim == 3 else samples[None]

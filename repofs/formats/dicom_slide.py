@@ -11,9 +11,10 @@ import numpy
 from pydicom.dataset import Dataset
 
 from repofs.formats import dicom_pixels, sampling
-from repofs.formats.dicom_header import DicomFault, Header, numbers, text
+from repofs.formats.dicom_header import Header, numbers, text
 from repofs.formats.dicom_instance import Instance, Slide, items
 from repofs.formats.dicom_stack import Opened
+from repofs.formats.outcome import Fault
 from repofs.formats.pixel_types import dtype_of
 from repofs.formats.values import positive
 from repofs.model import ImageInfo
@@ -59,7 +60,7 @@ class Pyramid:
     def preview(self, opened: Opened, pixels: int) -> numpy.ndarray:
         """Return (C, Y, X) of the middle focal plane, from the smallest resolution that is large enough.
 
-        Where even that has more than MAX_TILES tiles, every n-th stands for its neighbours. Raises DicomFault, and
+        Where even that has more than MAX_TILES tiles, every n-th stands for its neighbours. Raises Fault, and
         OSError of *opened*.
         """
         large_enough = [level for level in self.levels if max(_size(level[0])) >= pixels]
@@ -145,7 +146,7 @@ def _sparse(groups: Iterable[Dataset]) -> dict[tuple[int, int, int], int]:
             )
         )
         if top < 1 or left < 1:
-            raise DicomFault(f"frame {frame + 1} has no place on the slide")
+            raise Fault(f"frame {frame + 1} has no place on the slide")
         places.append((text(path, "OpticalPathIdentifier") or "", z, int(top) - 1, int(left) - 1, frame))
     focal = sorted({z for _, z, _, _, _ in places})
     paths = sorted({path for path, _, _, _, _ in places})

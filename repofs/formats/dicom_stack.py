@@ -56,7 +56,7 @@ class Stack:
         )
 
     def preview(self, opened: Opened, pixels: int) -> numpy.ndarray:
-        """Return (C, Y, X) of the middle plane. Raises DicomFault, and OSError of *opened*."""
+        """Return (C, Y, X) of the middle plane. Raises Fault, and OSError of *opened*."""
         found = []
         for c in range(self.size_c):
             instance, frame = self.planes[(self.size_t // 2 * self.size_c + c) * self.size_z + self.size_z // 2]

@@ -17,6 +17,7 @@ from rsciio.digitalmicrograph._api import ImageObject
 from rsciio.exceptions import DM3DataTypeError, DM3TagIDError, DM3TagTypeError
 
 from repofs.formats.original_metadata import OriginalMetadata, text
+from repofs.formats.outcome import label, recognised
 from repofs.formats.pixel_types import pixel_type
 from repofs.formats.raw_array import RawArray
 from repofs.formats.reader import Files
@@ -25,7 +26,6 @@ from repofs.formats.values import possible
 from repofs.model import ImageInfo, Members, Recognised
 
 _PACKED = (5, 27, 28)  # kinds of data that are half of a Fourier transform
-_NO_IMAGE = "no image can be read"
 # What it raises on damaged tags, besides OSError; the last ones when a tag is not what it should be.
 _BROKEN = (
     struct.error, DM3DataTypeError, DM3TagIDError, DM3TagTypeError, NotImplementedError, RecursionError, KeyError,
@@ -54,7 +54,7 @@ class DigitalMicrographReader:
             try:
                 tags, objects = _parse(file)
             except _BROKEN as error:
-                return Recognised(self.name, note=f"the file is damaged or not whole ({error}); {_NO_IMAGE}")
+                return recognised(self.name, (), [f"the file is damaged or not whole ({error})"])
             size = file.seek(0, os.SEEK_END)
         metadata = OriginalMetadata()
         metadata.add("", {key: value for key, value in tags.items() if key != "ImageList"})
@@ -66,9 +66,8 @@ class DigitalMicrographReader:
             if fault:
                 faults.append(f"image {number}: {fault}")
             else:
-                images.append(_image(found, name if len(objects) == 1 else f"{name} [{number}]", len(images)))
-        faults += [] if images else [_NO_IMAGE]
-        return Recognised(self.name, tuple(images), metadata.flat, "; ".join(faults) or None)
+                images.append(_image(found, label(name, number, len(objects)), len(images)))
+        return recognised(self.name, images, faults, metadata)
 
     def preview(self, name: str, files: Files, series: int, pixels: int) -> numpy.ndarray:
         """Return every n-th sample of the middle plane, of which every n-th row is read."""
@@ -77,7 +76,7 @@ class DigitalMicrographReader:
             size = file.seek(0, os.SEEK_END)
             whole = [found for found in objects if _fault(found, size) is None]
             if not 0 <= series < len(whole):
-                raise LookupError(f"there is no image {series} in it")
+                raise LookupError(f"it has no image {series}")
             return _small(whole[series], file, pixels)
 
 

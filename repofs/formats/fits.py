@@ -24,6 +24,7 @@ from astropy.utils.exceptions import AstropyWarning
 
 from repofs.formats import sampling
 from repofs.formats.original_metadata import MAX_ENTRIES, OriginalMetadata, text
+from repofs.formats.outcome import label, recognised
 from repofs.formats.reader import Files
 from repofs.formats.units import micrometres
 from repofs.formats.values import possible
@@ -35,7 +36,6 @@ MOST_PIXELS = 1 << 26  # of a plane that a preview must decompress whole
 _PIXEL_TYPES = {8: "uint8", 16: "int16", 32: "int32", -32: "float", -64: "double"}  # by BITPIX
 _SHIFTED = {(8, -128): "int8", (16, 2**15): "uint16", (32, 2**31): "uint32"}  # by BITPIX and BZERO
 _ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d(\.\d+)?)?")
-_NO_IMAGE = "no image can be read"
 
 
 class FitsReader:
@@ -59,7 +59,7 @@ class FitsReader:
         except OSError as error:
             if error.errno is not None:
                 raise  # the file could not be read; astropy's own have no number
-            return Recognised("FITS", note=f"the file is not whole: {error}; {_NO_IMAGE}")
+            return recognised("FITS", (), [f"the file is not whole: {error}"])
 
     def preview(self, name: str, files: Files, series: int, pixels: int) -> numpy.ndarray:
         """Return every n-th sample; raises ValueError for a compressed plane that is too large to unpack."""
@@ -67,7 +67,7 @@ class FitsReader:
             pictures = (unit for unit in units if unit.is_image and len(unit.shape) > 1 and _image(unit, file, 0)[0])
             unit = next(islice(pictures, series, None), None)
             if unit is None:
-                raise LookupError(f"there is no image {series} in it")
+                raise LookupError(f"it has no image {series}")
             return _small(unit, file, pixels)
 
     def _read(self, name: str, files: Files) -> Recognised:
@@ -85,11 +85,8 @@ class FitsReader:
                     faults += [f"unit {number}: {fault}"] if fault else []
             if end < file.seek(0, os.SEEK_END):
                 faults.append(f"what follows byte {end} is no unit of FITS or is not whole")
-        if len(images) < 2:
-            images = [replace(image, name=image.name or name) for image in images]
-        images = [replace(image, name=image.name or f"{name} [{image.series}]") for image in images]
-        faults += [] if images else [_NO_IMAGE]
-        return Recognised("FITS", tuple(images), metadata.flat, "; ".join(faults) or None)
+        images = [replace(image, name=image.name or label(name, image.series, len(images))) for image in images]
+        return recognised("FITS", images, faults, metadata)
 
 
 @contextmanager

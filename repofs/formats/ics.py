@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 from dataclasses import replace
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import numpy
 
-from repofs.formats import ics_header
-from repofs.formats.ics_header import IcsFault, IcsHeader
+from repofs.formats import ics_header, packed
+from repofs.formats.ics_header import IcsHeader
+from repofs.formats.outcome import NO_PLANE, Fault, recognised
 from repofs.formats.raw_array import RawArray
 from repofs.formats.reader import Files
 from repofs.formats.units import micrometres, seconds
@@ -18,8 +18,6 @@ from repofs.formats.values import positive
 from repofs.model import Channel, ImageInfo, Members, Recognised
 
 _HEADER, _SAMPLES = ".ics", ".ids"
-_MOST_DEFLATED = 1032  # bytes that one byte of deflate can stand for
-_TRAILER_BYTES = 4  # of a gzip stream: its unpacked length modulo 2^32
 
 
 class IcsReader:
@@ -43,17 +41,16 @@ class IcsReader:
 
     def read(self, name: str, files: Files) -> Recognised:
         if name.lower().endswith(_SAMPLES):
-            note = f"these are samples: their header {_counterpart(name)} did not come with them; no image can be read"
-            return Recognised(format=self.name, note=note)
+            alone = f"these are samples: their header {_counterpart(name)} did not come with them"
+            return recognised(self.name, (), [alone])
         with files.open(name) as file:
             header = ics_header.parse(file)
         try:
             there, fault = _samples(name, header, files)
-        except IcsFault as useless:
+        except Fault as useless:
             there, fault = None, str(useless)
-        if there is None:
-            return Recognised(self.name, (), header.original.flat, f"{fault}; no image can be read")
-        return Recognised(self.name, (_image(name, header, there),), header.original.flat, fault)
+        images = [] if there is None else [_image(name, header, there)]
+        return recognised(self.name, images, [fault], header.original)
 
     def preview(self, name: str, files: Files, series: int, pixels: int) -> numpy.ndarray:
         if series != 0:
@@ -63,13 +60,12 @@ class IcsReader:
         there, _ = _samples(name, header, files)
         source = _source(name, header)
         if there is None or source is None:
-            raise LookupError("no plane of it is whole")
+            raise LookupError(NO_PLANE)
         with files.open(source) as file:
             if not _is_packed(header):
-                return there.picture(file, pixels)
+                return packed.picture(there, file, pixels, None)
             file.seek(there.offset)
-            with gzip.GzipFile(fileobj=file) as unpacked:
-                return RawArray(0, there.dtype, there.sizes).picture(cast(BinaryIO, unpacked), pixels)
+            return packed.picture(replace(there, offset=0), file, pixels, "gzip")
 
 
 def _counterpart(name: str) -> str:
@@ -90,44 +86,39 @@ def _source(name: str, header: IcsHeader) -> str | None:
 
 
 def _is_packed(header: IcsHeader) -> bool:
-    """Return whether gzip has packed the samples. Raises IcsFault for another kind of packing."""
+    """Return whether gzip has packed the samples. Raises Fault for another kind of packing."""
     compression = header.word("representation", "compression", "uncompressed").lower()
     if compression not in ("uncompressed", "gzip"):
-        raise IcsFault(f"its samples are packed by {compression}, which cannot be read: pack them with gzip")
+        raise Fault(f"its samples are packed by {compression}, which cannot be read: pack them with gzip")
     return compression == "gzip"
 
 
 def _samples(name: str, header: IcsHeader, files: Files) -> tuple[RawArray | None, str | None]:
-    """Return where the whole planes lie, None when none is whole, and what is missing. Raises IcsFault."""
+    """Return where the whole planes lie, None when none is whole, and what is missing. Raises Fault."""
     source = _source(name, header)
     if source is None:
-        raise IcsFault("it names a file that does not lie beside it: put that there, and its bare name in the header")
+        raise Fault("it names a file that does not lie beside it: put that there, and its bare name in the header")
     offset = header.length if source == name else _whole_number(header.word("source", "offset", "0"))
     declared = header.array(offset)
     if not declared.possible:
-        raise IcsFault(f"sizes of {' x '.join(map(str, declared.sizes.values()))} are not possible")
+        raise Fault(f"sizes of {' x '.join(map(str, declared.sizes.values()))} are not possible")
     if not files.has(source):
-        raise IcsFault(f"the file {source} with the samples is missing: put it beside this one")
+        raise Fault(f"the file {source} with the samples is missing: put it beside this one")
     with files.open(source) as file:
-        there = _whole(file, declared, packed=_is_packed(header))
+        there = _whole(file, declared, is_packed=_is_packed(header))
     fault = None if there is not None and there.sizes == declared.sizes else f"{source} has not all samples"
     return there, fault
 
 
-def _whole(file: BinaryIO, declared: RawArray, *, packed: bool) -> RawArray | None:
-    room = file.seek(0, os.SEEK_END) - declared.offset
-    if not packed:
-        return declared.whole(max(0, room))
-    if room < _TRAILER_BYTES or room * _MOST_DEFLATED < declared.nbytes:
-        return None
-    file.seek(-_TRAILER_BYTES, os.SEEK_END)
-    ends_well = int.from_bytes(file.read(_TRAILER_BYTES), "little") == declared.nbytes % 2**32
-    return declared if ends_well else None
+def _whole(file: BinaryIO, declared: RawArray, *, is_packed: bool) -> RawArray | None:
+    if is_packed:
+        return declared if packed.ends_with_length(file, declared.offset, declared.nbytes) else None
+    return declared.whole(max(0, file.seek(0, os.SEEK_END) - declared.offset))
 
 
 def _whole_number(word: str) -> int:
     if not (word.isascii() and word.isdigit()):
-        raise IcsFault("its samples begin at an offset that is no number")
+        raise Fault("its samples begin at an offset that is no number")
     return int(word)
 
 

@@ -20,6 +20,7 @@ from typing import BinaryIO
 import numpy
 
 from repofs.formats.original_metadata import OriginalMetadata
+from repofs.formats.outcome import Fault
 from repofs.formats.raw_array import RawArray
 
 MAX_BYTES = 4 << 20  # of a header: the rest is not looked at
@@ -29,10 +30,6 @@ _AXES = {"x": "X", "y": "Y", "z": "Z", "c": "C", "ch": "C", "channel": "C", "t":
 _KINDS = {"integer": {"signed": "i", "unsigned": "u"}, "real": dict.fromkeys(("signed", "unsigned"), "f"),
           "complex": dict.fromkeys(("signed", "unsigned"), "c")}  # fmt: skip
 _SAMPLES = frozenset({"i1", "i2", "i4", "u1", "u2", "u4", "f4", "f8", "c8", "c16"})
-
-
-class IcsFault(Exception):
-    """Why the header cannot be used, for a sentence: "it gives no sizes"."""
 
 
 @dataclass(slots=True)
@@ -56,25 +53,25 @@ class IcsHeader:
 
     def axes(self) -> list[str]:
         """Return X, Y, Z, C, T in the order of the file, fastest first. An axis of another kind (lifetime, probe)
-        takes the letter that is left. Raises IcsFault."""
+        takes the letter that is left. Raises Fault."""
         order = [word.lower() for word in self.words("layout", "order")]
         if order[:1] != ["bits"]:
-            raise IcsFault("its order does not begin with bits")
+            raise Fault("its order does not begin with bits")
         known = [_AXES.get(word) for word in order[1:]]
         left = [letter for letter in "CTZ" if letter not in known]
         if len(known) > 5 or len(set(known) - {None}) < sum(1 for letter in known if letter):
-            raise IcsFault(f"its order ({' '.join(order)}) is not one of an image")
+            raise Fault(f"its order ({' '.join(order)}) is not one of an image")
         axes = [letter or (left.pop(0) if left else "") for letter in known]
         if not {"X", "Y"} <= set(axes) or "" in axes:
-            raise IcsFault(f"its order ({' '.join(order)}) is not one of an image")
+            raise Fault(f"its order ({' '.join(order)}) is not one of an image")
         return axes
 
     def array(self, offset: int) -> RawArray:
-        """Return the samples that the header declares, from *offset* on. Raises IcsFault."""
+        """Return the samples that the header declares, from *offset* on. Raises Fault."""
         axes = self.axes()
         words = self.words("layout", "sizes")
         if len(words) != len(axes) + 1 or not all(word.isascii() and word.isdigit() for word in words):
-            raise IcsFault("its sizes are not those of its axes")
+            raise Fault("its sizes are not those of its axes")
         bits, *sizes = (int(word) for word in words)
         return RawArray(offset, self._dtype(bits), dict(zip(axes, sizes, strict=True)))
 
@@ -83,7 +80,7 @@ class IcsHeader:
         sign = self.word("representation", "sign", "unsigned").lower()
         samples = f"{_KINDS.get(kind, {}).get(sign, '?')}{bits // 8}"
         if bits % 8 or samples not in _SAMPLES:
-            raise IcsFault(f"{sign} {kind} samples of {bits} bits are not known to OMERO")
+            raise Fault(f"{sign} {kind} samples of {bits} bits are not known to OMERO")
         little = self.word("representation", "byte_order", "1") == "1"
         return numpy.dtype(("<" if little else ">") + samples)
 
@@ -98,7 +95,7 @@ def parse(file: BinaryIO) -> IcsHeader:
     raw = file.read(MAX_BYTES)
     start = _START.match(raw)
     if start is None:
-        raise IcsFault("it does not begin as one")
+        raise Fault("it does not begin as one")
     separator, line_end = start[1].decode("latin-1"), start[2]
     header = IcsHeader(int(start[3]), len(raw))
     at = start.start(2) + len(line_end)

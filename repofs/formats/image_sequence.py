@@ -100,8 +100,8 @@ def axes_within(name: str, files: Files) -> set[str]:
     return {axis for axis, size in sizes.items() if size > 1}
 
 
-def images(sequences: list[Sequence], files: Files) -> tuple[tuple[ImageInfo, ...], str | None]:
-    """Return an image for each of *sequences* that has a whole plane, and a sentence on what is missing or None."""
+def images(sequences: list[Sequence], files: Files) -> tuple[list[ImageInfo], list[str | None]]:
+    """Return an image for each of *sequences* that has a whole plane, and sentences on what is missing."""
     named = [name for sequence in sequences for name in sequence.files.values()]
     present = there(named, files)
     faults = [missing([name for name in named if name not in present], len(named))]
@@ -113,10 +113,7 @@ def images(sequences: list[Sequence], files: Files) -> tuple[tuple[ImageInfo, ..
         image, fault = _image(sequence, looked, series=series)
         faults += [*more, fault]
         found += [] if image is None else [image]
-    sentences = [fault for fault in faults if fault]
-    if len(sentences) > 3:
-        sentences[3:] = [f"and {len(sentences) - 3} more faults"]
-    return tuple(found), "; ".join(sentences) or None
+    return found, faults
 
 
 def missing(names: list[str], of: int) -> str | None:

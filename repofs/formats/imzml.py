@@ -17,6 +17,7 @@ from pyimzml.metadata import Metadata
 
 from repofs.formats import sampling
 from repofs.formats.original_metadata import OriginalMetadata
+from repofs.formats.outcome import Fault, recognised
 from repofs.formats.reader import Files
 from repofs.formats.units import micrometres
 from repofs.formats.values import possible
@@ -33,10 +34,6 @@ _OFFSET, _ENCODED_BYTES = "IMS:1000102", "IMS:1000104"
 _PIXEL_TYPES = {"32-bit float": "float", "64-bit float": "double", "32-bit integer": "int32"}
 _UNITS = {"UO:0000016": "mm", "UO:0000017": "µm", "UO:0000018": "nm"}
 _DATA, _XML = (".ibd", ".IBD"), (".imzML", ".imzml", ".IMZML")
-
-
-class Damaged(Exception):
-    """What is wrong with the files, as a sentence without a full stop."""
 
 
 class ImzmlReader:
@@ -61,8 +58,8 @@ class ImzmlReader:
         """Return the grid as one image, if all spectra are there."""
         try:
             return self._read(name, files)
-        except Damaged as fault:
-            return Recognised(self.name, note=f"{fault}; no image can be read")
+        except Fault as fault:
+            return recognised(self.name, (), [str(fault)])
 
     def preview(self, name: str, files: Files, series: int, pixels: int) -> numpy.ndarray:
         """Return the sum of the spectrum of every n-th pixel, 0 where none was taken.
@@ -70,7 +67,7 @@ class ImzmlReader:
         Raises ValueError when there are too many spectra to look at.
         """
         if series != 0:
-            raise LookupError(f"there is no image {series} in it")
+            raise LookupError(f"it has no image {series}")
         with files.open(name) as file, files.open(_beside(name, _DATA, files)) as data:
             size = file.seek(0, os.SEEK_END)
             if size > MAX_PREVIEW_BYTES:
@@ -81,7 +78,7 @@ class ImzmlReader:
 
     def _read(self, name: str, files: Files) -> Recognised:
         if name.endswith(_DATA):
-            raise Damaged(f"it has only spectra, what they are of is in {_beside(name, _XML, files)}")
+            raise Fault(f"it has only spectra, what they are of is in {_beside(name, _XML, files)}")
         with files.open(name) as file:
             header = _header(file)
             needed = _last_byte(file)
@@ -101,7 +98,7 @@ class ImzmlReader:
             physical_size_y_um=_pixel_um(header, _PIXEL_Y) or _pixel_um(header, _PIXEL_X),  # one for both: squares
         )
         note = _compare(header, _beside(name, _DATA, files), needed, files)
-        return Recognised(self.name, (image,), metadata.flat, note)
+        return recognised(self.name, [image], [note], metadata)
 
 
 class _Header(TreeBuilder):
@@ -117,11 +114,11 @@ class _Header(TreeBuilder):
         return element
 
     def doctype(self, *_: object) -> None:
-        raise Damaged("it has a document type declaration, which imzML does not")
+        raise Fault("it has a document type declaration, which imzML does not")
 
 
 def _header(file: BinaryIO) -> Any:
-    """Return pyimzml's view of what stands before the spectra. Raises Damaged."""
+    """Return pyimzml's view of what stands before the spectra. Raises Fault."""
     builder = _Header()
     parser = XMLParser(target=builder)
     file.seek(0)
@@ -131,34 +128,34 @@ def _header(file: BinaryIO) -> Any:
         if builder.whole:
             return Metadata(builder.root)
     except (ParseError, AttributeError, ValueError) as error:  # pyimzml takes required elements for granted
-        raise Damaged(f"its header is damaged ({error})") from error
-    raise Damaged("the file is not whole: its XML has no spectra")
+        raise Fault(f"its header is damaged ({error})") from error
+    raise Fault("the file is not whole: its XML has no spectra")
 
 
 def _last_byte(file: BinaryIO) -> int:
-    """Return where in the .ibd the last spectrum ends, in bytes. Raises Damaged."""
+    """Return where in the .ibd the last spectrum ends, in bytes. Raises Fault."""
     file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
     tail = file.read().decode("latin-1")
     first, last = tail.rfind("<spectrum "), tail.rfind("</spectrum>")
     if "</mzML>" not in tail or not 0 <= first < last:
-        raise Damaged("the file is not whole: its XML has no end")
+        raise Fault("the file is not whole: its XML has no end")
     try:
         spectrum = fromstring(tail[first:last] + "</spectrum>")
         arrays = [{one.get("accession"): one.get("value") for one in part} for part in spectrum.iter("binaryDataArray")]
         return max(int(array[_OFFSET] or 0) + int(array[_ENCODED_BYTES] or 0) for array in arrays)
     except (ParseError, KeyError, ValueError) as error:
-        raise Damaged(f"its last spectrum cannot be read ({error})") from error
+        raise Fault(f"its last spectrum cannot be read ({error})") from error
 
 
 def _compare(header: Any, data: str, needed: int, files: Files) -> str | None:
-    """Return what is odd about the file *data*. Raises Damaged when it is not there, or shorter than *needed*."""
+    """Return what is odd about the file *data*. Raises Fault when it is not there, or shorter than *needed*."""
     if not files.has(data):
-        raise Damaged(f"its spectra are in {data}, which is not there")
+        raise Fault(f"its spectra are in {data}, which is not there")
     with files.open(data) as file:
         start = file.read(_UUID_BYTES)
         size = file.seek(0, os.SEEK_END)
     if size < max(needed, _UUID_BYTES):
-        raise Damaged(f"{data} is not whole: it has {size} bytes of {needed}")
+        raise Fault(f"{data} is not whole: it has {size} bytes of {needed}")
     said = str(_value(header.file_description, _UUID)).strip("{}").replace("-", "").lower()
     # .NET turns round the first three parts.
     if said not in (start.hex(), uuid.UUID(bytes_le=start).hex):
@@ -167,22 +164,22 @@ def _compare(header: Any, data: str, needed: int, files: Files) -> str | None:
 
 
 def _sizes(header: Any) -> tuple[int, int]:
-    """Return width and height of the grid in pixels. Raises Damaged."""
+    """Return width and height of the grid in pixels. Raises Fault."""
     settings = list(header.scan_settings.values())
     width, height = (next((_value(one, what) for one in settings if what in one), None) for what in (_WIDTH, _HEIGHT))
     if not (isinstance(width, int) and isinstance(height, int) and possible(width, height)):
-        raise Damaged(f"a scan of {width} x {height} pixels is not possible")
+        raise Fault(f"a scan of {width} x {height} pixels is not possible")
     return width, height
 
 
 def _pixel_type(header: Any) -> str:
-    """Return the type of the intensities. Raises Damaged."""
+    """Return the type of the intensities. Raises Fault."""
     for group in header.referenceable_param_groups.values():
         if "intensity array" in group:
             for words, pixel_type in _PIXEL_TYPES.items():
                 if words in group:
                     return pixel_type
-    raise Damaged("its header does not say of which type intensities are, or of one that OMERO does not know")
+    raise Fault("its header does not say of which type intensities are, or of one that OMERO does not know")
 
 
 def _pixel_um(header: Any, accession: str) -> float | None:

@@ -20,15 +20,15 @@ import liffile
 import numpy
 
 from repofs.formats import lif_image
-from repofs.formats.lif_image import LifFault, Stored
+from repofs.formats.lif_image import Stored
 from repofs.formats.original_metadata import OriginalMetadata, text
+from repofs.formats.outcome import CUT_HEADER, Fault, recognised
 from repofs.formats.reader import Files
 from repofs.model import ImageInfo, Members, Recognised
 
 # liffile needs it in the middle of a file, when a confined process may be unable to read it.
 codecs.lookup("utf-16-le")
 
-NO_IMAGE = "no image can be read"
 MAX_XML_BYTES = 256 << 20
 MAX_ELEMENTS = 2_000_000
 MAX_IMAGES = 10_000
@@ -67,22 +67,20 @@ class LifReader:
                         if stored.missing:
                             faults.append(f"{path}: {stored.missing} bytes of its pixels are not in the file")
                         images.append(lif_image.image(path or name, series, element, stored))
-                    except LifFault as fault:
+                    except Fault as fault:
                         faults.append(f"{path}: {fault}")
-        except LifFault as fault:
+        except Fault as fault:
             faults.append(str(fault))
-        if not images:
-            faults.append(NO_IMAGE)
-        return Recognised("LIF", tuple(images), original.flat, text("; ".join(faults)) or None)
+        return recognised("LIF", images, map(text, faults), original)
 
     def preview(self, name: str, files: Files, series: int, pixels: int) -> numpy.ndarray:
-        """Return every n-th sample of every n-th row of the middle plane. Raises LifFault, LookupError."""
+        """Return every n-th sample of every n-th row of the middle plane. Raises Fault, LookupError."""
         with files.open(name) as file:
             lif, size = _opened(file)
             for number, (_, element) in enumerate(_elements(lif)):
                 if number == series:
                     return lif_image.preview(_stored(lif, element, size), file, pixels)
-        raise LookupError(f"there is no image {series}")
+        raise LookupError(f"it has no image {series}")
 
 
 class _Nameless:
@@ -93,42 +91,42 @@ class _Nameless:
 
 
 def _opened(file: BinaryIO) -> tuple[liffile.LifFile, int]:
-    """Return what liffile makes of *file*, and its size in bytes. Raises LifFault."""
+    """Return what liffile makes of *file*, and its size in bytes. Raises Fault."""
     size = file.seek(0, os.SEEK_END)
     _check_xml(file, size)
     file.seek(0)
     try:
         return liffile.LifFile(cast(BinaryIO, _Nameless(file))), size
     except ParseError as error:
-        raise LifFault("its XML is not well-formed") from error
+        raise Fault("its XML is not well-formed") from error
     except (ValueError, KeyError, OverflowError, OSError, struct.error) as error:
-        raise LifFault(f"its header is damaged ({' '.join(str(error).split())[:100]})") from error
+        raise Fault(f"its header is damaged ({' '.join(str(error).split())[:100]})") from error
 
 
 def _check_xml(file: BinaryIO, size: int) -> None:
-    """Raise LifFault where the XML is not all there, or is more than can be looked at."""
+    """Raise Fault where the XML is not all there, or is more than can be looked at."""
     start = 0
     for _ in range(2):
         file.seek(start)
         header = file.read(_HEADER.size)
         if len(header) < _HEADER.size:
-            raise LifFault("it ends within its header")
+            raise Fault(CUT_HEADER)
         length = 2 * int(_HEADER.unpack(header)[3])
         if length > min(size, MAX_XML_BYTES):
-            raise LifFault("its XML is not all in the file" if length > size else "its XML is larger than is looked at")
+            raise Fault("its XML is not all in the file" if length > size else "its XML is larger than is looked at")
         raw = file.read(length)
         if len(raw) < length:
-            raise LifFault("its XML is not all in the file")
+            raise Fault("its XML is not all in the file")
         if raw != _LOF:
             break
         block = file.read(_LOF_BLOCK.size)
         if len(block) < _LOF_BLOCK.size:
-            raise LifFault("it ends within its header")
+            raise Fault(CUT_HEADER)
         start = file.tell() + _LOF_BLOCK.unpack(block)[5]
         if start >= size:
-            raise LifFault("it ends within its pixels, before its XML")
+            raise Fault("it ends within its pixels, before its XML")
     if "<!DOCTYPE".encode("utf-16-le") in raw or raw.count(b"<\0") > MAX_ELEMENTS:
-        raise LifFault("its XML declares a document type, or has more elements than are looked at")
+        raise Fault("its XML declares a document type, or has more elements than are looked at")
 
 
 def _elements(lif: liffile.LifFile) -> Iterator[tuple[str, Element]]:
@@ -150,9 +148,9 @@ def _elements(lif: liffile.LifFile) -> Iterator[tuple[str, Element]]:
 
 
 def _stored(lif: liffile.LifFile, element: Element, size: int) -> Stored:
-    """Return where the pixels of an image are. Raises LifFault where no plane of it is whole."""
+    """Return where the pixels of an image are. Raises Fault where no plane of it is whole."""
     memory = element.find("Memory")
     block = lif.memory_blocks.get("" if memory is None else memory.get("MemoryBlockID", ""))
     if block is None:
-        raise LifFault("its block of pixels is not in the file")
+        raise Fault("its block of pixels is not in the file")
     return Stored(element, block.offset, max(0, min(block.size, size - block.offset)))

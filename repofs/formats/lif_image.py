@@ -22,6 +22,7 @@ import numpy
 
 from repofs.formats import sampling
 from repofs.formats.original_metadata import OriginalMetadata
+from repofs.formats.outcome import NO_PLANE, Fault
 from repofs.formats.pixel_types import pixel_type
 from repofs.formats.units import micrometres, seconds
 from repofs.formats.values import positive, possible, words
@@ -36,10 +37,6 @@ _FILETIME_START = datetime(1601, 1, 1)  # in no time zone, as it is shown
 _HEX = re.compile("[0-9A-Fa-f]{1,16}")
 
 
-class LifFault(Exception):
-    """Why the file, or one image of it, cannot be read, for a sentence: "it ends within its header"."""
-
-
 @dataclass(frozen=True, slots=True)
 class Axis:
     """One dimension of the pixels. *step* is in bytes, *length* in *unit* from the first to the last element."""
@@ -52,7 +49,7 @@ class Axis:
 
 
 class Stored:
-    """How the pixels of an image lie in its block of *there* bytes at *offset*. LifFault: no plane is whole."""
+    """How the pixels of an image lie in its block of *there* bytes at *offset*. Fault: no plane is whole."""
 
     def __init__(self, element: Element, offset: int, there: int) -> None:
         self.offset, self.there = offset, there
@@ -63,13 +60,13 @@ class Stored:
             self.kinds = [_kind(channel) for channel in channels]
             tags = [channel.get("ChannelTag") for channel in channels]
         except ValueError as error:
-            raise LifFault(f"its description is damaged ({error!s:.100})") from error
+            raise Fault(f"its description is damaged ({error!s:.100})") from error
         if (
             not channels
             or min(self.starts) < 0
             or any(one.count < 1 or one.step < (one.count > 1) for one in self.axes)
         ):
-            raise LifFault("its description has impossible sizes or no channel")
+            raise Fault("its description has impossible sizes or no channel")
         self.kind = max(self.kinds, key=lambda kind: int(kind[1]))
         self.rgb = sorted(map(str, tags)) == ["1", "2", "3"]
         if self.rgb:  # as red, green, blue, whatever the order is in the file
@@ -80,7 +77,7 @@ class Stored:
         plane = int(self.kinds[0][1]) + sum((one.count - 1) * one.step for one in self.axes if one.axis in "XY")
         self.missing = max(0, needed - there)
         if min(self.starts) + plane > there:
-            raise LifFault("no plane of it is whole")
+            raise Fault(NO_PLANE)
 
     def size(self, axis: str) -> int:
         """Return the number of elements along all dimensions that count as *axis*, channels left aside."""
@@ -118,11 +115,11 @@ def _kind(channel: Element) -> str:
 
 
 def image(name: str, series: int, element: Element, stored: Stored) -> ImageInfo:
-    """Return what *element* says of an image. Raises LifFault when its sizes are beyond what OMERO has."""
+    """Return what *element* says of an image. Raises Fault when its sizes are beyond what OMERO has."""
     count = len(stored.starts) * stored.size("C")
     sizes = {axis: stored.size(axis) for axis in "XYZT"}
     if not possible(count, *sizes.values()):
-        raise LifFault("its description has impossible sizes")
+        raise Fault("its description has impossible sizes")
     settings = next((one for one in element.iter() if one.get("ObjectiveName")), Element("Nothing"))
     return ImageInfo(
         name=name,
@@ -216,7 +213,7 @@ def preview(stored: Stored, file: BinaryIO, pixels: int) -> numpy.ndarray:
     others = sum(one.count // 2 * one.step for one in stored.axes if one.axis in "ZT")
     bands = [one for one in stored.axes if one.axis == "C"]
     if len(stored.starts) * stored.size("C") > _MOST_PLANES:
-        raise LifFault(f"{len(stored.starts) * stored.size('C')} channels are too many for a picture")
+        raise Fault(f"{len(stored.starts) * stored.size('C')} channels are too many for a picture")
     deepest = sum((one.count - 1) * one.step for one in stored.axes if one.axis in "XYC")
     if others + max(stored.starts) + deepest + int(stored.kind[1]) > stored.there:
         others = 0
@@ -237,7 +234,7 @@ def _rows(stored: Stored, file: BinaryIO, starts: list[int], dtype: numpy.dtype,
     step = step if count > 1 else dtype.itemsize
     row_bytes = (count - 1) * step + dtype.itemsize
     if row_bytes * len(starts) > _MOST_BYTES:
-        raise LifFault(f"rows of {count} pixels are too long for a picture")
+        raise Fault(f"rows of {count} pixels are too long for a picture")
     rows = numpy.zeros((len(starts), count), dtype)
     for row, start in zip(rows, starts, strict=True):
         file.seek(stored.offset + start)

@@ -29,6 +29,7 @@ import numpy
 from repofs.formats import image_sequence
 from repofs.formats.image_sequence import Place, Sequence
 from repofs.formats.original_metadata import OriginalMetadata, text
+from repofs.formats.outcome import label, recognised
 from repofs.formats.reader import Files
 from repofs.formats.tiff import TiffReader
 from repofs.formats.values import positive
@@ -100,23 +101,22 @@ class MetamorphReader:
             said = _acquisition(name, files)
             sequences = _sequences(name, said, files)
         except ValueError as useless:
-            return Recognised(format=self.name, note=f"the .nd file {useless}; no image can be read")
+            return recognised(self.name, (), [f"the .nd file {useless}"])
         metadata = OriginalMetadata()
         metadata.add("", said.values)
-        found, fault = image_sequence.images(sequences, files)
-        found = tuple(
+        found, faults = image_sequence.images(sequences, files)
+        images = [
             replace(
                 image,
                 acquired=said.acquired or image.acquired,
                 physical_size_z_um=said.z_step_um or image.physical_size_z_um,
             )
             for image in found
-        )
+        ]
         z = max((image.size_z for image in found), default=said.planes)
         if z != said.planes:
-            fewer = f"the .nd declares {said.planes} planes a stack, {z} are there"
-            fault = fewer if fault is None else f"{fewer}; {fault}"
-        return Recognised(format=self.name, images=found, original_metadata=metadata.flat, note=fault)
+            faults.insert(0, f"the .nd declares {said.planes} planes a stack, {z} are there")
+        return recognised(self.name, images, faults, metadata)
 
     def preview(self, name: str, files: Files, series: int, pixels: int) -> numpy.ndarray:
         """Return the middle plane of each wave; ValueError when the .nd makes no sense."""
@@ -220,7 +220,7 @@ def _sequences(name: str, said: _Acquisition, files: Files) -> list[Sequence]:
             if wave.points is None or t + 1 in wave.points
         }
         own = said.stages[number] if said.stages else ""
-        title = own or (name if len(stages) == 1 else f"{name} [{number}]")
+        title = own or label(name, number, len(stages))
         named = channels if any(channel.name for channel in channels) else ()
         sequences.append(Sequence(title, grid, Place(1, len(said.waves), len(points)), named, stacks=True))
     return sequences

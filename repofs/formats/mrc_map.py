@@ -20,6 +20,7 @@ from mrcfile.dtypes import get_ext_header_dtype
 from mrcfile.mrcinterpreter import MrcInterpreter
 
 from repofs.formats.original_metadata import OriginalMetadata, text
+from repofs.formats.outcome import CUT_HEADER, recognised
 from repofs.formats.raw_array import RawArray
 from repofs.formats.reader import Files
 from repofs.formats.values import positive
@@ -48,14 +49,13 @@ class MrcReader:
         with files.open(name) as file:
             size = file.seek(0, os.SEEK_END)
             if size < _HEADER_BYTES:
-                return Recognised(format=self.name, note="the file is not whole: it ends within its header")
+                return recognised(self.name, (), [CUT_HEADER])
             header = _header(file)
             extended = _extended(file, header)
         metadata = _metadata(header, extended)
         there, fault = _there(header, size)
-        if there is None:
-            return Recognised(self.name, (), metadata, f"{fault}; no image can be read")
-        return Recognised(self.name, (_image(header, there, name, extended),), metadata, fault)
+        images = [] if there is None else [_image(header, there, name, extended)]
+        return recognised(self.name, images, [fault], metadata)
 
     def preview(self, name: str, files: Files, series: int, pixels: int) -> numpy.ndarray:
         if series != 0:
@@ -149,7 +149,7 @@ def _pixel_um(header: Any) -> tuple[float | None, ...]:
     return tuple(positive(cell[axis] / intervals[axis], _ANGSTROM) if intervals[axis] > 0 else None for axis in axes)
 
 
-def _metadata(header: Any, extended: dict[str, Any]) -> dict[str, str]:
+def _metadata(header: Any, extended: dict[str, Any]) -> OriginalMetadata:
     """Return the fields of the header by mrcfile's names, the labels that it counts, and the extended header."""
     metadata = OriginalMetadata()
     for field in header.dtype.names:
@@ -160,4 +160,4 @@ def _metadata(header: Any, extended: dict[str, Any]) -> dict[str, str]:
     for number, label in enumerate(header.label.tolist()[: min(10, max(0, int(header.nlabl)))]):
         metadata.add(f"label {number}", label.strip(b"\0 "))
     metadata.add(text(header.exttyp.item()), extended)
-    return metadata.flat
+    return metadata

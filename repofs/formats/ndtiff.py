@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy
 
 from repofs.formats import image_sequence, ndtiff_images, ndtiff_index
+from repofs.formats.outcome import recognised
 from repofs.formats.reader import Files
 from repofs.formats.tiff import TiffReader
 from repofs.model import Members, Recognised
@@ -53,9 +54,7 @@ class NdTiffReader:
             case "NDTiff.index":
                 return ndtiff_images.read(name, files)
             case "display_settings.txt":
-                return Recognised(
-                    note=f"the settings of a display are of no use without {_INDEX}; no image can be read"
-                )
+                return recognised(None, (), [f"the settings of a display are of no use without {_INDEX}"])
         return self._tiff.read(name, files)
 
     def preview(self, name: str, files: Files, series: int, pixels: int) -> numpy.ndarray:

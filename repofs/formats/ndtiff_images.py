@@ -18,6 +18,7 @@ from repofs.formats import image_sequence, ndtiff_index, sampling
 from repofs.formats.image_sequence import MAX_IMAGES, MAX_SHOWN, Place
 from repofs.formats.ndtiff_index import Frame
 from repofs.formats.original_metadata import OriginalMetadata, text
+from repofs.formats.outcome import recognised
 from repofs.formats.raw_array import RawArray
 from repofs.formats.reader import Files
 from repofs.formats.values import moment, positive
@@ -26,7 +27,6 @@ from repofs.model import Channel, ImageInfo, Recognised
 MAX_METADATA = 1 << 20  # bytes that are looked at of what is said of one frame, or of all
 
 _MAGIC = 483729  # behind the header of the TIFF, since NDTiff 2
-_NO_IMAGE = "no image can be read"
 
 Value = int | str
 
@@ -73,11 +73,7 @@ def read(name: str, files: Files) -> Recognised:
         found.append(_info(image, series, own, summary, big_endian=stacks[first.file].big_endian))
         if len(image.frames) < math.prod(image.size):
             faults.append(f"{len(image.frames)} of {math.prod(image.size)} frames of {image.name} are there")
-    if not found:
-        faults.append(_NO_IMAGE)
-    if len(faults) > 4:
-        faults[3:] = [f"and {len(faults) - 3} more faults"]
-    return Recognised("NDTiff", tuple(found), metadata.flat, "; ".join(faults) or None)
+    return recognised("NDTiff", found, faults, metadata)
 
 
 def preview(name: str, files: Files, series: int, pixels: int) -> numpy.ndarray:

@@ -19,12 +19,10 @@ from nibabel.wrapstruct import WrapStructError
 
 from repofs.formats import packed, units
 from repofs.formats.original_metadata import OriginalMetadata
-from repofs.formats.packed import VolumeFault
+from repofs.formats.outcome import CUT_HEADER, Fault, recognised
 from repofs.formats.raw_array import RawArray
 from repofs.formats.reader import Files
 from repofs.model import ImageInfo, Members, Recognised
-
-NO_IMAGE = "no image can be read"
 
 _HEADER_BYTES = 540  # of NIfTI-2; NIfTI-1 has 348
 _GZIP = b"\x1f\x8b\x08"
@@ -62,14 +60,14 @@ class NiftiReader:
             volume = _volume(name, files)
             _collect(volume.header, metadata)
             image, note = _image(volume, name, files)
-        except VolumeFault as fault:
-            return Recognised(format=self.name, original_metadata=metadata.flat, note=f"{fault}; {NO_IMAGE}")
-        return Recognised(format=self.name, images=(image,), original_metadata=metadata.flat, note=note)
+        except Fault as fault:
+            return recognised(self.name, (), [str(fault)], metadata)
+        return recognised(self.name, [image], [note], metadata)
 
     def preview(self, name: str, files: Files, series: int, pixels: int) -> numpy.ndarray:
-        """Return every n-th sample of the middle plane, of each channel. Raises VolumeFault, LookupError."""
+        """Return every n-th sample of the middle plane, of each channel. Raises Fault, LookupError."""
         if series:
-            raise LookupError(series)
+            raise LookupError(f"it has no image {series}")
         volume = _volume(name, files)
         array, _ = _there(volume, files)
         with files.open(volume.data) as file:
@@ -125,14 +123,14 @@ def _partner(name: str, suffix: str) -> str:
 
 
 def _volume(name: str, files: Files) -> _Volume:
-    """Return what the header in the file *name* says. Raises VolumeFault when that is no volume."""
+    """Return what the header in the file *name* says. Raises Fault when that is no volume."""
     with files.open(name) as file:
         is_packed = file.read(len(_GZIP)) == _GZIP
         file.seek(0)
         head = _unpacked(file.read(4096))
     version = _version(head)
     if version is None:
-        raise VolumeFault("the file ends within its header")
+        raise Fault(CUT_HEADER)
     kind = Nifti1Header if version == 1 else Nifti2Header
     order = ">" if head[0] == 0 else "<"
     try:
@@ -141,11 +139,11 @@ def _volume(name: str, files: Files) -> _Volume:
         offset = int(header["vox_offset"])
         axes = [int(size) for size in header["dim"]]
     except (HeaderDataError, WrapStructError, ValueError, KeyError, OverflowError) as error:
-        raise VolumeFault(f"its header cannot be read: {error}") from error
+        raise Fault(f"its header cannot be read: {error}") from error
     if _single(head) and offset < kind.sizeof_hdr:
-        raise VolumeFault(f"its data cannot begin at byte {offset}, within its header")
+        raise Fault(f"its data cannot begin at byte {offset}, within its header")
     if not 1 <= axes[0] <= 7:
-        raise VolumeFault(f"{axes[0]} axes are not possible")
+        raise Fault(f"{axes[0]} axes are not possible")
     array = RawArray(max(0, offset), dtype[0] if dtype.names else dtype, _sizes(axes[1 : axes[0] + 1], dtype))
     packed.check(array)
     data = name if _single(head) else _partner(name, "img")
@@ -159,18 +157,18 @@ def _sizes(axes: list[int], dtype: numpy.dtype) -> dict[str, int]:
     if not dtype.names:
         return {"X": x, "Y": y, "Z": z, "T": t, "C": channels}
     if channels != 1:
-        raise VolumeFault("colours of several channels cannot be read")
+        raise Fault("colours of several channels cannot be read")
     return {"C": len(dtype.names), "X": x, "Y": y, "Z": z, "T": t}
 
 
 def _there(volume: _Volume, files: Files) -> tuple[RawArray, str | None]:
-    """Return what is whole of the samples, and what is missing. Raises VolumeFault when no plane is."""
+    """Return what is whole of the samples, and what is missing. Raises Fault when no plane is."""
     array = volume.array
     try:
         with files.open(volume.data) as file:
             there, note = packed.room(file, array.offset, array.nbytes, volume.compression)
     except FileNotFoundError as error:
-        raise VolumeFault(f"{volume.data}, which has its data, is missing: put it beside this file") from error
+        raise Fault(f"{volume.data}, which has its data, is missing: put it beside this file") from error
     return packed.whole(array, there, note), note
 
 

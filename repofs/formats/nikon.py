@@ -23,12 +23,11 @@ import numpy
 
 from repofs.formats import sampling
 from repofs.formats.original_metadata import OriginalMetadata, text
+from repofs.formats.outcome import CUT_HEADER, Fault, label, recognised
 from repofs.formats.pixel_types import pixel_type
 from repofs.formats.reader import Files
 from repofs.formats.values import color, moment, positive, possible, words
 from repofs.model import Channel, ImageInfo, Members, Recognised
-
-NO_IMAGE = "no image can be read"
 
 _MAGIC = b"\xda\xce\xbe\x0a"
 _FRAME = re.compile(rb"ImageDataSeq\|([0-9]{1,9})!")
@@ -40,10 +39,6 @@ _DATES = ("%m/%d/%Y %I:%M:%S %p", "%Y-%m-%d %H:%M:%S", "%d/%m/%Y %H:%M:%S", "%d.
           "%d-%b-%y %I:%M:%S %p", "%d/%m/%Y %I:%M:%S %p")  # fmt: skip
 _AXES = {"XYPosLoop": "P", "ZStackLoop": "Z"}  # other loops are over time
 _MICROSCOPE = re.compile(r"Microscope: *([^\r\n]{1,200})")
-
-
-class Nd2Fault(Exception):
-    """Why the file gives no image or picture, for a sentence: "it ends before its map of chunks"."""
 
 
 class Nd2Reader:
@@ -70,39 +65,38 @@ class Nd2Reader:
                 original.add("attributes", _known(layout.attributes._asdict().items()))
                 for number, channel in enumerate(layout.described):
                     original.add(f"channel.{number}", asdict(channel, dict_factory=_known))
-        except Nd2Fault as fault:
-            return Recognised(format="ND2", note=f"{fault}; {NO_IMAGE}")
+        except Fault as fault:
+            return recognised("ND2", (), [str(fault)])
         names = dict(enumerate(_position_names(layout)))
         positions = numpy.unique(layout.places("P")).tolist()
-        plain = f"{name} [{{}}]" if layout.axis_size("P") > 1 else name
-        images = tuple(_image(names.get(at) or plain.format(at), at, layout) for at in positions)
-        note = "; ".join(layout.faults + ([] if images else [NO_IMAGE]))
-        return Recognised("ND2", images, original.flat, note or None)
+        count = layout.axis_size("P")
+        images = [_image(names.get(at) or label(name, at, count), at, layout) for at in positions]
+        return recognised("ND2", images, layout.faults, original)
 
     def preview(self, name: str, files: Files, series: int, pixels: int) -> numpy.ndarray:
-        """Return every n-th sample of the frame nearest to the middle that is there. Raises Nd2Fault, LookupError."""
+        """Return every n-th sample of the frame nearest to the middle that is there. Raises Fault, LookupError."""
         with files.open(name) as file:
             layout = _Layout(file)
             return _preview(layout, file, series, pixels)
 
 
 class _Layout:
-    """The loops of the file and which frames are whole. Raises Nd2Fault where that cannot be told."""
+    """The loops of the file and which frames are whole. Raises Fault where that cannot be told."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.size = file.seek(0, os.SEEK_END)
         if self.size < _FRAME_HEADER:
-            raise Nd2Fault("it ends within its header")
+            raise Fault(CUT_HEADER)
         try:
             self.nd2 = nd2.ND2File(file)  # type: ignore[arg-type]  # its read() takes None, too
             self._chunks: dict[bytes, tuple[int, int]] = self.nd2._rdr.chunkmap  # type: ignore[attr-defined]
         except (ValueError, IndexError, OSError, OverflowError, struct.error) as error:
-            raise Nd2Fault("its map of chunks cannot be read: it is damaged or not whole") from error
+            raise Fault("its map of chunks cannot be read: it is damaged or not whole") from error
         try:
             self.attributes = self.nd2.attributes
             self.loops = [(_AXES.get(loop.type, "T"), loop.count) for loop in self.nd2.experiment]
         except KeyError as error:
-            raise Nd2Fault(f"what describes its frames is not in the file: {error.args[0]!s:.40}") from error
+            raise Fault(f"what describes its frames is not in the file: {error.args[0]!s:.40}") from error
         components, per_channel = self.attributes.componentCount, self.nd2.components_per_channel
         self.samples = 3 if per_channel == 3 else 1
         self.channels = components // self.samples
@@ -110,9 +104,9 @@ class _Layout:
         self.kind = f"{(self.attributes.pixelDataType or 'u')[0]}{self.attributes.bitsPerComponentInMemory // 8}"
         self.frame_count = self.axis_size("PZT")
         if not possible(self.width, self.height, components, self.frame_count):
-            raise Nd2Fault(f"{self.frame_count} frames of {self.width} x {self.height} pixels are not possible")
+            raise Fault(f"{self.frame_count} frames of {self.width} x {self.height} pixels are not possible")
         if pixel_type(self.kind) is None:
-            raise Nd2Fault(f"pixels of type {self.kind} are not known")
+            raise Fault(f"pixels of type {self.kind} are not known")
         self.row_bytes = self.width * components * int(self.kind[1])
         self.row_step = max(self.attributes.widthBytes or 0, self.row_bytes)
         self.frames = self._whole_frames()
@@ -251,7 +245,7 @@ def _rows(layout: _Layout, file: BinaryIO, offset: int, stored: int, step: int) 
     starts = range(0, layout.height * layout.row_step, step * layout.row_step)
     compression = layout.attributes.compressionType
     if layout.row_bytes * len(starts) > _MOST_BYTES:
-        raise Nd2Fault(f"rows of {layout.width} pixels are too long for a picture")
+        raise Fault(f"rows of {layout.width} pixels are too long for a picture")
     if not compression:
         rows = bytearray()
         for start in starts:
@@ -260,7 +254,7 @@ def _rows(layout: _Layout, file: BinaryIO, offset: int, stored: int, step: int) 
         return bytes(rows)
     size = layout.row_step * layout.height
     if compression != "lossless" or max(size, stored) > _MOST_BYTES:
-        raise Nd2Fault(f"a frame of {size} bytes with the compression {compression} cannot be unpacked")
+        raise Fault(f"a frame of {size} bytes with the compression {compression} cannot be unpacked")
     file.seek(offset)
     frame = zlib.decompressobj().decompress(file.read(stored), size)
     return b"".join(frame[start : start + layout.row_bytes] for start in starts)

@@ -15,7 +15,7 @@ import nrrd
 import numpy
 
 from repofs.formats import packed, units
-from repofs.formats.packed import VolumeFault
+from repofs.formats.outcome import CUT_HEADER, Fault
 from repofs.formats.raw_array import RawArray
 
 MAX_HEADER_BYTES = 1 << 20
@@ -51,7 +51,7 @@ class Header:
 
 
 def read(file: BinaryIO) -> Header:
-    """Return the header in *file*. Raises VolumeFault when it is none, or names a file outside its directory."""
+    """Return the header in *file*. Raises Fault when it is none, or names a file outside its directory."""
     raw = file.read(MAX_HEADER_BYTES)
     end = _END.search(raw)
     text = raw[: end.start()] if end else raw
@@ -64,15 +64,15 @@ def read(file: BinaryIO) -> Header:
         lines = [line + "\n" for line in text.decode("utf-8", "replace").splitlines()]
         fields = nrrd.read_header(lines)
     except (nrrd.NRRDError, ValueError, KeyError, IndexError, StopIteration, TypeError) as error:
-        raise VolumeFault(f"its header cannot be read: {error}") from error
+        raise Fault(f"its header cannot be read: {error}") from error
     names = listed or (_expanded(os.fsdecode(named[1])) if named else [])
     for name in names:
         if name.startswith("/") or ".." in name.split("/"):
-            raise VolumeFault(f"its data file {name} lies outside its directory: put it beside the header")
+            raise Fault(f"its data file {name} lies outside its directory: put it beside the header")
     if len(names) > MAX_FILES:
-        raise VolumeFault(f"it names more than {MAX_FILES} data files")
+        raise Fault(f"it names more than {MAX_FILES} data files")
     if not names and end is None:
-        raise VolumeFault("the file ends within its header")
+        raise Fault(CUT_HEADER)
     return Header(fields, tuple(os.path.normpath(name) for name in names), 0 if end is None else end.end())
 
 
@@ -83,7 +83,7 @@ def _expanded(value: str) -> list[str]:
         return [value]
     first, last, step = (int(pattern[group]) for group in (3, 4, 5))
     if step == 0 or len(pattern[2]) > 2:
-        raise VolumeFault(f"its data files {value} cannot be counted")
+        raise Fault(f"its data files {value} cannot be counted")
     numbers = range(first, last + (1 if step > 0 else -1), step)
     return [pattern[1] % number for number in numbers[: MAX_FILES + 1]]
 
@@ -124,13 +124,13 @@ def _at(values: Sequence[Any] | None, axis: int) -> Any:
 
 
 def volume(header: Header) -> Volume:
-    """Return how the samples lie. Raises VolumeFault when they are none of an image."""
+    """Return how the samples lie. Raises Fault when they are none of an image."""
     fields = header.fields
     kind, encoding = (str(fields.get(word, "")).lower() for word in ("type", "encoding"))
     if kind not in _TYPES:
-        raise VolumeFault(f"samples of type {kind or 'unknown'} cannot be read")
+        raise Fault(f"samples of type {kind or 'unknown'} cannot be read")
     if encoding not in _ENCODINGS:
-        raise VolumeFault(f"the encoding {encoding or 'unknown'} cannot be read")
+        raise Fault(f"the encoding {encoding or 'unknown'} cannot be read")
     kinds = [str(name).lower() for name in fields.get("kinds", ())]
     lengths = [int(size) for size in fields.get("sizes", ())]
     letters = _letters(kinds, fields.get("space directions"), len(lengths))
@@ -156,10 +156,10 @@ def _letters(kinds: list[str], directions: Sequence[Any] | None, count: int) -> 
 
 
 def _sizes(lengths: list[int], letters: str) -> dict[str, int]:
-    """Return the size of each letter, the fastest first. Raises VolumeFault for channels on axes that lie apart."""
+    """Return the size of each letter, the fastest first. Raises Fault for channels on axes that lie apart."""
     sizes: dict[str, int] = {}
     for letter, size in zip(letters, lengths, strict=True):
         if letter in sizes and next(reversed(sizes)) != "C":
-            raise VolumeFault("channels on two axes that lie apart cannot be read")
+            raise Fault("channels on two axes that lie apart cannot be read")
         sizes[letter] = sizes.get(letter, 1) * size
     return sizes

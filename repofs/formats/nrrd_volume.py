@@ -15,12 +15,11 @@ import numpy
 from repofs.formats import nrrd_header, packed
 from repofs.formats.nrrd_header import Header, Volume
 from repofs.formats.original_metadata import OriginalMetadata
-from repofs.formats.packed import VolumeFault
+from repofs.formats.outcome import Fault, recognised
 from repofs.formats.raw_array import RawArray
 from repofs.formats.reader import Files
 from repofs.model import ImageInfo, Members, Recognised
 
-NO_IMAGE = "no image can be read"
 MAX_TEXT_BYTES = 64 << 20  # of samples written as text, which have to be read from the start
 
 _WRITTEN = ("text", "hex")
@@ -45,7 +44,7 @@ class NrrdReader:
                 file.seek(0)
                 try:
                     names = nrrd_header.read(file).data_files
-                except VolumeFault:
+                except Fault:
                     return None  # `read` says why
                 return Members(name, (name, *dict.fromkeys(names))) if names else None
         main = _header_of(name)
@@ -63,14 +62,14 @@ class NrrdReader:
                 header = nrrd_header.read(file)
             metadata.add("", {key: _plain(value) for key, value in header.fields.items()})
             image, note = _image(header, name, files)
-        except VolumeFault as fault:
-            return Recognised(format=self.name, original_metadata=metadata.flat, note=f"{fault}; {NO_IMAGE}")
-        return Recognised(format=self.name, images=(image,), original_metadata=metadata.flat, note=note)
+        except Fault as fault:
+            return recognised(self.name, (), [str(fault)], metadata)
+        return recognised(self.name, [image], [note], metadata)
 
     def preview(self, name: str, files: Files, series: int, pixels: int) -> numpy.ndarray:
-        """Return every n-th sample of the middle plane, of each channel. Raises VolumeFault, LookupError."""
+        """Return every n-th sample of the middle plane, of each channel. Raises Fault, LookupError."""
         if series:
-            raise LookupError(series)
+            raise LookupError(f"it has no image {series}")
         with files.open(name) as file:
             header = nrrd_header.read(file)
         volume = nrrd_header.volume(header)
@@ -97,7 +96,7 @@ def _parts(header: Header, volume: Volume, name: str) -> _Parts:
     names = tuple(os.path.join(os.path.dirname(name), data) for data in header.data_files) or (name,)
     samples = volume.array.nbytes // volume.array.dtype.itemsize
     if samples % len(names):
-        raise VolumeFault(f"its {samples} samples cannot be spread over {len(names)} files")
+        raise Fault(f"its {samples} samples cannot be spread over {len(names)} files")
     return _Parts(names, volume.array.nbytes // len(names))
 
 
@@ -137,7 +136,7 @@ def _start(file: BinaryIO, header: Header, volume: Volume, parts: _Parts) -> int
     if skip >= 0:
         return skip
     if volume.encoding is not None:
-        raise VolumeFault("its data cannot be counted from the end of a compressed file")
+        raise Fault("its data cannot be counted from the end of a compressed file")
     file.seek(max(0, file.seek(0, os.SEEK_END) - parts.nbytes))
     return 0
 
@@ -184,13 +183,13 @@ class _Joined:
 
 def _from_text(text: bytes, volume: Volume) -> bytes:
     if len(text) > MAX_TEXT_BYTES:
-        raise VolumeFault("samples written as text are too many for a picture")
+        raise Fault("samples written as text are too many for a picture")
     try:
         if volume.encoding == "hex":
             return bytes.fromhex(text.decode("ascii"))
         return numpy.array(text.split(), volume.array.dtype).tobytes()
     except ValueError as error:
-        raise VolumeFault(f"its samples are not the text that they should be: {error}") from error
+        raise Fault(f"its samples are not the text that they should be: {error}") from error
 
 
 def _image(header: Header, name: str, files: Files) -> tuple[ImageInfo, str | None]:

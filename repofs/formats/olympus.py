@@ -9,13 +9,12 @@ from __future__ import annotations
 import numpy
 
 from repofs.formats import olympus_files, olympus_image
-from repofs.formats.olympus_files import OlympusFault, Settings
+from repofs.formats.olympus_files import Settings
 from repofs.formats.olympus_image import Scan
 from repofs.formats.original_metadata import OriginalMetadata
+from repofs.formats.outcome import NO_PLANE, Fault, recognised
 from repofs.formats.reader import Files
 from repofs.model import Members, Recognised
-
-NO_IMAGE = "no image can be read"
 
 _PLANES_TRIED = 16  # until one is whole
 _COMPOUND = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
@@ -40,7 +39,7 @@ class OlympusReader:
             return None
         try:
             main = olympus_files.main_settings(name, files)
-        except OlympusFault:
+        except Fault:
             return None  # `read` says why
         folder = f"{name}.files"
         there = [one for one in files.names(folder) if not one.endswith("/")]
@@ -57,21 +56,21 @@ class OlympusReader:
                 scan = Scan(parts.main, parts.names)
                 first = list(scan.planes.values())[:_PLANES_TRIED]
                 if not any(parts.has_bytes(one, scan.plane_bytes) for one in first):
-                    raise OlympusFault("no plane of it is whole")
+                    raise Fault(NO_PLANE)
                 pty: Settings = {}
                 if scan.settings_name in parts.names:
                     pty = olympus_files.settings(parts.bytes_of(scan.settings_name), scan.settings_name)
                 image = olympus_image.image(name, scan, pty)
-        except OlympusFault as fault:
-            return Recognised(kind, (), original.flat, f"{fault}; {NO_IMAGE}")
+        except Fault as fault:
+            return recognised(kind, (), [str(fault)], original)
         missing = scan.plane_count - len(scan.planes)
         note = f"{missing} of its {scan.plane_count} planes are not there" if missing else None
-        return Recognised(kind, (image,), original.flat, note)
+        return recognised(kind, [image], [note], original)
 
     def preview(self, name: str, files: Files, series: int, pixels: int) -> numpy.ndarray:
-        """Return every n-th sample of the planes nearest to the middle. Raises OlympusFault, LookupError."""
+        """Return every n-th sample of the planes nearest to the middle. Raises Fault, LookupError."""
         if series != 0:
-            raise LookupError(f"there is no image {series}")
+            raise LookupError(f"it has no image {series}")
         with olympus_files.parts(name, files) as parts:
             scan = Scan(parts.main, parts.names)
             return numpy.stack([scan.samples(parts.bytes_of(plane), pixels) for plane in scan.middle()])

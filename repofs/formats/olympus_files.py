@@ -16,6 +16,7 @@ from typing import BinaryIO, cast
 
 import oiffile
 
+from repofs.formats.outcome import CUT_HEADER, Fault
 from repofs.formats.reader import Files
 
 MAX_SETTINGS_BYTES = 16 << 20
@@ -26,12 +27,8 @@ _SECTOR_BYTES = 512  # at least
 Settings = dict[str, dict[str, object]]
 
 
-class OlympusFault(Exception):
-    """Why the file gives no image or picture, for a sentence: "it ends within its header"."""
-
-
 class Compound(oiffile.CompoundFile):
-    """A compound document in *file*. Raises OlympusFault."""
+    """A compound document in *file*. Raises Fault."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._fh = cast(io.BufferedReader, file)
@@ -39,15 +36,15 @@ class Compound(oiffile.CompoundFile):
         file.seek(0)
         head = file.read(76)
         if len(head) < 76:
-            raise OlympusFault("it ends within its header")
+            raise Fault(CUT_HEADER)
         tables = struct.unpack_from("<2I16xI4xI", head, 40)  # sectors of the directory and of the tables
         if max(tables) * _SECTOR_BYTES > self._size:
-            raise OlympusFault("its tables of sectors are larger than the file: it is damaged or not whole")
+            raise Fault("its tables of sectors are larger than the file: it is damaged or not whole")
         file.seek(0)
         try:
             self._fromfile()
         except (ValueError, IndexError, struct.error, NotImplementedError, RecursionError) as error:
-            raise OlympusFault(f"its directory cannot be read ({error!s:.100})") from error
+            raise Fault(f"its directory cannot be read ({error!s:.100})") from error
 
     def _sec_chain(self, secid: int, /) -> Generator[bytes]:
         for sector in self._chain(secid, self._fat):
@@ -76,27 +73,27 @@ class Compound(oiffile.CompoundFile):
         return inside and len(chain) * self.sec_size >= entry.stream_size
 
     def stream(self, name: str, most: int) -> bytes:
-        """Return the bytes of the stream *name*. Raises OlympusFault where there are more than *most*, or too few."""
+        """Return the bytes of the stream *name*. Raises Fault where there are more than *most*, or too few."""
         if self.direntry(name).stream_size > most:
-            raise OlympusFault(f"its part {name} is larger than {most >> 20} MiB")
+            raise Fault(f"its part {name} is larger than {most >> 20} MiB")
         if not self.is_whole(name):
-            raise OlympusFault(f"its part {name} is not all in the file")
+            raise Fault(f"its part {name} is not all in the file")
         return self._read_stream(self.direntry(name))
 
 
 def settings(raw: bytes, name: str) -> Settings:
-    """Return the sections of a settings file. Raises OlympusFault."""
+    """Return the sections of a settings file. Raises Fault."""
     try:
         return dict(oiffile.SettingsFile(io.BytesIO(raw), name))
     except (ValueError, LookupError) as error:
-        raise OlympusFault(f"its settings {name} cannot be read ({error!s:.100})") from error
+        raise Fault(f"its settings {name} cannot be read ({error!s:.100})") from error
 
 
 def oib_names(compound: Compound) -> tuple[str, dict[str, str]]:
-    """Return what the main settings are called, and the stream of each file by its name. Raises OlympusFault."""
+    """Return what the main settings are called, and the stream of each file by its name. Raises Fault."""
     streams = {name.rsplit("/", 1)[-1]: name for name in compound.files()}
     if "OibInfo.txt" not in streams:
-        raise OlympusFault("it is a compound document without OibInfo.txt, which is no OIB")
+        raise Fault("it is a compound document without OibInfo.txt, which is no OIB")
     info = settings(compound.stream(streams["OibInfo.txt"], MAX_SETTINGS_BYTES), "OibInfo.txt").get("OibSaveInfo", {})
     named = {key: str(value).replace("\\", "/") for key, value in info.items()}
     found = {
@@ -104,7 +101,7 @@ def oib_names(compound: Compound) -> tuple[str, dict[str, str]]:
     }
     main = named.get(named.get("MainFileName", ""), "").rsplit("/", 1)[-1]
     if main not in found:
-        raise OlympusFault("its OibInfo.txt names no main file")
+        raise Fault("its OibInfo.txt names no main file")
     return main, found
 
 
@@ -118,7 +115,7 @@ class OibParts:
         self.names = sorted(self._streams)
 
     def bytes_of(self, name: str) -> bytes:
-        """Return the file *name*. Raises OlympusFault."""
+        """Return the file *name*. Raises Fault."""
         return self._compound.stream(self._streams[name], MAX_STREAM_BYTES)
 
     def has_bytes(self, name: str, count: int) -> bool:
@@ -137,7 +134,7 @@ class OifParts:
         self.names = [one for one in files.names(self._folder) if not one.endswith("/")]
 
     def bytes_of(self, name: str) -> bytes:
-        """Return the file *name*. Raises OlympusFault."""
+        """Return the file *name*. Raises Fault."""
         return _bytes_of(f"{self._folder}/{name}", self._files, MAX_STREAM_BYTES)
 
     def has_bytes(self, name: str, count: int) -> bool:
@@ -148,7 +145,7 @@ class OifParts:
 
 @contextmanager
 def parts(name: str, files: Files) -> Iterator[OibParts | OifParts]:
-    """Return what the file *name* consists of, for as long as it is open. Raises OlympusFault."""
+    """Return what the file *name* consists of, for as long as it is open. Raises Fault."""
     if name.lower().endswith(".oif"):
         yield OifParts(name, files)
         return
@@ -157,7 +154,7 @@ def parts(name: str, files: Files) -> Iterator[OibParts | OifParts]:
 
 
 def main_settings(name: str, files: Files) -> Settings:
-    """Return the settings in the OIF *name*. Raises OlympusFault."""
+    """Return the settings in the OIF *name*. Raises Fault."""
     return settings(_bytes_of(name, files, MAX_SETTINGS_BYTES), name)
 
 
@@ -165,5 +162,5 @@ def _bytes_of(name: str, files: Files, most: int) -> bytes:
     with files.open(name) as file:
         raw = file.read(most + 1)
     if len(raw) > most:
-        raise OlympusFault(f"its file {name} is larger than {most >> 20} MiB")
+        raise Fault(f"its file {name} is larger than {most >> 20} MiB")
     return raw

@@ -18,7 +18,8 @@ import numpy
 import tifffile
 
 from repofs.formats import sampling
-from repofs.formats.olympus_files import MAX_STREAM_BYTES, OlympusFault, Settings
+from repofs.formats.olympus_files import MAX_STREAM_BYTES, Settings
+from repofs.formats.outcome import Fault
 from repofs.formats.units import micrometres, seconds
 from repofs.formats.values import moment, positive, possible, words
 from repofs.model import Channel, ImageInfo
@@ -29,7 +30,7 @@ _AXES = {"X": "X", "Y": "Y", "Z": "Z", "T": "T", "C": "C", "L": "C", "A": "T"}  
 
 
 class Scan:
-    """The axes, and the TIFF of each plane that is there. Raises OlympusFault where sizes are impossible."""
+    """The axes, and the TIFF of each plane that is there. Raises Fault where sizes are impossible."""
 
     def __init__(self, main: Settings, names: list[str]) -> None:
         self.main = main
@@ -39,7 +40,7 @@ class Scan:
         self.within = [self._lengths.get(code, 1) for code in self.order[:2]]
         self.plane_count = math.prod(self._lengths.get(code, 1) for code in set(self.order[2:]))
         if not possible(*self.sizes.values(), self.plane_count):
-            raise OlympusFault("its settings have impossible sizes")
+            raise Fault("its settings have impossible sizes")
         bits = _whole(_section(main, "Reference Image Parameter").get("ValidBitCounts"))
         self.kind = "u2" if bits > 8 else "u1"
         self.plane_bytes = math.prod(self.within) * int(self.kind[1])
@@ -82,11 +83,11 @@ class Scan:
         width, height = self.within
         step = sampling.step((self.sizes["X"], self.sizes["Y"]), pixels)
         if self.plane_bytes > MAX_STREAM_BYTES:
-            raise OlympusFault(f"planes of {width} x {height} pixels are too large for a picture")
+            raise Fault(f"planes of {width} x {height} pixels are too large for a picture")
         with tifffile.TiffFile(io.BytesIO(raw), name="plane") as tiff:
             page = tiff.pages.first
             if (page.imagelength, page.imagewidth, page.samplesperpixel) != (height, width, 1):
-                raise OlympusFault(f"a plane has {page.imagewidth} x {page.imagelength} pixels, not {width} x {height}")
+                raise Fault(f"a plane has {page.imagewidth} x {page.imagelength} pixels, not {width} x {height}")
             plane = page.asarray().reshape(height, width)
         return plane[::step, ::step] if self.order[:2] == "XY" else plane[height // 2 : height // 2 + 1, ::step]
 

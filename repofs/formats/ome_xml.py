@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from xml.parsers import expat
 
 from repofs.formats.original_metadata import OriginalMetadata, text
+from repofs.formats.outcome import Fault
 from repofs.formats.units import micrometres, seconds
 from repofs.formats.values import positive, words
 from repofs.model import Channel
@@ -24,10 +25,6 @@ MAX_TEXT = 4096  # characters kept of one element
 
 _DATES = ("AcquisitionDate", "AcquiredDate", "CreationDate")  # as spelt through the years
 _KEPT_TEXT = frozenset({*_DATES, "UUID", "Key", "Value"})
-
-
-class OmeXmlFault(Exception):
-    """Why the OME-XML cannot be used, for a sentence: "it ends in the middle"."""
 
 
 @dataclass(slots=True)
@@ -83,16 +80,16 @@ class Ome:
 
 
 def found_in(description: str) -> Ome | None:
-    """Return what the ImageDescription of a TIFF says, or None when it is no OME-XML. Raises OmeXmlFault."""
+    """Return what the ImageDescription of a TIFF says, or None when it is no OME-XML. Raises Fault."""
     start = description[:4096].lstrip("\ufeff \r\n\t")
     return parse(description.strip("\0\ufeff \r\n\t")) if start.startswith("<") and "OME" in start else None
 
 
 def parse(xml: str) -> Ome | None:
-    """Return what *xml* says, or None when its root is not OME. Raises OmeXmlFault when it is not to be used."""
+    """Return what *xml* says, or None when its root is not OME. Raises Fault when it is not to be used."""
     raw = xml.encode("utf-8", "replace")
     if len(raw) > MAX_BYTES:
-        raise OmeXmlFault(f"it is longer than {MAX_BYTES >> 20} MiB")
+        raise Fault(f"it is longer than {MAX_BYTES >> 20} MiB")
     reading = _Reading()
     parser = expat.ParserCreate("utf-8")  # whatever the declaration says: the text has been decoded already
     parser.buffer_text = True
@@ -105,7 +102,7 @@ def parse(xml: str) -> Ome | None:
     except _NotOme:
         return None
     except expat.ExpatError as error:
-        raise OmeXmlFault(f"it is not whole ({error})") from error
+        raise Fault(f"it is not whole ({error})") from error
     return reading.ome
 
 
@@ -114,7 +111,7 @@ class _NotOme(Exception):
 
 
 def _refuse_doctype(*_: object) -> None:
-    raise OmeXmlFault("it has a document type declaration, which OME-XML does not")
+    raise Fault("it has a document type declaration, which OME-XML does not")
 
 
 class _Reading:
@@ -141,7 +138,7 @@ class _Reading:
                 raise _NotOme
             self.ome.uuid = attributes.get("UUID")
         if self._elements > MAX_ELEMENTS or len(self._path) >= MAX_DEPTH:
-            raise OmeXmlFault(f"it has more than {MAX_ELEMENTS} elements or {MAX_DEPTH} levels")
+            raise Fault(f"it has more than {MAX_ELEMENTS} elements or {MAX_DEPTH} levels")
         self._path.append(name)
         if name in self._starts:
             self._starts[name](attributes)
@@ -170,7 +167,7 @@ class _Reading:
 
     def _image(self, attributes: dict[str, str]) -> None:
         if len(self.ome.images) >= MAX_IMAGES:
-            raise OmeXmlFault(f"it has more than {MAX_IMAGES} images")
+            raise Fault(f"it has more than {MAX_IMAGES} images")
         if self._path[-2:-1] == ["OME"]:
             self.ome.images.append(OmeImage(name=text(attributes.get("Name", ""), 1024) or None))
 

@@ -17,18 +17,18 @@ from zarr import AsyncArray
 from repofs.formats import ome_zarr_layout, sampling
 from repofs.formats.ome_zarr_layout import Multiscale
 from repofs.formats.original_metadata import text
+from repofs.formats.outcome import Fault, label, recognised
 from repofs.formats.pixel_types import pixel_type
 from repofs.formats.reader import Files
 from repofs.formats.units import micrometres, seconds
 from repofs.formats.values import possible
-from repofs.formats.zarr_store import Hierarchy, ZarrFault, is_zarr, samples
+from repofs.formats.zarr_store import Hierarchy, is_zarr, samples
 from repofs.model import Channel, ImageInfo, Members, Recognised
 
 _OLD_AXES = "TCZYX"  # of 0.1 and 0.2, which do not name them
 _TYPES = {"channel": "C", "time": "T"}  # of axes whose name is not one letter of these
 _MOST_LEVELS = 64
 _MOST_CHANNELS = 1000  # told apart by name and colour
-_MOST_FAULTS = 3  # told one by one
 _MOST_CHUNK_BYTES = 1 << 30
 _PREVIEW_BYTES, _PREVIEW_CHUNKS = 1 << 30, 10_000  # unpacked for one picture
 
@@ -50,25 +50,21 @@ class OmeZarrReader:
         hierarchy = Hierarchy(files, name)
         try:
             layout = ome_zarr_layout.find(hierarchy)
-        except ZarrFault as fault:
-            return Recognised(format="Zarr", note=f"{fault}; no image can be read")
+        except Fault as fault:
+            return recognised("Zarr", (), [str(fault)])
         if not layout.known:
-            note = "; ".join([*layout.faults[:_MOST_FAULTS], "it names no image of OME-Zarr: no image can be read"])
-            return Recognised("Zarr", (), layout.original.flat, note)
+            return recognised("Zarr", (), [*layout.faults, "it names no image of OME-Zarr"], layout.original)
         images = []
         faults = layout.faults
         for series, image in enumerate(layout.images):
-            label = name.strip("/").rpartition("/")[2] + (f" [{series}]" if len(layout.images) > 1 else "")
+            own = label(name.strip("/").rpartition("/")[2], series, len(layout.images))
             try:
-                images.append(_image(hierarchy, image, series, label))
-            except ZarrFault as fault:
+                images.append(_image(hierarchy, image, series, own))
+            except Fault as fault:
                 faults.append(str(fault))
             else:
                 faults += _missing_levels(hierarchy, image)
-        sentences = [*faults[:_MOST_FAULTS], *([f"and {len(faults) - 3} more"] if len(faults) > _MOST_FAULTS else [])]
-        if not images:
-            sentences.append("no image can be read")
-        return Recognised(self.name, tuple(images), layout.original.flat, "; ".join(sentences) or None)
+        return recognised(self.name, images, faults, layout.original)
 
     def preview(self, name: str, files: Files, series: int, pixels: int) -> numpy.ndarray:
         hierarchy = Hierarchy(files, name)
@@ -81,12 +77,12 @@ class OmeZarrReader:
 
 
 def _datasets(image: Multiscale) -> list[Mapping[str, Any]]:
-    """Return what is said of each array, the largest first. Raises ZarrFault when it names none."""
+    """Return what is said of each array, the largest first. Raises Fault when it names none."""
     told = image.multiscale.get("datasets")
     found = [one for one in told if isinstance(one, Mapping)] if isinstance(told, list) else []
     datasets = [one for one in found[:_MOST_LEVELS] if isinstance(one.get("path"), str)]
     if not datasets:
-        raise ZarrFault(f"the image {image.path or 'of the root'} names no array")
+        raise Fault(f"the image {image.path or 'of the root'} names no array")
     return datasets
 
 
@@ -99,7 +95,7 @@ def _missing_levels(hierarchy: Hierarchy, image: Multiscale) -> list[str]:
 
 
 def _axes(image: Multiscale, array: AsyncArray[Any]) -> list[str]:
-    """Return one of X, Y, Z, C, T for each axis of *array*, "" for one of another kind. Raises ZarrFault."""
+    """Return one of X, Y, Z, C, T for each axis of *array*, "" for one of another kind. Raises Fault."""
     told = image.multiscale.get("axes")
     if not isinstance(told, list):
         axes = list(_OLD_AXES[-len(array.shape) :])
@@ -109,7 +105,7 @@ def _axes(image: Multiscale, array: AsyncArray[Any]) -> list[str]:
             letter = _letter(axis)
             axes.append(letter if letter not in axes else "")
     if len(axes) != len(array.shape) or not {"X", "Y"} <= set(axes):
-        raise ZarrFault(f"the axes of {array.path} are not those of an image of {len(array.shape)} dimensions")
+        raise Fault(f"the axes of {array.path} are not those of an image of {len(array.shape)} dimensions")
     return axes
 
 
@@ -121,22 +117,22 @@ def _letter(axis: object) -> str:
     return letter if letter in tuple(_OLD_AXES) else _TYPES.get(str(kind), "")
 
 
-def _image(hierarchy: Hierarchy, image: Multiscale, series: int, label: str) -> ImageInfo:
-    """Return the image as its largest array has it. Raises ZarrFault."""
+def _image(hierarchy: Hierarchy, image: Multiscale, series: int, own: str) -> ImageInfo:
+    """Return the image as its largest array has it. Raises Fault."""
     array = hierarchy.array(_levels(image)[0])
     axes = _axes(image, array)
     kind = pixel_type(numpy.dtype(array.dtype))
     if kind is None:
-        raise ZarrFault(f"pixels of type {array.dtype} are not known to OMERO")
+        raise Fault(f"pixels of type {array.dtype} are not known to OMERO")
     sizes = {letter: array.shape[axes.index(letter)] if letter in axes else 1 for letter in _OLD_AXES}
     sizes["Z"] *= math.prod(size for size, letter in zip(array.shape, axes, strict=True) if not letter)
     if not possible(*sizes.values()):
-        raise ZarrFault(f"{' x '.join(map(str, array.shape))} pixels of {array.path} are not possible")
+        raise Fault(f"{' x '.join(map(str, array.shape))} pixels of {array.path} are not possible")
     xml = image.xml
     scale = _scale(image, axes)
     name = image.multiscale.get("name")
     return ImageInfo(
-        name=(text(name, 1024) if isinstance(name, str) else "") or (xml.name if xml else None) or label,
+        name=(text(name, 1024) if isinstance(name, str) else "") or (xml.name if xml else None) or own,
         series=series,
         size_x=sizes["X"],
         size_y=sizes["Y"],
@@ -218,7 +214,7 @@ def _middle_plane(array: AsyncArray[Any], axes: Sequence[str], pixels: int) -> n
     """Return (C, Y, X) of the middle plane, with fewer samples where those would take too many chunks."""
     chunk_bytes = math.prod(array.chunks) * numpy.dtype(array.dtype).itemsize
     if chunk_bytes > _MOST_CHUNK_BYTES:
-        raise ZarrFault(f"its chunks are of {chunk_bytes} bytes, of which none is unpacked for a picture")
+        raise Fault(f"its chunks are of {chunk_bytes} bytes, of which none is unpacked for a picture")
     shape = dict(zip(axes, array.shape, strict=True))
     every = sampling.step((shape["X"], shape["Y"]), pixels)
     most = min(_PREVIEW_CHUNKS, _PREVIEW_BYTES // max(1, chunk_bytes))

@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from repofs.formats import ome_xml
-from repofs.formats.ome_xml import OmeImage, OmeXmlFault
+from repofs.formats.ome_xml import OmeImage
 from repofs.formats.original_metadata import MAX_DEPTH, OriginalMetadata
-from repofs.formats.zarr_store import Hierarchy, ZarrFault
+from repofs.formats.outcome import Fault
+from repofs.formats.zarr_store import Hierarchy
 
 MAX_IMAGES = 5000
 _OME_XML = "OME/METADATA.ome.xml"
@@ -45,7 +46,7 @@ class Layout:
 
 
 def find(hierarchy: Hierarchy) -> Layout:
-    """Return what is in *hierarchy*. Raises ZarrFault when its root cannot be read, OSError."""
+    """Return what is in *hierarchy*. Raises Fault when its root cannot be read, OSError."""
     layout = Layout()
     root = hierarchy.attributes("")
     layout.original.add("", _keyed(root))
@@ -101,7 +102,7 @@ def _attributes(path: str, hierarchy: Hierarchy, layout: Layout) -> Mapping[str,
     """Return what OME says at *path*, None where that cannot be read, which is told."""
     try:
         return _ome(hierarchy.attributes(path))
-    except ZarrFault as fault:
+    except Fault as fault:
         layout.faults.append(str(fault))
         return None
 
@@ -111,7 +112,7 @@ def _xml_images(hierarchy: Hierarchy, layout: Layout) -> list[OmeImage]:
     try:
         words = hierarchy.text(_OME_XML, ome_xml.MAX_BYTES)
         ome = None if words is None else ome_xml.parse(words)
-    except (ZarrFault, OmeXmlFault) as fault:
+    except Fault as fault:
         layout.faults.append(f"its {_OME_XML} is of no use: {fault}")
         return []
     if ome is None:

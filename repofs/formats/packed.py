@@ -11,6 +11,7 @@ from typing import BinaryIO, cast
 
 import numpy
 
+from repofs.formats.outcome import Fault
 from repofs.formats.pixel_types import pixel_type
 from repofs.formats.raw_array import RawArray
 
@@ -18,10 +19,7 @@ MAX_PROBED_BYTES = 16 << 20  # unpacked to see how much is there, where the file
 MAX_UNPACKED_BYTES = 8 << 30  # on the way to the middle plane
 
 _MOST_PER_BYTE = 1032  # that one byte of deflate can stand for
-
-
-class VolumeFault(Exception):
-    """What is wrong with a volume, for a sentence: "a size of 0 x 3 pixels is not possible"."""
+_TRAILER_BYTES = 4  # of a gzip stream: its unpacked length modulo 2^32
 
 
 def unpacked(file: BinaryIO, compression: str | None) -> BinaryIO:
@@ -45,7 +43,7 @@ def room(file: BinaryIO, start: int, wanted: int, compression: str | None) -> tu
     note = None
     if compression is None:
         there = max(0, min(wanted, packed - start))
-    elif compression == "gzip" and _ends_with_length(file, packed, start + wanted):
+    elif compression == "gzip" and ends_with_length(file, begin, start + wanted):
         there = wanted
     else:
         file.seek(begin)
@@ -60,11 +58,13 @@ def room(file: BinaryIO, start: int, wanted: int, compression: str | None) -> tu
     return there, note
 
 
-def _ends_with_length(file: BinaryIO, packed: int, length: int) -> bool:
-    if packed < 4 or packed * _MOST_PER_BYTE < length:
+def ends_with_length(file: BinaryIO, begin: int, length: int) -> bool:
+    """Return whether what gzip has packed in *file* from byte *begin* on says at its end that it is *length* bytes."""
+    packed = file.seek(0, os.SEEK_END) - begin
+    if packed < _TRAILER_BYTES or packed * _MOST_PER_BYTE < length:
         return False
-    file.seek(-4, os.SEEK_END)
-    return int.from_bytes(file.read(4), "little") == length & 0xFFFFFFFF
+    file.seek(-_TRAILER_BYTES, os.SEEK_END)
+    return int.from_bytes(file.read(_TRAILER_BYTES), "little") == length & 0xFFFFFFFF
 
 
 def _readable(file: BufferedIOBase, count: int) -> int:
@@ -80,27 +80,27 @@ def _readable(file: BufferedIOBase, count: int) -> int:
 
 
 def whole(array: RawArray, there: int, note: str | None) -> RawArray:
-    """Return the part of *array* that is whole when *there* bytes are. Raises VolumeFault, of *note*, for no plane."""
+    """Return the part of *array* that is whole when *there* bytes are. Raises Fault, of *note*, for no plane."""
     found = array.whole(there)
     if found is None:
-        raise VolumeFault(note or "it has no plane")
+        raise Fault(note or "it has no plane")
     return found
 
 
 def check(array: RawArray) -> None:
-    """Raise VolumeFault when *array* is none that an image can have."""
+    """Raise Fault when *array* is none that an image can have."""
     if not array.possible:
         sizes = " x ".join(str(array.sizes[axis]) for axis in "XYZCT")
-        raise VolumeFault(f"a size of {sizes} (X Y Z C T) is not possible")
+        raise Fault(f"a size of {sizes} (X Y Z C T) is not possible")
     if pixel_type(array.dtype) is None:
-        raise VolumeFault(f"pixels of type {array.dtype.name} are not known to OMERO")
+        raise Fault(f"pixels of type {array.dtype.name} are not known to OMERO")
 
 
 def picture(array: RawArray, file: BinaryIO, pixels: int, compression: str | None) -> numpy.ndarray:
-    """Return `RawArray.picture`, of what *file* stands at the start of. Raises VolumeFault."""
+    """Return `RawArray.picture`, of what *file* stands at the start of. Raises Fault."""
     if compression is not None and array.nbytes // 2 > MAX_UNPACKED_BYTES:
-        raise VolumeFault("the middle plane lies too deep in a compressed file for a picture")
+        raise Fault("the middle plane lies too deep in a compressed file for a picture")
     try:
         return array.picture(unpacked(file, compression), pixels)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise VolumeFault(f"the middle plane cannot be read: {error}") from error
+        raise Fault(f"the middle plane cannot be read: {error}") from error

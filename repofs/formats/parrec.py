@@ -15,14 +15,13 @@ from nibabel.parrec import PARRECError, PARRECHeader
 
 from repofs.formats import packed
 from repofs.formats.original_metadata import OriginalMetadata
-from repofs.formats.packed import VolumeFault
+from repofs.formats.outcome import Fault, recognised
 from repofs.formats.pixel_types import pixel_type
 from repofs.formats.raw_array import RawArray
 from repofs.formats.reader import Files
 from repofs.formats.values import positive
 from repofs.model import ImageInfo, Members, Recognised
 
-NO_IMAGE = "no image can be read"
 MAX_TABLE_BYTES = 32 << 20
 
 _MAGIC = b"# === DATA DESCRIPTION FILE"
@@ -55,14 +54,14 @@ class ParRecReader:
             slices = _slices(name, files)
             metadata.add("", {key: _plain(value) for key, value in slices.header.general_info.items()})
             image, note = _image(slices, name)
-        except VolumeFault as fault:
-            return Recognised(format=self.name, original_metadata=metadata.flat, note=f"{fault}; {NO_IMAGE}")
-        return Recognised(format=self.name, images=(image,), original_metadata=metadata.flat, note=note)
+        except Fault as fault:
+            return recognised(self.name, (), [str(fault)], metadata)
+        return recognised(self.name, [image], [note], metadata)
 
     def preview(self, name: str, files: Files, series: int, pixels: int) -> numpy.ndarray:
-        """Return every n-th sample of the middle slice, of each channel. Raises VolumeFault, LookupError."""
+        """Return every n-th sample of the middle slice, of each channel. Raises Fault, LookupError."""
         if series:
-            raise LookupError(series)
+            raise LookupError(f"it has no image {series}")
         slices = _slices(name, files)
         numbers = slices.order[:, slices.size_t // 2, slices.size_z // 2].tolist()
         with files.open(_partner(name)) as file:
@@ -104,7 +103,7 @@ def _partner(name: str) -> str:
 
 
 def _slices(name: str, files: Files) -> _Slices:
-    """Return what the table in the file *name* says, and the data has. Raises VolumeFault when there is no slice."""
+    """Return what the table in the file *name* says, and the data has. Raises Fault when there is no slice."""
     with files.open(name) as file:
         table = file.read(MAX_TABLE_BYTES).decode("latin-1")
     try:
@@ -114,7 +113,7 @@ def _slices(name: str, files: Files) -> _Slices:
         dtype = header.get_data_dtype().newbyteorder("<")
         dynamics = header.image_defs["dynamic scan number"][order]
     except (PARRECError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise VolumeFault(f"its table of slices cannot be read: {error}") from error
+        raise Fault(f"its table of slices cannot be read: {error}") from error
     width, height, z, volumes = (*shape, 1, 1)[:4]
     first = RawArray(0, dtype, {"X": width, "Y": height})
     packed.check(first)
@@ -134,14 +133,14 @@ def _grid(volumes: numpy.ndarray, dynamics: numpy.ndarray) -> numpy.ndarray:
 
 
 def _there(data: str, files: Files, slice_bytes: int, count: int) -> tuple[int, str | None]:
-    """Return how many slices are whole, and what is missing. Raises VolumeFault when none is."""
+    """Return how many slices are whole, and what is missing. Raises Fault when none is."""
     try:
         with files.open(data) as file:
             there, note = packed.room(file, 0, slice_bytes * count, None)
     except FileNotFoundError as error:
-        raise VolumeFault(f"{data}, which has its slices, is missing: put it beside this file") from error
+        raise Fault(f"{data}, which has its slices, is missing: put it beside this file") from error
     if there < slice_bytes:
-        raise VolumeFault(note or "its table has no slice")
+        raise Fault(note or "its table has no slice")
     return there // slice_bytes, note
 
 

@@ -22,6 +22,7 @@ import numpy
 from repofs.formats import image_sequence
 from repofs.formats.image_sequence import Place, Sequence
 from repofs.formats.original_metadata import text
+from repofs.formats.outcome import label, recognised
 from repofs.formats.reader import Files
 from repofs.model import Channel, Members, Recognised
 
@@ -83,9 +84,9 @@ class PatternReader:
         try:
             pattern = _pattern(name, files)
         except ValueError as useless:
-            return Recognised(format=self.name, note=f"the pattern {useless}; no image can be read")
-        images, fault = image_sequence.images(_sequences(name, pattern, files), files)
-        return Recognised(format=self.name, images=images, note=fault)
+            return recognised(self.name, (), [f"the pattern {useless}"])
+        images, faults = image_sequence.images(_sequences(name, pattern, files), files)
+        return recognised(self.name, images, faults)
 
     def preview(self, name: str, files: Files, series: int, pixels: int) -> numpy.ndarray:
         """Return the middle plane of each channel; ValueError when the pattern makes no sense."""
@@ -152,10 +153,7 @@ def _sequences(name: str, pattern: _Pattern, files: Files) -> list[Sequence]:
     words = [block.values for block, axis in zip(pattern.blocks, axes, strict=True) if axis == "C"]
     named = len(words) == 1 and not words[0][0].isdecimal()
     channels = tuple(Channel(name=word) for word in words[0]) if named else ()
-    return [
-        Sequence(name if len(grids) == 1 else f"{name} [{number}]", grid, size, channels)
-        for number, grid in grids.items()
-    ]
+    return [Sequence(label(name, number, len(grids)), grid, size, channels) for number, grid in grids.items()]
 
 
 def _axes(pattern: _Pattern, files: Files) -> list[str]:

@@ -14,6 +14,8 @@ import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from repofs.formats.outcome import CUT_HEADER, Fault
+
 MAX_FRAMES = 100_000
 
 _TAIL_BYTES = 1 << 20  # writers and cameras append things of their own behind the end
@@ -23,10 +25,6 @@ _GIF_IMAGE, _GIF_EXTENSION, _GIF_END = 0x2C, 0x21, 0x3B
 _SOS, _EOI, _SIZ, _COD, _SOT = 0xDA, 0xD9, 0x51, 0x52, 0x90
 
 NO_END = "the file is not whole: it has no end mark"
-
-
-class Damaged(Exception):
-    """What is wrong with the file, as a sentence without a full stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +57,13 @@ class GifFrames:
 
 
 def png_ends(file: BinaryIO) -> None:
-    """Raise Damaged unless *file* ends as a PNG."""
+    """Raise Fault unless *file* ends as a PNG."""
     if _PNG_END not in _tail(file, 8):
-        raise Damaged(NO_END)
+        raise Fault(NO_END)
 
 
 def jpeg_ends(file: BinaryIO) -> None:
-    """Raise Damaged unless the coded data of *file* end; thumbnails in its segments have ends of their own."""
+    """Raise Fault unless the coded data of *file* end; thumbnails in its segments have ends of their own."""
     at = 2
     while True:
         marker, _, behind = _segment(file, at)
@@ -73,7 +71,7 @@ def jpeg_ends(file: BinaryIO) -> None:
             break
         at = behind
     if bytes((0xFF, _EOI)) not in _tail(file, at):
-        raise Damaged(NO_END)
+        raise Fault(NO_END)
 
 
 def gif_frames(file: BinaryIO) -> GifFrames:
@@ -99,13 +97,13 @@ def gif_frames(file: BinaryIO) -> GifFrames:
             while length := _exactly(file, 1)[0]:
                 file.seek(length, os.SEEK_CUR)
             number, largest = number + (kind == _GIF_IMAGE), max(largest, pixels)
-    except Damaged:
+    except Fault:
         return GifFrames(number, largest, f"{NO_END}, {number} frames are whole")
     return GifFrames(number, largest, None)
 
 
 def codestream(file: BinaryIO) -> Codestream:
-    """Return what the codestream of a JPEG 2000 file says. Raises Damaged when it is not whole."""
+    """Return what the codestream of a JPEG 2000 file says. Raises Fault when it is not whole."""
     file.seek(0)
     start = 0 if _exactly(file, 2) == b"\xff\x4f" else _jp2_codestream(file)
     at = start + 2
@@ -119,9 +117,9 @@ def codestream(file: BinaryIO) -> Codestream:
             siz, cod = (body, cod) if marker == _SIZ else (siz, body)
         at = behind
     if bytes((0xFF, _EOI)) not in _tail(file, at):
-        raise Damaged(NO_END)
+        raise Fault(NO_END)
     if len(siz) <= 36 or len(cod) < 6:
-        raise Damaged("the header of its codestream is damaged")
+        raise Fault("the header of its codestream is damaged")
     right, bottom, left, top = struct.unpack(">4I", siz[2:18])
     parts = siz[36::3]  # of three bytes for each component
     depths = tuple((size & 0x7F) + 1 if size < 0x80 else -((size & 0x7F) + 1) for size in parts)
@@ -140,12 +138,12 @@ def _jp2_codestream(file: BinaryIO) -> int:
             length, head = struct.unpack(">Q", _exactly(file, 8))[0], 16
         if kind == b"jp2c":
             if length and at + length > size:
-                raise Damaged(f"the file is not whole: its codestream of {length} bytes goes on behind its end")
+                raise Fault(f"the file is not whole: its codestream of {length} bytes goes on behind its end")
             return at + head
         if length < head:
             break
         at += length
-    raise Damaged("the file has no codestream")
+    raise Fault("the file has no codestream")
 
 
 def _segment(file: BinaryIO, at: int) -> tuple[int, int, int]:
@@ -156,7 +154,7 @@ def _segment(file: BinaryIO, at: int) -> tuple[int, int, int]:
         at, marker = at + 1, _exactly(file, 1)[0]
     (length,) = struct.unpack(">H", _exactly(file, 2))
     if first != 0xFF or length < 2:
-        raise Damaged(f"the file is damaged: there is no segment at byte {at}")
+        raise Fault(f"the file is damaged: there is no segment at byte {at}")
     return marker, length - 2, at + 2 + length
 
 
@@ -178,5 +176,5 @@ def _tail(file: BinaryIO, start: int) -> bytes:
 def _exactly(file: BinaryIO, length: int) -> bytes:
     data = file.read(length)
     if len(data) < length:
-        raise Damaged("the file is not whole: it ends within its header")
+        raise Fault(CUT_HEADER)
     return data

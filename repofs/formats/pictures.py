@@ -20,7 +20,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from repofs.formats import picture_layout, sampling
 from repofs.formats.original_metadata import OriginalMetadata
-from repofs.formats.picture_layout import Damaged
+from repofs.formats.outcome import Fault, recognised
 from repofs.formats.reader import Files
 from repofs.formats.values import possible
 from repofs.model import ImageInfo, Members, Recognised
@@ -62,45 +62,45 @@ class PictureReader:
         with files.open(name) as file:
             try:
                 return self._read(file, name)
-            except Damaged as fault:
-                return Recognised(format=self.name, note=f"{fault}; no image can be read")
+            except Fault as fault:
+                return recognised(self.name, (), [str(fault)])
 
     def preview(self, name: str, files: Files, series: int, pixels: int) -> numpy.ndarray:
         """Return a small version; raises ValueError for a picture that is too large to decode."""
         if series != 0:
-            raise LookupError(f"there is no image {series} in it")
+            raise LookupError(f"it has no image {series}")
         with files.open(name) as file:
             return self._small(self._open(file), file, pixels)
 
     def _read(self, file: BinaryIO, name: str) -> Recognised:
         picture = self._open(file)
         if not possible(*picture.size):
-            raise Damaged(f"a size of {picture.width} x {picture.height} pixels is not possible")
+            raise Fault(f"a size of {picture.width} x {picture.height} pixels is not possible")
         metadata, acquired = _metadata(picture)
         frames, note = self._frames(picture, file)
         samples, pixel_type = self._samples(picture, file)
         x, y = picture.size
         image = ImageInfo(name, 0, x, y, 1, samples, frames, pixel_type, rgb=samples > 1, acquired=acquired)
-        return Recognised(format=self.name, images=(image,), original_metadata=metadata, note=note)
+        return recognised(self.name, [image], [note], metadata)
 
     def _open(self, file: BinaryIO) -> ImageFile.ImageFile:
-        """Return the picture, undecoded. Raises Damaged when its header is of no use."""
+        """Return the picture, undecoded. Raises Fault when its header is of no use."""
         file.seek(0)
         try:
             return self.plugin(file)
         except _BROKEN as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # the file could not be read
-            raise Damaged(f"its header is damaged or of a kind that is not known ({error})") from error
+            raise Fault(f"its header is damaged or of a kind that is not known ({error})") from error
 
     def _frames(self, picture: ImageFile.ImageFile, file: BinaryIO) -> tuple[int, str | None]:
-        """Return how many frames are there, at least one, and what is missing. Raises Damaged when none is."""
+        """Return how many frames are there, at least one, and what is missing. Raises Fault when none is."""
         raise NotImplementedError
 
     def _samples(self, picture: ImageFile.ImageFile, file: BinaryIO) -> tuple[int, str]:
         """Return the number of samples a pixel and their type."""
         if picture.mode not in _MODES:
-            raise Damaged(f"pixels of the kind {picture.mode} are not known to OMERO")
+            raise Fault(f"pixels of the kind {picture.mode} are not known to OMERO")
         return _MODES[picture.mode]
 
     def _small(self, picture: ImageFile.ImageFile, file: BinaryIO, pixels: int) -> numpy.ndarray:
@@ -169,7 +169,7 @@ class Jpeg2000Reader(PictureReader):
         stream = picture_layout.codestream(file)
         depth, signed = max(abs(bits) for bits in stream.depths), min(stream.depths) < 0
         if depth > 32:
-            raise Damaged(f"samples of {depth} bits are not known to OMERO")
+            raise Fault(f"samples of {depth} bits are not known to OMERO")
         width = 8 if depth <= 8 else 16 if depth <= 16 else 32
         return 3 if picture.mode == "P" else len(stream.depths), f"{'' if signed else 'u'}int{width}"
 
@@ -204,7 +204,7 @@ class GifReader(PictureReader):
     def _frames(self, picture: ImageFile.ImageFile, file: BinaryIO) -> tuple[int, str | None]:
         frames = picture_layout.gif_frames(file)
         if not frames.number:
-            raise Damaged(frames.fault or "the file has no frame")
+            raise Fault(frames.fault or "the file has no frame")
         return frames.number, frames.fault
 
     def _samples(self, picture: ImageFile.ImageFile, file: BinaryIO) -> tuple[int, str]:
@@ -240,11 +240,11 @@ class BmpReader(PictureReader):
             needed = tile.offset + int.from_bytes(file.read(4), "little")
         size = file.seek(0, 2)
         if size < needed:
-            raise Damaged(f"the file is not whole: it has {size} bytes of {needed}")
+            raise Fault(f"the file is not whole: it has {size} bytes of {needed}")
         return 1, None
 
 
-def _metadata(picture: ImageFile.ImageFile) -> tuple[dict[str, str], str | None]:
+def _metadata(picture: ImageFile.ImageFile) -> tuple[OriginalMetadata, str | None]:
     """Return EXIF and the texts of the header, and when the picture was taken."""
     metadata = OriginalMetadata()
     for key, value in picture.info.items():
@@ -256,7 +256,7 @@ def _metadata(picture: ImageFile.ImageFile) -> tuple[dict[str, str], str | None]
         if not isinstance(value, bytes) and tag in ExifTags.TAGS:
             metadata.add(f"EXIF.{ExifTags.TAGS[tag]}", value)
     taken = _EXIF_TIME.match(str(details.get(ExifTags.Base.DateTimeOriginal, "")))
-    return metadata.flat, "{}-{}-{}T{}".format(*taken.groups()) if taken else None
+    return metadata, "{}-{}-{}T{}".format(*taken.groups()) if taken else None
 
 
 def _arguments(tile: ImageFile._Tile) -> tuple[Any, ...]:

@@ -17,6 +17,7 @@ import numpy
 from imageio.plugins.spe import Spec
 
 from repofs.formats.original_metadata import OriginalMetadata
+from repofs.formats.outcome import CUT_HEADER, recognised
 from repofs.formats.raw_array import RawArray
 from repofs.formats.reader import Files
 from repofs.formats.values import possible
@@ -26,7 +27,6 @@ MAX_XML_BYTES = 16 << 20
 
 _DTYPES = cast("dict[int, numpy.dtype[Any]]", Spec.dtypes)  # by the number in the header
 _WINVIEW_AT, _WINVIEW = 2996, b"\x67\x45\x23\x01"
-_NO_IMAGE = "no image can be read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,20 +69,20 @@ class SpeReader:
             head = file.read(Spec.data_start)
             layout = _layout(head, file)
         if isinstance(layout, str):
-            return Recognised(self.name, note=f"{layout}; {_NO_IMAGE}")
+            return recognised(self.name, (), [str(layout)])
         metadata = OriginalMetadata()
         metadata.add("XML", layout.xml)
         for field in Spec.metadata:
             metadata.add(field, _shown(_field(head, field)))
         image = replace(layout.first.image(name), size_t=layout.frames)
-        return Recognised(self.name, (image,), metadata.flat, layout.fault)
+        return recognised(self.name, [image], [layout.fault], metadata)
 
     def preview(self, name: str, files: Files, series: int, pixels: int) -> numpy.ndarray:
         """Return every n-th sample of the middle frame, of which every n-th row is read."""
         with files.open(name) as file:
             layout = _layout(file.read(Spec.data_start), file)
             if series != 0 or isinstance(layout, str):
-                raise LookupError(f"there is no image {series} in it")
+                raise LookupError(f"it has no image {series}")
             return layout.first.following(layout.frames // 2, layout.stride).picture(file, pixels)
 
 
@@ -105,7 +105,7 @@ def _layout(head: bytes, file: BinaryIO) -> _Layout | str:
     """Return where the frames are; or, as a sentence without a full stop, why there are none."""
     size = end = file.seek(0, os.SEEK_END)
     if len(head) < Spec.data_start:
-        return "the file is not whole: it ends within its header"
+        return CUT_HEADER
     dtype = _DTYPES[_field(head, "datatype")].newbyteorder("<")
     width, height, stride = _field(head, "xdim"), _field(head, "ydim"), 0
     xml, faults = b"", []

@@ -14,14 +14,13 @@ import tifffile
 
 from repofs.formats import ome_tiff, ome_xml, tiff_file, tiff_layout, tiff_preview, tiff_series
 from repofs.formats.ome_tiff import Layouts, OmeStack
-from repofs.formats.ome_xml import Ome, OmeXmlFault
+from repofs.formats.ome_xml import Ome
 from repofs.formats.original_metadata import OriginalMetadata
+from repofs.formats.outcome import CUT_HEADER, Fault, recognised
 from repofs.formats.reader import Files
 from repofs.formats.tiff_layout import Layout
 from repofs.formats.tiff_series import Stack
 from repofs.model import Members, Recognised
-
-NO_IMAGE = "no image can be read"
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MAX_TAG_VALUES = 4096  # longer tags are tables of offsets or pixels, no metadata
@@ -48,7 +47,7 @@ class TiffReader:
             return None
         try:
             ome = ome_xml.found_in(description.decode("utf-8", "replace"))
-        except OmeXmlFault:
+        except Fault:
             return None  # `read` says why
         return None if ome is None else ome_tiff.members(ome, name)
 
@@ -57,23 +56,23 @@ class TiffReader:
         with files.open(name) as file:
             layout = tiff_layout.walk(file)
             if layout is None:
-                return _no_image("the file is not whole: it ends within its header")
+                return recognised("TIFF", (), [CUT_HEADER])
             if not any(page.pixels_whole for page in layout.pages):
-                return _no_image(layout.note)
+                return recognised("TIFF", (), [layout.note])
             try:
                 with tiff_file.opened(file, layout) as tiff:
                     return _recognised(tiff, layout, name, files)
             except Exception:
                 if layout.note is None:
                     raise
-                return _no_image(layout.note)  # tifffile broke where the walk had seen the damage
+                return recognised("TIFF", (), [layout.note])  # tifffile broke where the walk had seen the damage
 
     def preview(self, name: str, files: Files, series: int, pixels: int) -> numpy.ndarray:
         """Return samples (C, Y, X) of the middle plane of an image; of more than 64 channels, of the first 64."""
         with files.open(name) as file:
             layout = tiff_layout.walk(file)
             if layout is None:
-                raise LookupError("it has no image")
+                raise LookupError(f"it has no image {series}")
             with tiff_file.opened(file, layout) as tiff:
                 for image in _stacks(tiff, layout, name, files)[1]:
                     if image.info.series == series:
@@ -81,23 +80,12 @@ class TiffReader:
         raise LookupError(f"it has no image {series}")
 
 
-def _no_image(fault: str | None) -> Recognised:
-    return Recognised(format="TIFF", note=f"{fault}; {NO_IMAGE}")
-
-
 def _recognised(tiff: tifffile.TiffFile, layout: Layout, name: str, files: Files) -> Recognised:
     ome, images, faults = _stacks(tiff, layout, name, files)
     metadata = OriginalMetadata() if ome is None else ome.original
     _collect(tiff, metadata)
-    sentences = [fault for fault in (layout.note, *faults) if fault]
-    if not images:
-        sentences.append(NO_IMAGE)
-    return Recognised(
-        format="TIFF" if ome is None else "OME-TIFF",
-        images=tuple(image.info for image in images),
-        original_metadata=metadata.flat,
-        note="; ".join(sentences) or None,
-    )
+    kind = "TIFF" if ome is None else "OME-TIFF"
+    return recognised(kind, (image.info for image in images), [layout.note, *faults], metadata)
 
 
 def _stacks(
@@ -108,7 +96,7 @@ def _stacks(
     ome = None
     try:
         ome = ome_xml.found_in(tiff.pages.first.description)
-    except OmeXmlFault as useless:
+    except Fault as useless:
         faults.append(f"its OME-XML is of no use: {useless}")
     if ome is not None and ome.metadata_file is None:
         found, missing = ome_tiff.stacks(ome, name, Layouts(files, {name: layout}))

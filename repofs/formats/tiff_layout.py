@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 import numpy
 
+from repofs.formats.outcome import Fault
 from repofs.formats.values import possible
 
 MAX_PAGES = 200_000
@@ -36,10 +37,6 @@ _WANTED = frozenset({
 _YCBCR = 6
 # The most bytes of pixels that one stored byte can stand for; other compressions have no such bound.
 _MOST_PER_BYTE = {1: 1, 5: 4096, 8: 1100, 32773: 128, 32946: 1100}  # none, LZW, deflate, PackBits, deflate
-
-
-class _Damaged(Exception):
-    """What is wrong with a directory, for a sentence: "its tag 273 lies beyond the end of the file"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +87,7 @@ def description(file: BinaryIO) -> bytes:
     begun = _begun(file)
     try:
         return b"" if begun is None else begun[0].description(begun[1])
-    except _Damaged:
+    except Fault:
         return b""
 
 
@@ -152,7 +149,7 @@ class _Walk:
             seen.add(offset)
             try:
                 directory = self._directory(offset)
-            except _Damaged as damage:
+            except Fault as damage:
                 layout.fault = f"page {number} cannot be read: {damage}"
                 return
             layout.pages.append(self._page(directory, children=True))
@@ -165,18 +162,18 @@ class _Walk:
         """Return whether the IFD at *offset* is that of a Hamamatsu slide."""
         try:
             return _NDPI in self._directory(offset).tags
-        except _Damaged:
+        except Fault:
             return False
 
     def description(self, offset: int) -> bytes:
-        """Return the ImageDescription of the IFD at *offset*, or nothing; _Damaged when it is not in the file."""
+        """Return the ImageDescription of the IFD at *offset*, or nothing; Fault when it is not in the file."""
         kind, count, value = self._directory(offset).tags.get(_DESCRIPTION, (0, 0, b""))
         if _TYPE_BYTES.get(kind) != 1 or count <= self._inline_bytes:
             return value[:count]
         return self._bytes(self._offset.unpack(value)[0], count, "its description")
 
     def _directory(self, offset: int) -> _Directory:
-        """Return the IFD at *offset*; _Damaged when a part of it is not in the file."""
+        """Return the IFD at *offset*; Fault when a part of it is not in the file."""
         entries = self._count.unpack(self._bytes(offset, self._count.size, "its directory"))[0]
         offset += self._count.size
         raw = self._bytes(offset, entries * self._entry.size, "its directory")
@@ -196,10 +193,10 @@ class _Walk:
 
     def _bytes(self, offset: int, count: int, what: str) -> bytes:
         if offset + count > self._size:
-            raise _Damaged(f"{what} lies beyond the end of the file")
+            raise Fault(f"{what} lies beyond the end of the file")
         self._tag_bytes_left -= count
         if self._tag_bytes_left < 0:
-            raise _Damaged(f"its directories are longer than {MAX_TAG_BYTES >> 20} MiB together")
+            raise Fault(f"its directories are longer than {MAX_TAG_BYTES >> 20} MiB together")
         self._file.seek(offset)
         return self._file.read(count)
 
@@ -209,7 +206,7 @@ class _Walk:
             return None
         kind, count, value = tags[tag]
         if kind not in _INTEGERS:
-            raise _Damaged(f"its tag {tag} holds no whole numbers")
+            raise Fault(f"its tag {tag} holds no whole numbers")
         nbytes = _TYPE_BYTES[kind] * count
         if self.wide_ndpi and count == 1 and kind in (4, 13):
             kind, nbytes = 16, len(value)
@@ -230,9 +227,9 @@ class _Walk:
         try:
             width, length = self._number(tags, _WIDTH, 0), self._number(tags, _LENGTH, 0)
             if not possible(width, length):
-                raise _Damaged(f"a size of {width} x {length} pixels is not possible")
+                raise Fault(f"a size of {width} x {length} pixels is not possible")
             self._check_data(tags, width, length)
-        except _Damaged as damage:
+        except Fault as damage:
             return Page(width, length, str(damage), pixels_whole=False)
         fault = None if directory.stray is None else f"its tag {directory.stray} lies beyond the end of the file"
         if children and fault is None:
@@ -250,7 +247,7 @@ class _Walk:
                 fault = self._page(self._directory(offset), children=False).fault
                 if fault:
                     return f"in its resolution {number}: {fault}"
-        except _Damaged as damage:
+        except Fault as damage:
             return f"in its resolutions: {damage}"
         return None
 
@@ -273,7 +270,7 @@ class _Walk:
             bits = self._number(tags, _BITS, 1) * samples
             most = _MOST_PER_BYTE.get(self._number(tags, _COMPRESSION, 1))
             if most is not None and stored * most < pixels * bits // 8:
-                raise _Damaged(f"its {stored} bytes are too few for {width} x {length} pixels of {bits} bits")
+                raise Fault(f"its {stored} bytes are too few for {width} x {length} pixels of {bits} bits")
 
     def _stored_bytes(self, tags: _Tags, what: str, expected: int) -> int | None:
         """Return the bytes that all *what* ("strips") take together, None when that cannot be told."""
@@ -281,14 +278,14 @@ class _Walk:
         offsets = self._values(tags, _TILE_OFFSETS if tiled else _STRIP_OFFSETS)
         counts = self._values(tags, _TILE_BYTES if tiled else _STRIP_BYTES)
         if offsets is None:
-            raise _Damaged(f"it has no {what}")
+            raise Fault(f"it has no {what}")
         if len(offsets) < expected:
-            raise _Damaged(f"it has {len(offsets)} of {expected} {what}")
+            raise Fault(f"it has {len(offsets)} of {expected} {what}")
         lengths_known = counts is not None
         if counts is None:
             counts = numpy.ones(1, "u8")  # early writers left it out: at least the beginning must be there
         elif len(counts) < expected:
-            raise _Damaged(f"it has the lengths of {len(counts)} of {expected} {what}")
+            raise Fault(f"it has the lengths of {len(counts)} of {expected} {what}")
         offsets, counts = offsets[: len(counts)], counts[: len(offsets)]
         if lengths_known and len(offsets) == 1 and 0 < int(offsets[0]) <= self._size - int(counts[0]):
             return int(counts[0])  # most pages are one strip: spare them the rest
@@ -296,5 +293,5 @@ class _Walk:
         size = numpy.uint64(self._size)
         outside = ((offsets >= size) | (counts > size - numpy.minimum(offsets, size)) | (offsets == 0)) & ~sparse
         if outside.any():
-            raise _Damaged(f"{int(outside.sum())} of {expected} {what} are not in the file")
+            raise Fault(f"{int(outside.sum())} of {expected} {what} are not in the file")
         return int(counts.sum()) if lengths_known and not sparse.any() else None

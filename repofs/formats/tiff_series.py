@@ -12,6 +12,7 @@ import tifffile
 
 from repofs.formats import tiff_dialects
 from repofs.formats.original_metadata import text
+from repofs.formats.outcome import label
 from repofs.formats.pixel_types import pixel_type
 from repofs.formats.tiff_layout import Layout
 from repofs.formats.tiff_preview import Plane
@@ -66,11 +67,10 @@ def stacks(tiff: tifffile.TiffFile, layout: Layout, name: str) -> tuple[list[Sta
         if kind is None:
             fault = f"pixels of type {series.dtype} are not known to OMERO"
         elif there > 0 and _any_whole(series, layout):
-            label = name if len(all_series) == 1 else f"{name} [{number}]"
             sizes = _sizes(series) if there == planes else {"Z": there, "C": 1, "T": 1}
             said, doubt = tiff_dialects.details(tiff, series, sizes["C"])
             fault = fault or doubt
-            shown = text(series.name, 1024) or label
+            shown = text(series.name, 1024) or label(name, number, len(all_series))
             info = replace(_image(tiff, series, sizes, kind, shown, len(found)), **said)
             if possible(*sizes.values()):
                 found.append(Stack(info, series, layout, there, whole=there == planes))

@@ -18,6 +18,7 @@ from rsciio.emd._emd_velox import FeiEMDReader
 
 from repofs.formats import sampling
 from repofs.formats.original_metadata import OriginalMetadata, text
+from repofs.formats.outcome import label, recognised
 from repofs.formats.pixel_types import pixel_type
 from repofs.formats.reader import Files
 from repofs.formats.units import micrometres
@@ -29,7 +30,6 @@ MAX_CHUNK_BYTES = 1 << 29  # that a preview unpacks at once
 MAX_IMAGES = 10_000
 
 _COMPLEX = ("realFloat", "realFloatHalfEven", "realFloatHalfOdd")  # first fields of what are complex numbers
-_NO_IMAGE = "no image can be read"
 # What damage, or a document that lacks something, makes h5py, json and RosettaSciIO raise, besides OSError.
 _BROKEN = (KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError, RecursionError)
 
@@ -57,20 +57,20 @@ class VeloxReader:
             except OSError as error:
                 if error.errno is not None:
                     raise  # the file could not be read; those of h5py have no number
-                return Recognised(self.name, note=f"the file is damaged or not whole ({error}); {_NO_IMAGE}")
+                return recognised(self.name, (), [f"the file is damaged or not whole ({error})"])
 
     def preview(self, name: str, files: Files, series: int, pixels: int) -> numpy.ndarray:
         """Return every n-th sample of the middle frame; raises ValueError when too much must be unpacked for it."""
         with files.open(name) as file, h5py.File(file, "r") as hdf5:
             pictures = [data for _, data in _datasets(hdf5) if _fault(data) is None]
             if not 0 <= series < len(pictures):
-                raise LookupError(f"there is no image {series} in it")
+                raise LookupError(f"it has no image {series}")
             return _small(pictures[series], pixels)
 
     def _read(self, hdf5: h5py.File, name: str) -> Recognised:
         metadata = OriginalMetadata()
         if not isinstance(hdf5.get("Data/Image"), h5py.Group):
-            return Recognised(self.name, note=f"it has no images as Velox writes them; {_NO_IMAGE}")
+            return recognised(self.name, (), ["it has no images as Velox writes them"])
         labels = _Labels(hdf5)
         images: list[ImageInfo] = []
         faults: list[str] = []
@@ -82,10 +82,9 @@ class VeloxReader:
                 continue
             document = _document(data.parent)
             metadata.add(f"Image {number}" if number else "", document)
-            fallback = name if len(found) == 1 else f"{name} [{number}]"
-            images.append(_image(data, document, labels.of(key, document) or fallback, len(images)))
-        faults += [] if images else [_NO_IMAGE]
-        return Recognised(self.name, tuple(images), metadata.flat, "; ".join(faults) or None)
+            own = labels.of(key, document) or label(name, number, len(found))
+            images.append(_image(data, document, own, len(images)))
+        return recognised(self.name, images, faults, metadata)
 
 
 class _Labels(FeiEMDReader):  # type: ignore[misc]

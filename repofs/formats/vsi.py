@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy
 
 from repofs.formats import image_sequence
+from repofs.formats.outcome import recognised
 from repofs.formats.reader import Files
 from repofs.formats.tiff import TiffReader
 from repofs.model import Members, Recognised
@@ -47,8 +48,7 @@ class VsiReader:
     def read(self, name: str, files: Files) -> Recognised:
         """Return the pictures in the .vsi; the note says what is not read."""
         if name.lower().endswith(".ets"):
-            note = "the pyramid of a .vsi image is not read; no image can be read"
-            return Recognised(format=self.name, note=note)
+            return recognised(self.name, (), ["the pyramid of a .vsi image is not read"])
         found = self._tiff.read(name, files)
         pyramids = sum(path.lower().endswith(".ets") for path in _below(_folder(name), files))
         if pyramids:

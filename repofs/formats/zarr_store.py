@@ -21,6 +21,7 @@ from zarr.registry import get_codec_class
 from zarr.storage import StorePath
 
 from repofs.formats.inline_loop import InlineLoop
+from repofs.formats.outcome import Fault
 from repofs.formats.reader import Files
 
 _MAX_METADATA_BYTES = 16 << 20
@@ -33,10 +34,6 @@ for _codec in ("blosc", "bytes", "crc32c", "gzip", "sharding_indexed", "transpos
     get_codec_class(_codec)
 numcodecs.blosc.get_mutex()
 numcodecs.blosc.use_threads = False  # of its own, with stacks and a pool that outlive the file
-
-
-class ZarrFault(Exception):
-    """Why a part of the hierarchy cannot be used, for a sentence."""
 
 
 def is_zarr(name: str, files: Files) -> bool:
@@ -56,7 +53,7 @@ class Hierarchy:
         self._attributes_document = _V3_DOCUMENT if version_3 else ".zattrs"
 
     def attributes(self, path: str) -> dict[str, Any]:
-        """Return the attributes at *path*, none when nothing is there. Raises ZarrFault, OSError."""
+        """Return the attributes at *path*, none when nothing is there. Raises Fault, OSError."""
         found = self._document(path, self._attributes_document) or {}
         if self._attributes_document == _V3_DOCUMENT:
             found = found.get("attributes", {})
@@ -66,22 +63,22 @@ class Hierarchy:
         return self._files.has(self._root + self._name(path, self._array_document))
 
     def array(self, path: str) -> AsyncArray[Any]:
-        """Return the array at *path*, of which only the metadata is read. Raises ZarrFault, OSError."""
+        """Return the array at *path*, of which only the metadata is read. Raises Fault, OSError."""
         metadata = self._document(path, self._array_document)
         if metadata is None:
-            raise ZarrFault(f"the array {path} is not there")
+            raise Fault(f"the array {path} is not there")
         with _faults(path):
             return AsyncArray(cast(Any, metadata), StorePath(self._store, path))
 
     def text(self, path: str, most: int) -> str | None:
-        """Return the file at *path*, None when there is none. Raises ZarrFault when it is longer than *most* bytes."""
+        """Return the file at *path*, None when there is none. Raises Fault when it is longer than *most* bytes."""
         file = _opened(self._files, self._root + path)
         if file is None:
             return None
         with file:
             raw = file.read(most + 1)
         if len(raw) > most:
-            raise ZarrFault(f"{path} is longer than {most >> 20} MiB")
+            raise Fault(f"{path} is longer than {most >> 20} MiB")
         return raw.decode("utf-8", "replace")
 
     def _document(self, path: str, document: str) -> dict[str, Any] | None:
@@ -92,33 +89,33 @@ class Hierarchy:
         with _faults(name):
             found = json.loads(words)
         if not isinstance(found, dict):
-            raise ZarrFault(f"{name} holds no object")
+            raise Fault(f"{name} holds no object")
         return found
 
     def _name(self, path: str, document: str) -> str:
         try:
             place = StorePath(self._store, path).path
         except ValueError as error:
-            raise ZarrFault(f"it names {path!r}, which is not below it") from error
+            raise Fault(f"it names {path!r}, which is not below it") from error
         return f"{place}/{document}" if place else document
 
 
 def samples(array: AsyncArray[Any], selection: tuple[slice | int, ...]) -> numpy.ndarray:
-    """Return the *selection* of *array*, by reading the chunks that it touches. Raises ZarrFault, OSError."""
+    """Return the *selection* of *array*, by reading the chunks that it touches. Raises Fault, OSError."""
     with _faults(array.path):
         return numpy.asarray(InlineLoop().run_until_complete(array.getitem(selection)))  # type: ignore[abstract]
 
 
 @contextmanager
 def _faults(path: str) -> Iterator[None]:
-    """Raise ZarrFault for what zarr raises of the bytes at *path*."""
+    """Raise Fault for what zarr raises of the bytes at *path*."""
     try:
         yield
     except (OSError, MemoryError):
         raise
     except Exception as error:  # zarr has no class for metadata and chunks that make no sense
         what = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise ZarrFault(f"{path} cannot be read ({what})") from error
+        raise Fault(f"{path} cannot be read ({what})") from error
 
 
 def _opened(files: Files, name: str) -> BinaryIO | None:

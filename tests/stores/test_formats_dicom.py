@@ -18,7 +18,7 @@ from pydicom.encaps import encapsulate, encapsulate_extended
 
 from repofs.formats import dicom_header, registry
 from repofs.formats.dicom import DicomReader
-from repofs.formats.dicom_header import DicomFault
+from repofs.formats.outcome import Fault
 from repofs.model import ImageInfo, Recognised
 from tests.helpers import damage, dicom
 from tests.helpers.dicom import SERIES, dataset, raw, written
@@ -319,7 +319,7 @@ def test_a_long_list_of_damaged_slices_is_cut() -> None:
     damaged = {name: content[:-5] if number else content for number, (name, content) in enumerate(contents.items())}
     note = registry.read("000.dcm", ManyFiles(damaged)).note
     assert note is not None
-    assert note.endswith("; 4 more files are damaged")
+    assert note.endswith("; and 4 more faults")
 
 
 # --- compressed ---------------------------------------------------------------------------------------
@@ -374,17 +374,17 @@ def test_compressed_frames_that_are_cut_off(table: bool) -> None:
 
 def test_a_frame_that_no_decoder_reads_is_named() -> None:
     content = compressed(uid.JPEGLSLossless, [b"no JPEG at all "], dataset(PLANE))
-    with pytest.raises(DicomFault, match=r"frame 1 \(JPEG-LS.*\) cannot be decompressed"):
+    with pytest.raises(Fault, match=r"frame 1 \(JPEG-LS.*\) cannot be decompressed"):
         seen(content)
     film = compressed(uid.MPEG2MPML, [b"a film"], dataset(PLANE))
     assert only_image(recognised(film, "a")).size_x == 32
-    with pytest.raises(DicomFault, match="MPEG2"):
+    with pytest.raises(Fault, match="MPEG2"):
         seen(film)
 
 
 def test_a_frame_too_large_to_decompress_is_refused() -> None:
     content = compressed(uid.JPEGBaseline8Bit, [b"x" * 10], dataset(PLANE, Rows=65535, Columns=65535))
-    with pytest.raises(DicomFault, match="too large"):
+    with pytest.raises(Fault, match="too large"):
         seen(content)
 
 

@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset
 
 from repofs.formats import dicom_slide, registry
 from repofs.formats.dicom import DicomReader
-from repofs.formats.dicom_header import DicomFault
+from repofs.formats.outcome import Fault
 from tests.helpers.dicom import dataset, raw, slide
 from tests.helpers.formats import ManyFiles
 
@@ -98,7 +98,7 @@ def test_tiles_of_the_middle_depth_and_of_each_optical_path() -> None:
 
 
 def test_a_tile_without_a_place() -> None:
-    with pytest.raises(DicomFault, match="frame 1 has no place on the slide"):
+    with pytest.raises(Fault, match="frame 1 has no place on the slide"):
         seen(ManyFiles({"a": placed(slide(MATRIX[:64, :64], 64), [(0, 1, 0, "1")])}), 64)
 
 

@@ -80,7 +80,7 @@ def test_a_plain_zarr_has_no_image(version: Version, tmp_path: Path) -> None:
     ome_zarr.array(tmp_path / "array.zarr", STACK, version)
     found = read(group(tmp_path / "group.zarr", {"made": "by hand"}, version))
     assert (found.format, found.images) == ("Zarr", ())
-    assert found.note == "it names no image of OME-Zarr: no image can be read"
+    assert found.note == "it names no image of OME-Zarr; no image can be read"
     assert list(found.original_metadata.values()) == ["by hand"]
     assert read(tmp_path / "array.zarr").images == ()
     assert read(tmp_path / "array.zarr").note == found.note

@@ -113,7 +113,7 @@ def test_no_file_is_there(tmp_path: Path) -> None:
     (tmp_path / "scan.pattern").write_text("z<0-9>.tif")
     found = read(tmp_path)
     assert found.images == ()
-    assert found.note is not None and found.note.endswith("no plane of scan.pattern is whole")
+    assert found.note is not None and found.note.endswith("no plane of scan.pattern is whole; no image can be read")
     with pytest.raises(LookupError):
         PatternReader().preview("scan.pattern", LocalFiles(tmp_path), 0, 256)
 

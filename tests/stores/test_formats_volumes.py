@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from repofs.formats import packed, registry
 from repofs.formats.nifti import NiftiReader
 from repofs.formats.nrrd_volume import NrrdReader
-from repofs.formats.packed import VolumeFault
+from repofs.formats.outcome import Fault
 from repofs.formats.parrec import ParRecReader
 from repofs.model import ImageInfo, Members, Recognised
 from tests.helpers import damage
@@ -140,13 +140,13 @@ def test_gzip_with_another_length_at_its_end() -> None:
 def test_gzip_with_a_gap_fails_in_the_picture_only() -> None:
     content = gzip.compress(nifti(NOISE))
     torn = content[:20_000] + content[-8:]
-    with pytest.raises(VolumeFault, match="the middle plane cannot be read"):
+    with pytest.raises(Fault, match="the middle plane cannot be read"):
         NIFTI.preview("a", OneFile("a", torn), 0, 64)
 
 
 def test_deep_in_a_compressed_file_no_picture_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packed, "MAX_UNPACKED_BYTES", 1000)
-    with pytest.raises(VolumeFault, match="too deep"):
+    with pytest.raises(Fault, match="too deep"):
         NIFTI.preview("a", OneFile("a", gzip.compress(nifti(NOISE))), 0, 64)
 
 
@@ -210,7 +210,7 @@ def test_nrrd_hexadecimal() -> None:
     content = head + b"000102\n0304ff\n"
     assert only_image(recognised(content, "a")).size_y == 2
     assert NRRD.preview("a", OneFile("a", content), 0, 3).tolist() == [[[0, 1, 2], [3, 4, 255]]]
-    with pytest.raises(VolumeFault, match="not the text"):
+    with pytest.raises(Fault, match="not the text"):
         NRRD.preview("a", OneFile("a", head + b"these are no numbers"), 0, 3)
 
 
