@@ -12,6 +12,7 @@ from repofs.formats.ome_tiff import Layouts
 from repofs.formats.ome_xml import Ome
 from repofs.formats.outcome import Fault, recognised
 from repofs.formats.reader import Files
+from repofs.formats.values import is_below
 from repofs.model import Members, Recognised
 
 
@@ -32,7 +33,7 @@ class CompanionReader:
             ome = _parsed(name, files)
         except Fault:
             return None  # `read` says why
-        others = sorted(filter(ome_tiff.is_below, ome_tiff.file_names(ome)))
+        others = sorted(filter(is_below, ome_tiff.file_names(ome)))
         return Members(name, (name, *others)) if others else None
 
     def read(self, name: str, files: Files) -> Recognised:

@@ -13,6 +13,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy
 
+from repofs.formats import tiff_layout
 from repofs.formats.reader import Files
 from repofs.formats.tiff import TiffReader
 from repofs.formats.values import possible
@@ -23,7 +24,6 @@ MAX_NAMES = 2 << 20  # characters of all their names
 MAX_OPENED = 1000  # of one fileset: of more, every n-th is looked at, and one of each image
 MAX_IMAGES = 5000
 MAX_SHOWN = 64  # channels of a preview
-TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 _TIFF = TiffReader()
 
@@ -45,11 +45,6 @@ class Sequence:
     size: Place
     channels: tuple[Channel, ...] = ()  # of the grid
     stacks: bool = False
-
-
-def is_tiff(head: bytes) -> bool:
-    """Return whether *head* begins as a TIFF does."""
-    return head[:4] in TIFF_MAGIC
 
 
 class _Alone:
@@ -77,11 +72,6 @@ def check_count(files: int, longest: int) -> None:
         raise ValueError(
             f"names {files} files: up to {min(MAX_FILES, MAX_NAMES // max(1, longest))} can be one fileset"
         )
-
-
-def is_below(name: str) -> bool:
-    """Return whether *name* leads to a place below the directory that it is said in."""
-    return not {"", ".", ".."} & set(name.split("/")) and "\0" not in name
 
 
 def there(names: Iterable[str], files: Files) -> set[str]:
@@ -147,7 +137,7 @@ def _looked_at(
 
 def _begins_as_tiff(name: str, files: Files) -> bool:
     with files.open(name) as file:
-        return is_tiff(file.read(4))
+        return tiff_layout.is_tiff(file.read(4))
 
 
 def _image(sequence: Sequence, looked: dict[Place, ImageInfo], *, series: int) -> tuple[ImageInfo | None, str | None]:

@@ -26,7 +26,7 @@ from datetime import datetime
 
 import numpy
 
-from repofs.formats import image_sequence
+from repofs.formats import image_sequence, tiff_layout
 from repofs.formats.image_sequence import Place, Sequence
 from repofs.formats.original_metadata import OriginalMetadata, text
 from repofs.formats.outcome import label, recognised
@@ -79,7 +79,7 @@ class MetamorphReader:
         """Return whether *head* begins as an .nd does, or as a TIFF that is called as the files of an .nd are."""
         if name.lower().endswith(".nd"):
             return head.lstrip(b"\xef\xbb\xbf \r\n").startswith(b'"NDInfoFile"')
-        return image_sequence.is_tiff(head) and _main(name, siblings) is not None
+        return tiff_layout.is_tiff(head) and _main(name, siblings) is not None
 
     def members(self, name: str, files: Files) -> Members | None:
         """Return what the .nd names; a plane is of what it says itself, else of the .nd that its name begins with."""

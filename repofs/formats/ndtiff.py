@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import numpy
 
-from repofs.formats import image_sequence, ndtiff_images, ndtiff_index
+from repofs.formats import ndtiff_images, ndtiff_index
 from repofs.formats.outcome import recognised
 from repofs.formats.reader import Files
 from repofs.formats.tiff import TiffReader
+from repofs.formats.values import is_below
 from repofs.model import Members, Recognised
 
 _INDEX = "NDTiff.index"
@@ -45,7 +46,7 @@ class NdTiffReader:
             return Members(_INDEX, (_INDEX, name))
         with files.open(name) as file:
             frames, _ = ndtiff_index.read(file)
-        stacks = sorted({frame.file for frame in frames if image_sequence.is_below(frame.file)})
+        stacks = sorted({frame.file for frame in frames if is_below(frame.file)})
         return Members(name, (name, *stacks, *([_DISPLAY] if files.has(_DISPLAY) else [])))
 
     def read(self, name: str, files: Files) -> Recognised:

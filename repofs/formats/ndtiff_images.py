@@ -14,14 +14,14 @@ from typing import Any
 import numpy
 import tifffile
 
-from repofs.formats import image_sequence, ndtiff_index, sampling
+from repofs.formats import image_sequence, ndtiff_index, sampling, tiff_layout
 from repofs.formats.image_sequence import MAX_IMAGES, MAX_SHOWN, Place
 from repofs.formats.ndtiff_index import Frame
 from repofs.formats.original_metadata import OriginalMetadata, text
 from repofs.formats.outcome import recognised
 from repofs.formats.raw_array import RawArray
 from repofs.formats.reader import Files
-from repofs.formats.values import moment, positive
+from repofs.formats.values import is_below, moment, positive
 from repofs.model import Channel, ImageInfo, Recognised
 
 MAX_METADATA = 1 << 20  # bytes that are looked at of what is said of one frame, or of all
@@ -51,9 +51,7 @@ class _Image:
 
 def is_stack(head: bytes) -> bool:
     """Return whether *head* begins as a TIFF of NDTiff 2 or later does."""
-    return (
-        image_sequence.is_tiff(head) and int.from_bytes(head[8:12], "big" if head[:1] == b"M" else "little") == _MAGIC
-    )
+    return tiff_layout.is_tiff(head) and int.from_bytes(head[8:12], "big" if head[:1] == b"M" else "little") == _MAGIC
 
 
 def read(name: str, files: Files) -> Recognised:
@@ -103,8 +101,8 @@ def _images(name: str, files: Files) -> tuple[list[_Image], dict[str, _Stack], l
         frames, fault = ndtiff_index.read(file)
     faults = [fault] if fault else []
     named = dict.fromkeys(frame.file for frame in frames)
-    below = [stack for stack in named if image_sequence.is_below(stack)]
-    outside = next((stack for stack in named if not image_sequence.is_below(stack)), None)
+    below = [stack for stack in named if is_below(stack)]
+    outside = next((stack for stack in named if not is_below(stack)), None)
     if outside is not None:
         faults.append(f"it names {text(outside, 64)}, which is no file below its directory")
     stacks = _stacks(set(below), files)

@@ -15,7 +15,7 @@ from repofs.formats.pixel_types import PIXEL_TYPES
 from repofs.formats.reader import Files
 from repofs.formats.tiff_layout import Layout
 from repofs.formats.tiff_preview import Plane
-from repofs.formats.values import possible
+from repofs.formats.values import is_below, possible
 from repofs.model import ImageInfo, Members
 
 
@@ -72,11 +72,6 @@ def members(ome: Ome, name: str) -> Members | None:
         return Members(ome.metadata_file, (ome.metadata_file, name)) if is_below(ome.metadata_file) else None
     names = sorted(filter(is_below, file_names(ome)))
     return Members(names[0], tuple(names)) if name in names and len(names) > 1 else None
-
-
-def is_below(name: str) -> bool:
-    """Whether *name* is that of a file below the directory that it is named from."""
-    return not name.startswith("/") and not {"", ".", ".."} & set(name.split("/"))
 
 
 def file_names(ome: Ome) -> set[str]:

@@ -24,6 +24,7 @@ from repofs.formats.image_sequence import Place, Sequence
 from repofs.formats.original_metadata import text
 from repofs.formats.outcome import label, recognised
 from repofs.formats.reader import Files
+from repofs.formats.values import is_below
 from repofs.model import Channel, Members, Recognised
 
 LINE_BYTES = 4096
@@ -105,7 +106,7 @@ def _pattern(name: str, files: Files) -> _Pattern:
     pattern = _Pattern(literals, [_block(part, before) for before, part in zip(literals, parts[1::2], strict=False)])
     longest = sum(map(len, literals)) + sum(max(map(len, block.values)) for block in pattern.blocks)
     image_sequence.check_count(math.prod(len(block.values) for block in pattern.blocks), longest)
-    outside = next((one for one in map(pattern.name, pattern.places()) if not image_sequence.is_below(one)), None)
+    outside = next((one for one in map(pattern.name, pattern.places()) if not is_below(one)), None)
     if outside is not None:
         raise ValueError(f"names {text(outside, 64)}, which is no file below its directory: bring the files there")
     return pattern

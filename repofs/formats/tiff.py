@@ -22,7 +22,6 @@ from repofs.formats.tiff_layout import Layout
 from repofs.formats.tiff_series import Stack
 from repofs.model import Members, Recognised
 
-_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MAX_TAG_VALUES = 4096  # longer tags are tables of offsets or pixels, no metadata
 _TAGS_NOT_KEPT = frozenset({"ImageDescription", "IJMetadata", "IJMetadataByteCounts"})  # kept taken apart
 _BLOCKS = ("imagej", "stk", "fei", "sem", "micromanager", "lsm", "scanimage", "metaseries")
@@ -37,7 +36,7 @@ class TiffReader:
 
     def accepts(self, head: bytes, name: str, siblings: Files) -> bool:
         """Return whether *head* begins with the magic number of TIFF or BigTIFF."""
-        return head[:4] in _MAGIC
+        return tiff_layout.is_tiff(head)
 
     def members(self, name: str, files: Files) -> Members | None:
         """Return the files that the OME-XML of an OME-TIFF names, when it names this one."""

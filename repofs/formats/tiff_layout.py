@@ -34,6 +34,7 @@ _WANTED = frozenset({
     _WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _DESCRIPTION, _STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP,
     _STRIP_BYTES, _NDPI, _PLANAR, _TILE_WIDTH, _TILE_LENGTH, _TILE_OFFSETS, _TILE_BYTES, _SUB_IFDS, _JPEG_OFFSET,
 })  # fmt: skip
+_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _YCBCR = 6
 # The most bytes of pixels that one stored byte can stand for; other compressions have no such bound.
 _MOST_PER_BYTE = {1: 1, 5: 4096, 8: 1100, 32773: 128, 32946: 1100}  # none, LZW, deflate, PackBits, deflate
@@ -69,6 +70,11 @@ class Layout:
             more = f" (and {len(broken) - 1} more of {len(self.pages)} pages are damaged)" if len(broken) > 1 else ""
             parts.append(f"page {number}: {fault}{more}")
         return "the file is not whole: " + "; ".join(parts) if parts else None
+
+
+def is_tiff(head: bytes) -> bool:
+    """Return whether *head* begins with the magic number of TIFF or BigTIFF."""
+    return head[:4] in _MAGIC
 
 
 def walk(file: BinaryIO) -> Layout | None:

@@ -12,6 +12,11 @@ from repofs.formats.original_metadata import text
 MAX_SIZE = 2**31 - 1  # of one axis, as in OMERO
 
 
+def is_below(name: str) -> bool:
+    """Return whether *name* leads to a place below the directory that it is said in."""
+    return not {"", ".", ".."} & set(name.split("/")) and "\0" not in name
+
+
 def possible(*sizes: int) -> bool:
     """Return whether each of *sizes* is one that an axis of an image can have."""
     return all(1 <= size <= MAX_SIZE for size in sizes)

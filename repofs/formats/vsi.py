@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy
 
-from repofs.formats import image_sequence
+from repofs.formats import image_sequence, tiff_layout
 from repofs.formats.outcome import recognised
 from repofs.formats.reader import Files
 from repofs.formats.tiff import TiffReader
@@ -34,7 +34,7 @@ class VsiReader:
         """Return whether it is a TIFF called .vsi, or an .ets file."""
         if name.lower().endswith(".ets"):
             return head.startswith(_ETS_MAGIC)
-        return name.lower().endswith(".vsi") and image_sequence.is_tiff(head)
+        return name.lower().endswith(".vsi") and tiff_layout.is_tiff(head)
 
     def members(self, name: str, files: Files) -> Members | None:
         """Return the .vsi and all files below its folder, or, where that is not there, the one that it would have."""
