@@ -13,9 +13,9 @@ from typing import BinaryIO, NamedTuple
 
 import numpy
 
-from repofs.formats import tiff_layout
 from repofs.formats.reader import Files
-from repofs.formats.tiff import TiffReader
+from repofs.formats.tiff import layout as tiff_layout
+from repofs.formats.tiff.reader import TiffReader
 from repofs.formats.values import possible
 from repofs.model import Channel, ImageInfo
 

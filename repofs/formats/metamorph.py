@@ -26,12 +26,13 @@ from datetime import datetime
 
 import numpy
 
-from repofs.formats import image_sequence, tiff_layout
+from repofs.formats import image_sequence
 from repofs.formats.image_sequence import Place, Sequence
 from repofs.formats.original_metadata import OriginalMetadata, text
 from repofs.formats.outcome import label, recognised
 from repofs.formats.reader import Files
-from repofs.formats.tiff import TiffReader
+from repofs.formats.tiff import layout as tiff_layout
+from repofs.formats.tiff.reader import TiffReader
 from repofs.formats.values import positive
 from repofs.model import Channel, Members, Recognised
 

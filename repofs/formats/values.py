@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from repofs.formats.original_metadata import text
+
+time.strptime("2000", "%Y")  # imports what `moment` needs, while a process still can
 
 MAX_SIZE = 2**31 - 1  # of one axis, as in OMERO
 

@@ -11,10 +11,11 @@ from dataclasses import replace
 
 import numpy
 
-from repofs.formats import image_sequence, tiff_layout
+from repofs.formats import image_sequence
 from repofs.formats.outcome import recognised
 from repofs.formats.reader import Files
-from repofs.formats.tiff import TiffReader
+from repofs.formats.tiff import layout as tiff_layout
+from repofs.formats.tiff.reader import TiffReader
 from repofs.model import Members, Recognised
 
 _ETS_MAGIC = b"SIS\0"

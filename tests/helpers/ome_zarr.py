@@ -11,7 +11,7 @@ import zarr
 
 from repofs.formats import registry
 from repofs.formats.local_files import LocalFiles
-from repofs.formats.ome_zarr import OmeZarrReader
+from repofs.formats.ome_zarr.reader import OmeZarrReader
 from repofs.model import Recognised
 
 Version = Literal[2, 3]

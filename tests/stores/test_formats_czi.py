@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from repofs.errors import ReaderFailed
 from repofs.formats import registry
-from repofs.formats.czi import CziReader
+from repofs.formats.czi.reader import CziReader
 from repofs.formats.local_files import LocalFiles
 from repofs.model import Channel, Members
 from tests.helpers.czi import GUID, Tile, czi

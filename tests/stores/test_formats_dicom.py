@@ -16,8 +16,9 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, encapsulate_extended
 
-from repofs.formats import dicom_header, registry
-from repofs.formats.dicom import DicomReader
+from repofs.formats import registry
+from repofs.formats.dicom import header as dicom_header
+from repofs.formats.dicom.reader import DicomReader
 from repofs.formats.outcome import Fault
 from repofs.model import ImageInfo, Recognised
 from tests.helpers import damage, dicom

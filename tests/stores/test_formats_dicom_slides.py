@@ -6,8 +6,9 @@ import numpy
 import pytest
 from pydicom.dataset import Dataset
 
-from repofs.formats import dicom_slide, registry
-from repofs.formats.dicom import DicomReader
+from repofs.formats import registry
+from repofs.formats.dicom import slide as dicom_slide
+from repofs.formats.dicom.reader import DicomReader
 from repofs.formats.outcome import Fault
 from tests.helpers.dicom import dataset, raw, slide
 from tests.helpers.formats import ManyFiles

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from repofs.errors import ReaderFailed
 from repofs.formats import registry
-from repofs.formats.ics import IcsReader
+from repofs.formats.ics.reader import IcsReader
 from repofs.formats.local_files import LocalFiles
 from repofs.model import Members
 from tests.helpers.damage import asked, changed, cut, loaded_late

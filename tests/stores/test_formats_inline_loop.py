@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from repofs.formats.inline_loop import InlineLoop
+from repofs.formats.ome_zarr.inline_loop import InlineLoop
 
 # mypy counts what asyncio's base class leaves unmade as abstract.
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from repofs.errors import ReaderFailed
 from repofs.formats import registry
-from repofs.formats.lif import LifReader
+from repofs.formats.lif.reader import LifReader
 from repofs.model import Channel
 from tests.helpers.formats import OneFile, recognised
 from tests.helpers.lif import SETTINGS, Picture, lif, lof

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from repofs.errors import ReaderFailed
 from repofs.formats import registry
 from repofs.formats.local_files import LocalFiles
-from repofs.formats.olympus import OlympusReader
+from repofs.formats.olympus.reader import OlympusReader
 from repofs.formats.reader import Files
 from repofs.model import Channel, Recognised
 from tests.helpers import olympus

@@ -49,7 +49,7 @@ def test_preview_of_axes_in_another_order(tmp_path: Path) -> None:
 
 
 def test_preview_of_a_plane_of_many_chunks_has_fewer_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("repofs.formats.ome_zarr._PREVIEW_CHUNKS", 2)
+    monkeypatch.setattr("repofs.formats.ome_zarr.reader._PREVIEW_CHUNKS", 2)
     path = image(tmp_path / "a.zarr", [STACK[0, 0, 0]], "yx")  # of 2 x 3 chunks
     assert (preview(path) == STACK[0, 0, 0, ::128, ::128]).all()
 

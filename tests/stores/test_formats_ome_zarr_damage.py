@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from repofs.formats import ome_zarr_layout
 from repofs.formats.local_files import LocalFiles
+from repofs.formats.ome_zarr import layout as ome_zarr_layout
 from tests.helpers import ome_zarr
 from tests.helpers.damage import asked, changed, cut
 from tests.helpers.ome_zarr import STACK, Version, group, image, plate, preview, pyramid, read

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from repofs.errors import ReaderFailed
-from repofs.formats import pictures, registry
+from repofs.formats import registry
+from repofs.formats.pictures import reader as pictures
 from repofs.model import ImageInfo, Recognised
 from tests.helpers.formats import OneFile, recognised
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy
 import pytest
 
-from repofs.formats.tiff import TiffReader
+from repofs.formats.tiff.reader import TiffReader
 from repofs.model import Channel, ImageInfo
 from tests.helpers import tiffs
 from tests.helpers.formats import only_image, preview, recognised, sizes, um

@@ -12,8 +12,8 @@ import numpy
 import pytest
 import tifffile
 
-from repofs.formats import tiff_preview
-from repofs.formats.tiff import TiffReader
+from repofs.formats.tiff import preview as tiff_preview
+from repofs.formats.tiff.reader import TiffReader
 from tests.helpers.formats import OneFile
 
 RANDOM = numpy.random.default_rng(5)
@@ -154,7 +154,7 @@ _MEASURED = """
 import resource, sys
 from pathlib import Path
 from repofs.formats.local_files import LocalFiles
-from repofs.formats.tiff import TiffReader
+from repofs.formats.tiff.reader import TiffReader
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 found = TiffReader().preview("huge.tif", LocalFiles(Path(sys.argv[1])), 0, 256)
 print(*found.shape, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10, int(found[0, -1, -1]))

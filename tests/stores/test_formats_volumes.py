@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from repofs.formats import packed, registry
 from repofs.formats.nifti import NiftiReader
-from repofs.formats.nrrd_volume import NrrdReader
+from repofs.formats.nrrd.reader import NrrdReader
 from repofs.formats.outcome import Fault
 from repofs.formats.parrec import ParRecReader
 from repofs.model import ImageInfo, Members, Recognised
