@@ -25,7 +25,7 @@ from repofs.catalog.filesets import FinishedFile, FinishedImport
 from repofs.catalog.forms import now
 from repofs.catalog.origins import DONE, Due
 from repofs.config import Settings
-from repofs.errors import ChangedWhileReading, InvalidValue, ReaderFailed, RepofsError
+from repofs.errors import Busy, ChangedWhileReading, InvalidValue, ReaderFailed, RepofsError
 from repofs.importer import files, removal, transactions
 from repofs.importer.commits import Bell, Commits, Groups
 from repofs.importer.files import Examined
@@ -53,7 +53,7 @@ from repofs.people import People
 from repofs.repository import transfers
 from repofs.repository.layout import Layout
 from repofs.repository.outside import Root
-from repofs.repository.sources import Sources
+from repofs.repository.sources import OriginLost, Sources
 from repofs.repository.template import Template
 from repofs.threads import in_thread
 
@@ -267,6 +267,10 @@ class Pipeline:
                 found = await self._look_into(job)
         except ReaderFailed as error:
             found = Recognised(note=str(error))
+        except (Busy, OriginLost) as error:
+            if isinstance(error, OriginLost) and error.state is not State.ALTERED:
+                raise
+            found = Recognised(note=str(error))  # its source is being written: whoever brings the bytes has it wait
         if isinstance(found, Recognised):
             job.log.note(f"format {found.format or 'unknown'}, images: {len(found.images)}")
             if found.note:

@@ -160,7 +160,7 @@ class Drive:
         assert not unexpected, "\n".join(unexpected)
         if self.daemon is not None:
             pids = [self.daemon.pid, *processes.descendants(self.daemon.pid)]
-            until(lambda: not self._open_files(pids), lambda: f"closed: {self._open_files(pids)}", 5.0)
+            until(lambda: not self._open_files(pids), lambda: f"closed: {self._open_files(pids)}", 20.0)
 
     def _open_files(self, pids: Sequence[int]) -> list[str]:
         return [path for pid in pids if processes.alive(pid) for path in processes.open_files(pid, self.layout.managed)]

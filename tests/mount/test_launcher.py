@@ -13,7 +13,7 @@ import pytest
 
 from repofs import mounts
 from repofs.cli.exit_codes import ExitCode
-from repofs.privileges import DAEMON, IMPORTER, LAUNCHER, Capability
+from repofs.privileges import DAEMON, FORKING, IMPORTER, LAUNCHER, Capability
 from tests.helpers import processes
 from tests.helpers.mounting import END_SECONDS, REPOFS, Drive
 from tests.helpers.people import ALICE, BOB
@@ -53,14 +53,21 @@ def test_each_process_has_the_rights_that_the_table_gives_it(drive: Drive, folde
     ALICE.do((folder / "scan.bin").write_bytes, b"so that a reader has been asked")
     drive.wait_imported(folder / "scan.bin")
     launcher, daemon = drive.process.pid, drive.pid
-    importer, reader = named(drive, "repofs.importer"), named(drive, "repofs.formats.sandbox")
-    wanted = {launcher: mask(LAUNCHER), daemon: mask(DAEMON), importer: mask(IMPORTER), reader: 0}
+    importer, readers = named(drive, "repofs.importer"), named(drive, "repofs.formats.process")
+    [reader] = processes.descendants(readers)
+    wanted = {
+        launcher: mask(LAUNCHER),
+        daemon: mask(DAEMON),
+        importer: mask(IMPORTER),
+        readers: mask(FORKING),
+        reader: 0,
+    }
     assert {pid: held(pid) for pid in wanted} == wanted
     assert {pid: held(pid, "CapEff") for pid in wanted} == wanted
     for pid in wanted:
         assert (held(pid, "CapInh"), held(pid, "CapAmb"), status(pid)["NoNewPrivs"]) == (0, 0, "1")
     assert held(launcher, "CapBnd") == mask(LAUNCHER)
-    assert held(daemon, "CapBnd") == held(importer, "CapBnd") == held(reader, "CapBnd") == mask(DAEMON)
+    assert held(daemon, "CapBnd") == held(importer, "CapBnd") == held(readers, "CapBnd") == mask(DAEMON)
 
 
 def test_no_process_leaves_a_core(drive: Drive) -> None:
