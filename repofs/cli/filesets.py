@@ -6,7 +6,6 @@ The same readers that the importer has are asked here, in processes of this comm
 from __future__ import annotations
 
 import os
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ import trio
 
 from repofs import config
 from repofs.errors import ReaderFailed
-from repofs.formats.candidates import Candidate, as_main_says, main_first
+from repofs.formats.candidates import MAIN_SUFFIXES, Candidate, as_main_says, main_first
 from repofs.importer.lending import InDirectory, LentFiles, OneFile
 from repofs.importer.readers import Readers
 from repofs.model import ALONE, Members, Recognised
@@ -41,7 +40,7 @@ class Fileset:
     @property
     def files(self) -> Iterator[bytes]:
         """The absolute paths of all its files."""
-        return (os.path.join(one.directory, name) for one in self.candidates for name in one.files)
+        return (path for one in self.candidates for path in one.paths)
 
 
 @dataclass(slots=True)
@@ -62,10 +61,7 @@ async def _group(found: Sequence[Candidate], settings: config.Readers, looked: L
             for candidate in found:
                 await look.places.acquire()
                 nursery.start_soon(look.at, candidate)
-        by_directory: dict[bytes, list[Candidate]] = defaultdict(list)
-        for candidate in found:
-            by_directory[candidate.directory].append(candidate)
-        made = [await look.whole(grouped) for some in by_directory.values() for grouped in _grouped(some, look.said)]
+        made = [await look.whole(grouped) for grouped in _grouped(found, look.said)]
     return sorted(made, key=lambda fileset: fileset.candidates[0].path)
 
 
@@ -107,9 +103,10 @@ class _Look:
         said = self.said[candidates[0].path]
         if isinstance(said, Recognised):
             return Fileset(candidates, said)
-        names = [name for one in candidates for name in one.files]
+        top = os.path.join(candidates[0].directory, b"")
+        names = [path.removeprefix(top) for one in candidates for path in one.paths]
         try:
-            with opened(candidates[0].directory) as directory:
+            with opened(top) as directory:
                 found = await self._readers.read(candidates[0].name, LentFiles(directory, names))
         except ReaderFailed as error:
             found = Recognised(note=error.message)
@@ -117,21 +114,29 @@ class _Look:
 
 
 def _grouped(found: Iterable[Candidate], said: Mapping[bytes, Members | Recognised]) -> list[_Grouped]:
-    """Divide the candidates of one directory."""
-    there = {one.name: one for one in found}
-    grouped: dict[str, _Grouped] = {}
-    for name, candidate in sorted(there.items()):
+    """Divide the candidates, those that name others first: what these name is theirs."""
+    there = {one.path: one for one in found}
+    grouped: dict[bytes, _Grouped] = {}  # by the path of the main file, or the directory and the key
+    named: set[bytes] = set()
+    for path, candidate in sorted(there.items(), key=lambda item: (not _is_main(item[1]), item[0])):
+        if path in named:
+            continue
         members = _members(candidate, there, said)
         if members.key is not None:
-            grouped.setdefault(members.key, _Grouped()).candidates.append(candidate)
+            grouped.setdefault(_beside(candidate, members.key), _Grouped()).candidates.append(candidate)
             continue
-        missing = tuple(one for one in members.names if not _is_there(candidate, one))
+        missing = tuple(one for one in members.names if not os.path.lexists(_beside(candidate, one)))
         if not members.names or (missing and not members.certain):
-            grouped[os.fsdecode(name)] = _Grouped([candidate])
-        elif members.main not in grouped:
-            names = main_first(members, members.names)
-            grouped[members.main] = _Grouped([there[one] for one in names if one in there], missing)
+            grouped[path] = _Grouped([candidate])
+        else:
+            paths = [_beside(candidate, os.fsdecode(name)) for name in main_first(members, members.names)]
+            grouped[paths[0]] = _Grouped([there[one] for one in paths if one in there], missing)
+            named.update(paths)
     return list(grouped.values())
+
+
+def _is_main(candidate: Candidate) -> bool:
+    return candidate.name.lower().endswith(MAIN_SUFFIXES)
 
 
 def _members(
@@ -140,13 +145,13 @@ def _members(
     own = said[candidate.path]
     if isinstance(own, Recognised):
         return ALONE
-    main = there.get(os.fsencode(own.main))
+    main = there.get(_beside(candidate, own.main))
     mains = None if main is None else said[main.path]
     return as_main_says(candidate.name, own, mains if isinstance(mains, Members) else None)
 
 
-def _is_there(candidate: Candidate, name: str) -> bool:
-    return os.path.lexists(os.path.join(candidate.directory, os.fsencode(name)))
+def _beside(candidate: Candidate, name: str) -> bytes:
+    return os.path.join(candidate.directory, os.fsencode(name))
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from repofs.config import ChecksumAlgorithm, Drops
 from repofs.control import client
 from repofs.control.protocol import Call
 from repofs.errors import Busy, DaemonUnreachable, InvalidValue
-from repofs.formats.candidates import Candidate, LeftOut, Rules, find
+from repofs.formats.candidates import MAIN_SUFFIXES, Candidate, LeftOut, Rules, find
 from repofs.importer.requests import Import
 from repofs.lifecycle import State
 from repofs.model import KEPT, REMOVED, Exclusion, ObjectRef, Skip
@@ -80,6 +80,11 @@ class Report:
     def is_new(self) -> bool:
         """Whether a fileset was made of it; not of a file that came with another one of its fileset."""
         return self.state == State.IMPORTED and self.told.get("import_directory") is not None
+
+    @property
+    def files(self) -> list[str]:
+        """The names of all files of the fileset, where it has several, below the directory of *path*."""
+        return list(self.told.get("files") or ())
 
     @property
     def source(self) -> str:
@@ -204,8 +209,32 @@ def carry_out(layout: Layout, made: Plan, parallel: int, *, wait: bool, watch: W
             reports.append(report)
             done(report, job.candidate.size)
 
-        _in_parallel(_settled(made.jobs, take, note), parallel, take, note)
+        mains, others = _mains_first(_settled(made.jobs, take, note))
+        _in_parallel(mains, parallel, take, note)
+        _in_parallel(_not_brought(others, reports, note), parallel, take, note)
     return reports
+
+
+def _mains_first(jobs: Iterable[Job]) -> tuple[list[Job], list[Job]]:
+    """Divide the jobs in those that mostly name others of their fileset, and these: they may not know of it."""
+    mains: list[Job] = []
+    others: list[Job] = []
+    for job in jobs:
+        (mains if job.candidate.name.lower().endswith(MAIN_SUFFIXES) else others).append(job)
+    return mains, others
+
+
+def _not_brought(jobs: Iterable[Job], reports: Iterable[Report], note: Callable[[Job, Report], None]) -> list[Job]:
+    """Return the jobs whose files came with none that was reported; of those it is noted what became of that one."""
+    brought = {os.path.join(os.path.dirname(one.path), os.fsencode(name)): one for one in reports for name in one.files}
+    rest = []
+    for job in jobs:
+        if (one := brought.get(job.candidate.path)) is None:
+            rest.append(job)
+        else:
+            told = {key: one.told.get(key) for key in ("fileset", "source")}
+            note(job, Report(job.candidate.path, one.state, one.error, told))
+    return rest
 
 
 def _settled(jobs: Iterable[Job], take: Callable[[Job], Report], note: Callable[[Job, Report], None]) -> list[Job]:

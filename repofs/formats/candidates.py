@@ -44,6 +44,11 @@ class Candidate:
     def path(self) -> bytes:
         return os.path.join(self.directory, self.name)
 
+    @property
+    def paths(self) -> list[bytes]:
+        """The absolute paths of all files."""
+        return [os.path.join(self.directory, name) for name in self.files]
+
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:

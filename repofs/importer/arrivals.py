@@ -137,7 +137,8 @@ class Arrivals:
             async with self._turns.turn(arrival.user_directory):
                 gathered = await self._gathering.gather(arrival, said, caller, root)
         except OSError as error:
-            return await self._gone(arrival, root, error) or await self.fail(arrival, root, _sentence(error))
+            gone = await self._gone(arrival, root, error)
+            return gone or replace(await self.fail(arrival, root, _sentence(error)), files=said.names)
         if isinstance(gathered, Arrived):
             return gathered
         async with self._none_in_hand(gathered, root), self._turns.turn(arrival.user_directory):
@@ -226,9 +227,10 @@ class Arrivals:
         if home is None or home.uid is None:
             return Arrived(State.FAILED, error)
         fd = await in_thread(_empty_file, place, arrival)
-        drop = replace(_drop(arrival, self._source(arrival, root), os.fstat(fd).st_ino), is_directory=False)
-        told = await self._pipeline.refuse(drop, os.dup(fd), error)
+        drop = _drop(arrival, self._source(arrival, root), os.fstat(fd).st_ino)
+        drop = replace(drop, is_directory=False, members=None)
         try:
+            told = await self._pipeline.refuse(drop, os.dup(fd), error)
             mark = self._marks.read(fd)
         finally:
             os.close(fd)
@@ -337,10 +339,11 @@ class Arrivals:
             files = [(os.fstat(file).st_size, self._marks.read(file)) for file in files_of(name, dir_fd=fd)]
         size = sum(size for size, _ in files)
         mark = files[0][1]
+        names = tuple(map(os.fsdecode, prepared.drop.members or ())) if len(files) > 1 else ()
         if outcome.state is not State.IMPORTED or outcome.fileset is None or not isinstance(mark, Original):
             failed_log = mark.log if isinstance(mark, Refused) else None
             known = outcome.fileset if outcome.state is State.DUPLICATE else None
-            return Arrived(outcome.state, outcome.error, known, size=size, log=failed_log)
+            return Arrived(outcome.state, outcome.error, known, size=size, log=failed_log, files=names)
         directory = f"{mark.user_directory}/{mark.import_directory}"
         removed = transfers.named(mark.transfer).removes and outcome.kept is None
         return Arrived(
@@ -353,7 +356,7 @@ class Arrivals:
             import_directory=directory,
             log=f"{directory}.log",
             source=REMOVED if removed else outcome.kept or KEPT,
-            files=tuple(map(os.fsdecode, prepared.drop.members or ())) if len(files) > 1 else (),
+            files=names,
         )
 
 

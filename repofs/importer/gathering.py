@@ -78,11 +78,14 @@ class Gathering:
             return origins.find_in_set(conn, arrival.user_directory, arrival.source, path, identity)
 
     async def _of_main(self, own: bytes, said: Members, look: _Look) -> Members:
-        """Return what the main file says, which names all that belong to it."""
+        """Return what the main file says, which names all that belong to it: now that it sees what is beside it."""
         main = os.fsencode(said.main)
-        if main == own or not await look.has(main):
+        if not await look.has(main):
             return said
-        return as_main_says(own, said, await look.members(main))
+        mains = await look.members(main)
+        if main == own:
+            return mains if mains.names else said
+        return as_main_says(own, said, mains)
 
     async def _of_names(self, arrival: Arrival, said: Members, look: _Look) -> Arrival | Arrived:
         own = os.path.basename(arrival.path)

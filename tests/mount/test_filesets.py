@@ -279,3 +279,20 @@ def test_an_oif_and_its_folder(drive: Drive, folder: Path, made: Path, folder_fi
         time.sleep(PAUSE)
     told = fileset(drive, [path for path in folder.rglob("*") if path.is_file()])
     assert z_of(told) == 2
+
+
+def test_a_command_brings_what_does_not_know_who_names_it(drive: Drive, made: Path) -> None:
+    """Planes in a folder below their main file, and plain TIFFs that a pattern names."""
+    olympus.oif(made, numpy.arange(5, 5 + 2 * 2 * 16 * 24, dtype="u2").reshape(2, 2, 1, 16, 24))
+    for z in range(3):
+        tifffile.imwrite(made / f"im_z{z}.tif", numpy.full((16, 24), z + 7, "u1"), photometric="minisblack")
+    (made / "im.pattern").write_text("im_z<0-2>.tif\n")
+    files = sorted(path for path in made.rglob("*") if path.is_file())
+    grouped = imports(drive, ALICE, "-f", made).out
+    assert grouped.count("# Group:") == 2 and all(str(path) in grouped for path in files)
+    for path in (*files, made, made / "scan.oif.files"):
+        os.chown(path, ALICE.uid, -1)
+    done = imports(drive, ALICE, "--output", "json", "--transfer", "upload_rm", made)
+    assert (done.code, len(done.reports)) == (0, len(files)), done.reports
+    assert len({report["fileset"] for report in done.reports}) == 2
+    assert not any(path.exists() for path in files)

@@ -179,3 +179,23 @@ async def test_who_asks_for_a_file_that_went_with_its_fileset_hears_of_that(
     assert {(one.state, one.source) for one in ended} == {(State.IMPORTED, "removed")}
     assert len({one.fileset for one in ended}) == 1 and os.listdir(source) == []
     assert never.state is State.FAILED
+
+
+async def test_a_file_that_goes_while_its_set_is_gathered(
+    repository: Repository,
+    source: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with hall(repository, source) as h:
+        lay(h, {"a.ics": SET, "a.ids": SET})
+        gather = h.taking._gathering.gather
+
+        async def and_remove(*args: object) -> object:
+            gathered = await gather(*args)  # type: ignore[arg-type]
+            (source / "a.ids").unlink()
+            return gathered
+
+        monkeypatch.setattr(h.taking._gathering, "gather", and_remove)
+        failed = await h.taking.take(h.arrival("a.ics"))
+        h.check_empty()
+    assert failed.state is State.FAILED and "a.ids' in the source scope1 is not there" in str(failed.error)

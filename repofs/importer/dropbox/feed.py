@@ -155,7 +155,7 @@ class Feed:
 
     async def _tell_others(self, folder: Folder, file: File, arrived: Arrived) -> None:
         """Have the files looked at anew that were imported together with *file*: what was said of them is over."""
-        names = {os.fsencode(name) for name in arrived.files} - {file.place.name}
+        names = {os.fsencode(name) for name in arrived.files if arrived.originals} - {file.place.name}
         paths = (os.path.join(file.place.directory, name) for name in names)
         others = [file.place._replace(directory=os.path.dirname(path), name=os.path.basename(path)) for path in paths]
         others = [place for place in others if place not in self._in_hand]
