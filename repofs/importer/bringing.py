@@ -98,8 +98,24 @@ class Bringing:
         if origin is None:
             yield fd
             return
-        with self._open(origin, root) as source:
-            yield source.fd
+        link = self._link(fd, origin)
+        if link is None:
+            with self._open(origin, root) as source:
+                yield source.fd
+            return
+        try:
+            yield link
+        finally:
+            os.close(link)
+
+    def _link(self, fd: int, origin: Origin) -> int | None:
+        """Return a descriptor of the hard link that keeps the bytes of the stand-in *fd*; None: the source has them."""
+        if not transfers.named(origin.transfer).linked:
+            return None
+        try:
+            return transfers.open_link(os.fsencode(self._linked), os.fstat(fd).st_ino)
+        except FileNotFoundError:
+            return None  # not imported yet
 
     @contextmanager
     def _source(self, fd: int, origin: Origin, root: Root | None) -> Iterator[Opened]:

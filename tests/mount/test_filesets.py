@@ -269,6 +269,8 @@ def test_a_command_removes_the_whole_set(drive: Drive, made: Path, transfer: str
     done = imports(drive, ALICE, "--output", "json", "--transfer", transfer, made)
     assert done.code == 0, done.reports
     assert len({report["fileset"] for report in done.reports}) == 1 and os.listdir(made) == []
+    (image,) = next(report["images"] for report in done.reports if report["images"])
+    until(lambda: described(drive, ALICE, image).get("thumbnail") == "made", "a thumbnail, of bytes that are kept")
 
 
 @pytest.mark.parametrize("folder_first", [True, False])
