@@ -174,7 +174,7 @@ def test_ics_with_too_few_samples(samples: bytes | None, note: str, tmp_path: Pa
     assert [image.size_z for image in found.images] == ([] if "no image" in note else [2])
 
 
-@pytest.mark.parametrize("packed", [gzip.compress(bytes(22)), gzip.compress(bytes(24))[:-1], b"\x1f\x8b"])
+@pytest.mark.parametrize("packed", [gzip.compress(bytes(22)), gzip.compress(bytes(24))[:-1], b"\x1f\x8b"], ids=len)
 def test_ics_with_too_few_packed_samples(packed: bytes) -> None:
     raw = ics_of("bits x y", "16 4 3", "2.0", "representation compression gzip", "end") + packed
     assert recognised(raw, "a.ics").note == "a.ics has not all samples; no image can be read"
