@@ -1,11 +1,23 @@
-"""What tests have to tell at the end of a run, whichever process they ran in: `record_property("told", …)`."""
+"""What holds for all tests, in whichever process they run."""
 
 from __future__ import annotations
+
+import os
 
 import pytest
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _others_may_enter(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Each process has its directories a level deeper, which nobody else may enter: some tests become somebody else."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = tmp_path_factory.getbasetemp()
+        for directory in (base, base.parent, base.parent.parent):
+            directory.chmod(0o711)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests have to tell: ``record_property("told", …)``."""
     for reports in terminalreporter.stats.values():
         for report in reports:
             for name, value in getattr(report, "user_properties", ()):
