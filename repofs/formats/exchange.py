@@ -23,7 +23,6 @@ from repofs.model import Appearance, Members, Picture, Recognised
 HEADER = struct.Struct("<I")
 REQUEST_BYTES = 32 << 20  # a directory of a million names
 ANSWER_BYTES = 4 << 20
-MOST_MEMBERS = 100_000
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -118,16 +117,4 @@ def answer(body: bytes) -> Answer | Wanted:
         answer: Answer | Wanted = _decode_answer(body)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ReaderFailed(f"the answer of the reader makes no sense ({error})") from error
-    if isinstance(answer, Answer) and answer.members is not None:
-        _check(answer.members)
     return answer
-
-
-def _check(members: Members) -> None:
-    """Raise ReaderFailed for names that lead out of the directory, or that no fileset can have."""
-    names = {*members.names, members.main}
-    if len(names) != len(members.names) or not 0 < len(names) <= MOST_MEMBERS:
-        raise ReaderFailed(f"the answer of the reader makes no sense (a fileset of {len(members.names)} names)")
-    for name in names:
-        if "\0" in name or any(part in ("", ".", "..") for part in name.split("/")):
-            raise ReaderFailed(f"the answer of the reader makes no sense ({name[:64]!r} is no file of a fileset)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Sequence
@@ -23,7 +24,10 @@ class LentFiles:
         return name == self._name or not self._ask(Question.HAS, name)[0].errno
 
     def names(self, directory: str = "") -> Sequence[str]:
-        return [os.fsdecode(name) for name in self._ask(Question.NAMES, directory)[0].names]
+        given, _ = self._ask(Question.NAMES, directory)
+        if given.errno == errno.E2BIG:
+            raise OSError(given.errno, "more files lie there than can be looked through", directory)
+        return [os.fsdecode(name) for name in given.names]
 
     def open(self, name: str) -> BinaryIO:
         if name == self._name and self._descriptor is not None:

@@ -13,6 +13,7 @@ from repofs.catalog.engine import Engine
 from repofs.config import Drops
 from repofs.errors import InvalidValue, NotFound, ReaderFailed
 from repofs.formats.candidates import as_main_says, lacks, main_first
+from repofs.importer.answers import MOST_FILES
 from repofs.importer.lending import OneFile
 from repofs.importer.pipeline import Recogniser
 from repofs.lifecycle import State
@@ -21,8 +22,6 @@ from repofs.repository.as_user import Caller
 from repofs.repository.outside import Root, open_beneath
 from repofs.repository.sources import Sources
 from repofs.threads import in_thread
-
-MOST_FILES = 100_000  # of one fileset
 
 
 class Gathering:
@@ -44,7 +43,7 @@ class Gathering:
             known = await in_thread(self._imported_before, arrival, place, caller) if arrival.waits else None
             if known is not None:  # a watched folder tells of each file by itself
                 return Arrived(State.IMPORTED, fileset=known)
-            look = _Look(place, os.path.dirname(arrival.path), caller, self._readers)
+            look = _Look(place, arrival, caller, self._readers)
             own = os.path.basename(arrival.path)
             if said.key is not None:
                 return await self._of_key(arrival, said.key, look)
@@ -112,10 +111,11 @@ class Gathering:
 
 
 class _Look:
-    """Looks at the files in one *directory* below *root*, as *caller*."""
+    """Looks at the files beside *arrival*, below *root*, as *caller*."""
 
-    def __init__(self, root: Root, directory: bytes, caller: Caller, readers: Recogniser) -> None:
-        self.directory = directory
+    def __init__(self, root: Root, arrival: Arrival, caller: Caller, readers: Recogniser) -> None:
+        self.directory = os.path.dirname(arrival.path)
+        self._user = arrival.user_directory
         self._root = root
         self._caller = caller
         self._readers = readers
@@ -142,7 +142,7 @@ class _Look:
         """Return what a reader says of the file *name*; ALONE when it says nothing."""
         with await in_thread(open_beneath, self._root, os.path.join(self.directory, name), self._caller) as file:
             try:
-                found = await self._readers.look(name, OneFile(name, file.fd, beside=self._beside))
+                found = await self._readers.look(name, OneFile(name, file.fd, beside=self._beside), self._user)
             except ReaderFailed:
                 return ALONE
         return found if isinstance(found, Members) else ALONE

@@ -76,9 +76,9 @@ class Duplicate(RepofsError):
 class Recogniser(Protocol):
     """readers.Readers, as the pipeline sees it."""
 
-    async def look(self, name: bytes, files: Lender) -> Members | Recognised: ...
+    async def look(self, name: bytes, files: Lender, user: bytes) -> Members | Recognised: ...
 
-    async def read(self, name: bytes, files: Lender) -> Recognised: ...
+    async def read(self, name: bytes, files: Lender, user: bytes) -> Recognised: ...
 
 
 @dataclass(slots=True)
@@ -278,17 +278,19 @@ class Pipeline:
         return found
 
     async def _look_into(self, job: _Job) -> Members | Recognised:
-        drop, name = job.drop, os.path.basename(job.drop.path)
+        drop, name, user = job.drop, os.path.basename(job.drop.path), job.drop.user_directory
 
         def bytes_of(fd: int) -> AbstractContextManager[int]:
             return self._placement.bringing.bytes_of(fd, job.root)
 
         if drop.is_directory:
-            return await self._readers.read(name + b"/", InDirectory(name, job.fd, bytes_of))
+            return await self._readers.read(name + b"/", InDirectory(name, job.fd, bytes_of), user)
         if not drop.is_one_file:
-            return await self._readers.read(name, LentFiles(job.fd, frozenset(drop.members or ()), bytes_of))
+            lent = LentFiles(job.fd, frozenset(drop.members or ()), bytes_of)
+            return await self._readers.read(name, lent, user)
         alone = OneFile(name, job.fd, bytes_of, None if drop.source else self._placement.directory_of(drop))
-        return await (self._readers.look(name, alone) if drop.members is None else self._readers.read(name, alone))
+        ask = self._readers.look if drop.members is None else self._readers.read
+        return await ask(name, alone, user)
 
     async def _require_new_bytes(self, drop: Drop, begun: Begun, examined: list[Examined]) -> None:
         """Raise Duplicate when the owner has the bytes of every file already."""

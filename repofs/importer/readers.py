@@ -22,7 +22,9 @@ from repofs.confinement import landlock
 from repofs.errors import ReaderFailed, Unreachable
 from repofs.formats import exchange
 from repofs.formats.exchange import Answer, Given, Limits, Question, Request, Task, Wanted
+from repofs.importer import answers
 from repofs.importer.lending import Lender
+from repofs.importer.turns import Turns
 from repofs.model import Appearance, Members, Picture, Recognised
 from repofs.threads import in_thread
 
@@ -58,6 +60,7 @@ class Worker:
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
+        answers.require_possible(answer)
         self.usable = True
         self.files += 1
         if answer.error is not None:
@@ -89,8 +92,11 @@ class Worker:
                     given = Given()
         except OSError as error:
             given = Given(error.errno or errno.EIO)
+        message = exchange.pack(given)
+        if len(message) > exchange.REQUEST_BYTES:
+            message = exchange.pack(Given(errno.E2BIG))
         try:
-            await self.process.send(exchange.pack(given), descriptors)
+            await self.process.send(message, descriptors)
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -118,19 +124,18 @@ class Readers:
     def __init__(self, settings: config.Readers) -> None:
         self._timeout_seconds = settings.timeout_seconds
         self._limits = Limits(memory_bytes=settings.memory_bytes, cpu_seconds=math.ceil(settings.timeout_seconds))
-        self._count = settings.workers
+        # One user's files keep all workers busy, or make them all hang: one more is for somebody else.
+        self._turns = Turns(settings.workers + 1)
+        self._idle: list[Worker] = []
         self._starting = trio.Lock()
         self.parent: Parent | None = None
         self._parent_ready = False
         self.workers: set[Worker] = set()
-        self._return, self._lend = trio.open_memory_channel[Worker | None](self._count)
 
     async def __aenter__(self) -> Readers:
         if not landlock.version():
             _log.info("the kernel has no Landlock: readers are confined by seccomp alone")
         self._start()
-        for _ in range(self._count):
-            self._return.send_nowait(None)  # a place for a process, which is forked when it is needed
         return self
 
     async def __aexit__(
@@ -159,12 +164,12 @@ class Readers:
                 self._parent_ready = True
             return parent
 
-    async def look(self, name: bytes, files: Lender) -> Members | Recognised:
-        """Return which files form one fileset with the file *name*, or what that holds when it stands alone.
+    async def look(self, name: bytes, files: Lender, user: bytes = b"") -> Members | Recognised:
+        """Return which files form one fileset with the file *name* of *user*, or what it holds when it stands alone.
 
         Raises as `read`.
         """
-        answer = await self._ask(Request(Task.LOOK, name), files)
+        answer = await self._ask(Request(Task.LOOK, name), files, user)
         found = answer.members or answer.recognised
         if found is None:
             raise ReaderFailed("the reader gave no answer")
@@ -172,38 +177,39 @@ class Readers:
             raise ReaderFailed("the answer of the reader makes no sense (the file is not of its own fileset)")
         return found
 
-    async def read(self, name: bytes, files: Lender) -> Recognised:
+    async def read(self, name: bytes, files: Lender, user: bytes = b"") -> Recognised:
         """Return what the readers say of the fileset whose main file, or directory with a ``/`` behind it, is *name*.
 
         Waits for a free process. Raises ReaderFailed with a sentence when the reader broke, took too long, too
         much memory, or its process died; OSError when the file cannot be opened.
         """
-        answer = await self._ask(Request(Task.READ, name), files)
+        answer = await self._ask(Request(Task.READ, name), files, user)
         if answer.recognised is None:
             raise ReaderFailed("the reader gave no answer")
         return answer.recognised
 
-    async def picture(self, name: bytes, files: Lender, series: int, appearance: Appearance) -> Picture:
+    async def picture(
+        self, name: bytes, files: Lender, series: int, appearance: Appearance, user: bytes = b""
+    ) -> Picture:
         """Return a thumbnail of one image of the fileset, shown as *appearance* says. Raises as `read`."""
-        answer = await self._ask(Request(Task.PICTURE, name, series, appearance), files)
+        answer = await self._ask(Request(Task.PICTURE, name, series, appearance), files, user)
         if answer.picture is None:
             raise ReaderFailed("the reader gave no picture")
         return answer.picture
 
-    async def _ask(self, request: Request, files: Lender) -> Answer:
-        worker = await self._lend.receive()
-        try:
-            if worker is not None and worker.process.ended:  # while it was idle: no fault of this file
+    async def _ask(self, request: Request, files: Lender, user: bytes) -> Answer:
+        async with self._turns.turn(user):
+            worker = self._idle.pop() if self._idle else await self._new_worker()
+            if worker.process.ended:  # while it was idle: no fault of this file
                 self._end(worker)
-                worker = None
-            if worker is None:
                 worker = await self._new_worker()
-            return await worker.ask(request, files, self._timeout_seconds)
-        finally:
-            if worker is not None and not (worker.usable and worker.files < FILES_PER_WORKER):
-                self._end(worker)
-                worker = None
-            self._return.send_nowait(worker)
+            try:
+                return await worker.ask(request, files, self._timeout_seconds)
+            finally:
+                if worker.usable and worker.files < FILES_PER_WORKER:
+                    self._idle.append(worker)
+                else:
+                    self._end(worker)
 
     async def _new_worker(self) -> Worker:
         try:

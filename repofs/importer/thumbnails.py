@@ -36,7 +36,9 @@ log = structlog.get_logger(__name__)
 class Painter(Protocol):
     """readers.Readers, as it is seen from here."""
 
-    async def picture(self, name: bytes, files: Lender, series: int, appearance: Appearance) -> Picture: ...
+    async def picture(
+        self, name: bytes, files: Lender, series: int, appearance: Appearance, user: bytes
+    ) -> Picture: ...
 
 
 class Thumbnails:
@@ -120,4 +122,4 @@ class Thumbnails:
         place = os.path.join(os.fsencode(self._layout.managed), due.user_directory, due.import_directory)
         with opened(place) as directory:  # all that is in it is of this fileset
             files = InDirectory(b"", directory, self._bringing.bytes_of)
-            return await self._readers.picture(due.main, files, due.series, due.appearance)
+            return await self._readers.picture(due.main, files, due.series, due.appearance, due.user_directory)

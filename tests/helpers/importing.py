@@ -39,16 +39,16 @@ class FakeReaders:
         self.pictures: dict[str, Picture | Exception] = {}
         self.painted: list[tuple[str, int, bytes]] = []  # name, series, the bytes of the file
 
-    async def look(self, name: bytes, files: Lender) -> Members | Recognised:
-        return self.filesets.get(os.fsdecode(name)) or await self.read(name, files)
+    async def look(self, name: bytes, files: Lender, user: bytes) -> Members | Recognised:
+        return self.filesets.get(os.fsdecode(name)) or await self.read(name, files, user)
 
-    async def read(self, name: bytes, files: Lender) -> Recognised:
+    async def read(self, name: bytes, files: Lender, user: bytes) -> Recognised:
         answer = self.answers.get(os.fsdecode(name), Recognised(note="no reader knows this file"))
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    async def picture(self, name: bytes, files: Lender, series: int, appearance: Appearance) -> Picture:
+    async def picture(self, name: bytes, files: Lender, series: int, appearance: Appearance, user: bytes) -> Picture:
         content = b"" if name.endswith(b"/") else content_of(files.open(name))
         self.painted.append((os.fsdecode(name), series, content))
         answer = self.pictures[os.fsdecode(name)]

@@ -11,16 +11,24 @@ import resource
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy
 
+from repofs.formats import exchange
+from repofs.formats.exchange import Answer, Question, Wanted
 from repofs.formats.reader import Files
-from repofs.model import ImageInfo, Members, Recognised
+from repofs.model import Channel, ImageInfo, Members, Picture, Recognised
+
+_IMAGE = ImageInfo("good", 0, 8, 8, 1, 1, 1, "uint8")
+_HEAD = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+_PICTURES = (b"", b"<script>", _HEAD + struct.pack(">II", 10**9, 10**9), _HEAD + bytes(8), _HEAD)
 
 
 def hang() -> Recognised:
@@ -61,7 +69,7 @@ def surrogate() -> Recognised:
 
 
 def behave() -> Recognised:
-    return Recognised("WICKED", (ImageInfo("good", 0, 8, 8, 1, 1, 1, "uint8"),))
+    return Recognised("WICKED", (_IMAGE,))
 
 
 def stumble() -> Recognised:
@@ -76,6 +84,31 @@ def lie() -> Recognised:
 def boast() -> Recognised:
     os.write(_connection(), b"\xff\xff\xff\xff")
     return hang()
+
+
+def say(*answers: Answer | Wanted) -> Recognised:
+    """Say to the importer what no reader would."""
+    for answer in answers:
+        os.write(_connection(), exchange.pack(answer))
+    return hang()
+
+
+def invent() -> Recognised:
+    return say(Answer(recognised=Recognised(images=(replace(_IMAGE, channels=(Channel(),) * 1_000_000),))))
+
+
+def exaggerate() -> Recognised:
+    """Give numbers and texts that no column holds."""
+    image = replace(
+        _IMAGE, name="a\0b", series=2**63, size_x=-1, size_y=2**64 - 1, pixel_type="\n", acquired="x" * 9999
+    )
+    return say(Answer(recognised=Recognised("a\0b", (image, image), {"\0": "\0"}, "\0")))
+
+
+def pester() -> Recognised:
+    """Ask whatever comes to mind, and take no answer for as long as the importer lets itself be asked."""
+    names = (b"a\0b", b"", b"/", b"..", b"\xff", b"x" * 100_000, b"a/" * 1000)
+    return say(*(Wanted(question, name) for _ in range(10_000) for question in Question for name in names))
 
 
 def _connection() -> int:
@@ -180,6 +213,12 @@ class WickedReader:
         return Members(words[0], tuple(words)) if deed == "together" else None
 
     def preview(self, name: str, files: Files, series: int, pixels: int) -> numpy.ndarray:
+        with files.open(name) as file:
+            deed = file.read().decode().split()[1]
+        if deed == "hang":
+            hang()
+        if deed == "paint":
+            say(Answer(picture=Picture(_PICTURES[series])))
         return numpy.arange(64, dtype="u1").reshape(1, 8, 8)
 
     def read(self, name: str, files: Files) -> Recognised:
@@ -198,6 +237,7 @@ class WickedReader:
             )
         deeds: dict[str, Callable[[], Recognised]] = {
             act.__name__: act
-            for act in (behave, hang, spin, crash, leave, bomb, fill, flood, surrogate, stumble, lie, boast, confess)
+            for act in (behave, hang, spin, crash, leave, bomb, fill, flood, surrogate, stumble, lie, boast, confess,
+                        invent, exaggerate, pester)
         }  # fmt: skip
         return deeds[deed]()

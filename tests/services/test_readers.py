@@ -72,6 +72,15 @@ def status_of(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/status").read_text().splitlines()
 
 
+async def all_busy(pool: Readers, tmp_path: Path, count: int) -> None:
+    """Have *count* files read at a time, so that as many processes are there."""
+    async with trio.open_nursery() as nursery:
+        for number in range(count):
+            directory = tmp_path / str(number)
+            directory.mkdir()
+            nursery.start_soon(still_works, pool, directory)
+
+
 async def still_works(pool: Readers, tmp_path: Path) -> None:
     fd = made(tmp_path / "good.tif", tiff())
     assert (await read(pool, fd, b"good.tif")).images[0].size_z == 3
@@ -181,8 +190,7 @@ async def test_a_cancelled_call_leaves_no_half_answer(wicked: None, tmp_path: Pa
 
 async def test_closing_ends_every_process(wicked: None, tmp_path: Path) -> None:
     async with pool(workers=3) as some:
-        for _ in range(3):
-            await still_works(some, tmp_path)
+        await all_busy(some, tmp_path, 3)
         assert some.parent is not None and len(pids(some)) == 3
         ended = [some.parent.process.pid, *pids(some)]
         open_before = len(os.listdir("/proc/self/fd"))
@@ -218,8 +226,7 @@ async def test_what_a_reader_writes_is_in_no_log(
 async def test_a_file_that_takes_its_reader_over_gains_nothing(wicked: None, tmp_path: Path) -> None:
     """All that code in a reader process could try is refused, and a second one goes on beside it."""
     async with pool(workers=2) as some:
-        for _ in range(2):
-            await still_works(some, tmp_path)
+        await all_busy(some, tmp_path, 2)
         both = pids(some)
         outcomes = (await deed(some, tmp_path, "attack", *both)).original_metadata
         assert [f"{name}, {how}" for name, how in outcomes.items() if not how.startswith("refused")] == []

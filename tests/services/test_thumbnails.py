@@ -214,14 +214,14 @@ async def test_a_fileset_is_read_by_its_main_file_and_nothing_beside_it_is_lent(
     asked: dict[str, object] = {}
 
     class Curious(FakeReaders):
-        async def picture(self, name: bytes, files: Any, series: int, appearance: Appearance) -> Picture:
+        async def picture(self, name: bytes, files: Any, series: int, appearance: Appearance, user: bytes) -> Picture:
             for path in (b"../" + b"x", b"/etc/passwd"):
                 try:
                     asked[path.decode()] = files.open(path)
                 except OSError as error:
                     asked[path.decode()] = error.errno
             asked["names"] = files.names(b"")
-            return await super().picture(name, files, series, appearance)
+            return await super().picture(name, files, series, appearance, user)
 
     readers = Curious()
     readers.pictures["stack.zarr/"] = PICTURE
