@@ -20,6 +20,7 @@ from repofs.lifecycle import State
 from repofs.model import ALONE, Closed, Members, Missing, Original, Refused
 from repofs.namespace.drops import Drops
 from repofs.namespace.nodes import Area, Node
+from repofs.namespace.present import present
 from repofs.namespace.standing import Standing
 from repofs.namespace.together import Rest, Together
 
@@ -162,21 +163,25 @@ class Filesets:
     def _of_names(self, unit: Node, directory: Node, waiting: _Set) -> Together | Rest:
         """Return the files of a set, if all are there and quiet; what was missing for long is given up."""
         assert unit.activity is not None
-        said, names = waiting.said, waiting.names
+        said, names, insists = waiting.said, waiting.names, unit.activity.insists
         left = self._patience(unit, directory, waiting)
         first = () if waiting.wants is None else (waiting.wants,)
         found: dict[bytes, Node | None] = {}
+        lying = present(self._backing.directory(directory), names) if left <= 0 else None
         for name in (*first, *reversed(names)):  # the last are the last to come: mostly one look tells
+            if lying is not None and name not in lying:
+                continue
             rest, found[name] = self._look(unit, directory, said, name, left)
             if rest is not None:
                 waiting.wants = name
                 return rest
-        there = {name: node for name in names if (node := found[name]) is not None}
+        there = {name: node for name in names if (node := found.get(name)) is not None}
         missing = [name for name in names if name not in there]
         del self._sets[directory.ino, said.main]
-        if not unit.activity.insists and (rest := self._asked_anew(unit, directory, there)) is not None:
+        if not insists and (rest := self._asked_anew(unit, directory, there)) is not None:
             return rest
-        refusal = f"{self._lack(directory, said, missing)}: {_THEN}" if missing and not unit.activity.insists else None
+        lost = [name for name in missing if name in found]
+        refusal = f"{self._lack(directory, said, missing, lost)}: {_THEN}" if missing and not insists else None
         if missing and (not said.certain or b"/" in next(iter(there))):
             return _alone(unit, refusal if said.certain else None)
         for name in names:
@@ -206,11 +211,11 @@ class Filesets:
             return Rest(max(self._standing.settle_seconds(unit), 1.0), why), None
         if stands is _Stands.READY:
             return None, node
-        return (Rest(left, f"waits: {self._lack(directory, said, [name])}") if left > 0 else None), None
+        return (Rest(left, f"waits: {self._lack(directory, said, [name], [name])}") if left > 0 else None), None
 
-    def _lack(self, directory: Node, said: Members, missing: list[bytes]) -> str:
-        """Return what is *missing*, and which of it is there but was imported alone: that cannot be undone."""
-        for name in missing:
+    def _lack(self, directory: Node, said: Members, missing: list[bytes], lost: list[bytes]) -> str:
+        """Return what is *missing*, and which of the *lost* is there but was imported alone: that cannot be undone."""
+        for name in lost:
             node = self._find(directory, name)
             if node is not None and isinstance(self._standing.mark(node), Original):
                 again = f"{os.fsdecode(name)} was imported without the others, so remove it and copy it again"
