@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -50,8 +50,8 @@ def at_first(skipped: Sequence[Skip]) -> Thumbnail | None:
     return Thumbnail.SKIPPED if {Skip.THUMBNAILS, Skip.MINMAX} <= set(skipped) else None
 
 
-def due(conn: Connection) -> Due | None:
-    """Return the first image that is to be looked at."""
+def due(conn: Connection, later: Collection[bytes] = ()) -> Due | None:
+    """Return the first image that is to be looked at; one in the user directories *later* when there is no other."""
     first = select(fileset_entries.c.name).where(
         fileset_entries.c.fileset_id == filesets.c.id, fileset_entries.c.position == 0
     )
@@ -62,7 +62,7 @@ def due(conn: Connection) -> Due | None:
         )
         .join(filesets, filesets.c.id == images.c.fileset_id)
         .where(images.c.thumbnail.is_(None))
-        .order_by(images.c.id)
+        .order_by(*[filesets.c.user_directory.in_(later)] * bool(later), images.c.id)
         .limit(1)
     )  # fmt: skip
     row = conn.execute(query).one_or_none()

@@ -28,6 +28,7 @@ from repofs.threads import in_thread
 
 GATHER_SECONDS = 0.5  # that the first of several new images waits for others
 PATIENCE_SECONDS = 5.0  # for a moment without an import; then one picture is made all the same
+SLOW_SECONDS = 5.0  # that a picture takes; whose did has the next when nobody else waits for one
 PAUSE_SECONDS = 60.0  # after something unforeseen
 
 log = structlog.get_logger(__name__)
@@ -57,6 +58,7 @@ class Thumbnails:
         self._readers = readers
         self._bringing = bringing
         self._idle = idle
+        self._slow: set[bytes] = set()  # user directories
 
     async def run(self) -> None:
         """Make what is to be made until cancelled. Nothing that is met with ends it, nor the imports."""
@@ -80,7 +82,11 @@ class Thumbnails:
             await trio.sleep(GATHER_SECONDS)
             return
         await self._turn()
-        await self._commits.write(thumbnails.record, await self._look(due))
+        before = trio.current_time()
+        looked = await self._look(due)
+        slow = trio.current_time() - before > SLOW_SECONDS
+        (self._slow.add if slow else self._slow.discard)(due.user_directory)
+        await self._commits.write(thumbnails.record, looked)
 
     async def _make_directory(self) -> None:
         """Make the directory of thumbnails unless it is there; what the catalogue says was in it is to be made anew."""
@@ -92,7 +98,7 @@ class Thumbnails:
 
     def _due(self) -> Due | None:
         with self._catalogue.begin() as conn:
-            return thumbnails.due(conn)
+            return thumbnails.due(conn, self._slow)
 
     async def _turn(self) -> None:
         """Wait until nothing is imported, but not for ever."""

@@ -57,11 +57,12 @@ def imported(
     found: tuple[ImageInfo, ...] = (IMAGE,),
     skipped: tuple[Skip, ...] = (),
     main: bytes | None = None,
+    owner: int = 0,
 ) -> list[int]:
     """Import a file *name* that holds its own name; return the images."""
     with repository.engine.begin() as conn:
         ended = replace(
-            finished(conn, Import(experimenters(conn)[0], [name.encode()], found)), skipped=skipped, main=main
+            finished(conn, Import(experimenters(conn)[owner], [name.encode()], found)), skipped=skipped, main=main
         )
         record(conn, [ended])
     directory = repository.layout.managed / os.fsdecode(ended.user_directory) / os.fsdecode(ended.import_directory)
@@ -208,6 +209,26 @@ async def test_imports_go_first_but_a_picture_is_made_in_the_end(
     async with running(repository, readers, trio.sleep_forever):
         assert await all_looked_at(repository) == ["made"]
     assert trio.current_time() - began >= 0.3
+
+
+async def test_pictures_that_take_long_wait_for_those_of_others(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fileset of a thousand images may hang its reader a thousand times."""
+    monkeypatch.setattr(thumbnails, "SLOW_SECONDS", 0.2)
+
+    class Slow(FakeReaders):
+        async def picture(self, name: bytes, files: Any, series: int, appearance: Appearance, user: bytes) -> Picture:
+            await trio.sleep(0.3 if name.startswith(b"slow") else 0)
+            return await super().picture(name, files, series, appearance, user)
+
+    readers = Slow()
+    readers.pictures.update({"slow.tif": PICTURE, "scan.tif": PICTURE})
+    imported(repository, "slow.tif", (IMAGE,) * 3)
+    imported(repository, owner=1)
+    async with running(repository, readers):
+        await all_looked_at(repository)
+    assert [name for name, *_ in readers.painted] == ["slow.tif", "scan.tif", "slow.tif", "slow.tif"]
 
 
 async def test_a_fileset_is_read_by_its_main_file_and_nothing_beside_it_is_lent(repository: Repository) -> None:
