@@ -12,7 +12,7 @@ import pytest
 import tifffile
 
 from tests.helpers.mounting import REPOFS
-from tests.services.test_readers import wicked  # noqa: F401 - a third party's reader, in the processes of the command
+from tests.services.conftest import wicked  # noqa: F401 - a third party's reader, in the processes of the command
 
 
 def candidates(*words: object) -> subprocess.CompletedProcess[str]:

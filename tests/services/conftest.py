@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.namespace import World, world
+from tests.helpers.wicked_package import install
 
 ORDINARY = 54321  # a uid and gid that nobody has
 
@@ -53,3 +54,9 @@ def _become_ordinary() -> None:
         os.setgroups([ORDINARY])
         os.setresgid(ORDINARY, ORDINARY, ORDINARY)
         os.setresuid(ORDINARY, ORDINARY, ORDINARY)
+
+
+@pytest.fixture
+def wicked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let reader processes find the wicked reader as an installed third party's one."""
+    install(tmp_path / "site", monkeypatch)
