@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio
 
+from repofs.catalog.filesets import record
+from repofs.catalog.objects import describe
+from repofs.catalog.users import experimenters
 from repofs.errors import ReaderFailed
 from repofs.formats import exchange
 from repofs.importer.lending import InDirectory, OneFile
-from repofs.model import Appearance
+from repofs.model import Appearance, ObjectRef
+from tests.helpers.catalogue import Import, finished
+from tests.helpers.importing import Repository
 from tests.helpers.reader_pool import all_busy, deed, made, pool, still_works, tiff
 
 pytestmark = pytest.mark.trio
@@ -88,3 +94,17 @@ async def test_a_user_whose_files_hang_keeps_nobody_waiting(wicked: None, tmp_pa
         nursery.cancel_scope.cancel()
     os.close(fd)
     os.close(good)
+
+
+async def test_numbers_and_texts_that_no_column_holds(wicked: None, tmp_path: Path) -> None:
+    """They come as they are, and the catalogue makes them fit."""
+    repository = Repository.make(tmp_path / "repository")
+    async with pool() as some:
+        found = await deed(some, tmp_path, "exaggerate")
+    assert [image.size_y for image in found.images] == [2**64 - 1] * 2
+    with repository.engine.begin() as conn:
+        ended = finished(conn, Import(experimenters(conn)[0], [b"a.wicked"], found.images))
+        told = replace(ended, format=found.format, note=found.note, original_metadata=found.original_metadata)
+        record(conn, [told])
+        known = describe(conn, ObjectRef("Image", ended.images[0][0]))
+    assert (known["size_y"], known["name"]) == (2**63 - 1, "a\N{SYMBOL FOR NULL}b")
