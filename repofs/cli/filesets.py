@@ -14,7 +14,7 @@ import trio
 
 from repofs import config
 from repofs.errors import ReaderFailed
-from repofs.formats.candidates import MAIN_SUFFIXES, Candidate, as_main_says, main_first
+from repofs.formats.candidates import Candidate, as_main_says, main_first, names_others
 from repofs.importer.lending import InDirectory, LentFiles, OneFile
 from repofs.importer.readers import Readers
 from repofs.model import ALONE, Members, Recognised
@@ -118,7 +118,7 @@ def _grouped(found: Iterable[Candidate], said: Mapping[bytes, Members | Recognis
     there = {one.path: one for one in found}
     grouped: dict[bytes, _Grouped] = {}  # by the path of the main file, or the directory and the key
     named: set[bytes] = set()
-    for path, candidate in sorted(there.items(), key=lambda item: (not _is_main(item[1]), item[0])):
+    for path, candidate in sorted(there.items(), key=lambda item: (not names_others(item[1].name), item[0])):
         if path in named:
             continue
         members = _members(candidate, there, said)
@@ -133,10 +133,6 @@ def _grouped(found: Iterable[Candidate], said: Mapping[bytes, Members | Recognis
             grouped[paths[0]] = _Grouped([there[one] for one in paths if one in there], missing)
             named.update(paths)
     return list(grouped.values())
-
-
-def _is_main(candidate: Candidate) -> bool:
-    return candidate.name.lower().endswith(MAIN_SUFFIXES)
 
 
 def _members(

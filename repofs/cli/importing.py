@@ -18,7 +18,7 @@ from repofs.config import ChecksumAlgorithm, Drops
 from repofs.control import client
 from repofs.control.protocol import Call
 from repofs.errors import Busy, DaemonUnreachable, InvalidValue
-from repofs.formats.candidates import MAIN_SUFFIXES, Candidate, LeftOut, Rules, find
+from repofs.formats.candidates import Candidate, LeftOut, Rules, find, names_others
 from repofs.importer.requests import Import
 from repofs.lifecycle import State
 from repofs.model import KEPT, REMOVED, Exclusion, ObjectRef, Skip
@@ -209,19 +209,12 @@ def carry_out(layout: Layout, made: Plan, parallel: int, *, wait: bool, watch: W
             reports.append(report)
             done(report, job.candidate.size)
 
-        mains, others = _mains_first(_settled(made.jobs, take, note))
+        jobs = _settled(made.jobs, take, note)
+        mains = [job for job in jobs if names_others(job.candidate.name)]
+        others = [job for job in jobs if not names_others(job.candidate.name)]  # which may not know of their fileset
         _in_parallel(mains, parallel, take, note)
         _in_parallel(_not_brought(others, reports, note), parallel, take, note)
     return reports
-
-
-def _mains_first(jobs: Iterable[Job]) -> tuple[list[Job], list[Job]]:
-    """Divide the jobs in those that mostly name others of their fileset, and these: they may not know of it."""
-    mains: list[Job] = []
-    others: list[Job] = []
-    for job in jobs:
-        (mains if job.candidate.name.lower().endswith(MAIN_SUFFIXES) else others).append(job)
-    return mains, others
 
 
 def _not_brought(jobs: Iterable[Job], reports: Iterable[Report], note: Callable[[Job, Report], None]) -> list[Job]:

@@ -23,8 +23,7 @@ TABLE_PARTS = frozenset(
     {b"__schema", b"__fragments", b"__commits", b"__meta", b"__fragment_meta", b"__labels", b"__group"}
 )
 
-# Files that name the others of their fileset: they are looked at first.
-MAIN_SUFFIXES = (b".companion.ome", b".nd", b".pattern", b".vsi", b".ics", b".nhdr", b".par", b".imzml", b".index",
+_MAIN_SUFFIXES = (b".companion.ome", b".nd", b".pattern", b".vsi", b".ics", b".nhdr", b".par", b".imzml", b".index",
                  b".oif", b".hdr")  # fmt: skip
 _MOST_NAMED = 3  # of what is missing, in a sentence
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -177,6 +176,11 @@ def _unreadable(path: bytes, error: OSError) -> LeftOut:
         case _:
             why = error.strerror or str(error)
     return LeftOut(path, why, failed=True)
+
+
+def names_others(name: bytes) -> bool:
+    """Whether a file *name* mostly tells which others form a fileset with it: it is looked at before these."""
+    return name.lower().endswith(_MAIN_SUFFIXES)
 
 
 def as_main_says(own: bytes, said: Members, mains: Members | None) -> Members:

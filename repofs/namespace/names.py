@@ -8,7 +8,7 @@ from enum import Enum
 
 from repofs.config import Drops
 from repofs.errors import InvalidName, NotPermitted
-from repofs.formats.candidates import MAIN_SUFFIXES, TABLE_PARTS, any_of
+from repofs.formats.candidates import TABLE_PARTS, any_of
 from repofs.namespace.nodes import Area, Node
 
 HIDDEN = frozenset({b".staging", b".arriving", b".linked"})  # `repository.layout` says what lies there
@@ -77,10 +77,6 @@ class Names:
         """Whether *name* is never imported by itself, by the settings or a directory's *patterns*."""
         text = os.fsdecode(name)
         return self._excluded.fullmatch(text) is not None or any_of(patterns).fullmatch(text) is not None
-
-    def names_others(self, name: bytes) -> bool:
-        """Whether a file *name* mostly tells which others form a fileset with it."""
-        return name.lower().endswith(MAIN_SUFFIXES)
 
     def is_table(self, directory: Node) -> bool:
         """Whether *directory* is one that an array may be in, by its name."""

@@ -9,6 +9,7 @@ from collections import Counter
 from repofs import xattrs
 from repofs.config import Drops as DropSettings
 from repofs.errors import Busy, InvalidName, NotPermitted
+from repofs.formats.candidates import names_others
 from repofs.lifecycle import State
 from repofs.model import Closed, Mark, Origin, Original, Policy, Refused
 from repofs.namespace.backing import Backing
@@ -222,7 +223,7 @@ class Standing:
     def first_look_seconds(self, unit: Node) -> float:
         """Return how long *unit* must be quiet before a reader is asked about it."""
         quiet = self.settle_seconds(unit)
-        return min(quiet, _FIRST_LOOK_SECONDS) if self.names.names_others(unit.names[0][1]) else quiet
+        return min(quiet, _FIRST_LOOK_SECONDS) if names_others(unit.names[0][1]) else quiet
 
     def _inherited(self, node: Node, name: bytes) -> bytes | None:
         while node.names:
