@@ -7,12 +7,13 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from repofs.catalog import origins
 from repofs.catalog.engine import Engine
 from repofs.config import Drops
 from repofs.errors import InvalidValue, NotFound, ReaderFailed
-from repofs.formats.candidates import as_main_says, lacks, main_first
+from repofs.formats.candidates import as_main_says, lacks, main_beside, main_first
 from repofs.importer.answers import MOST_FILES
 from repofs.importer.lending import OneFile
 from repofs.importer.pipeline import Recogniser
@@ -23,6 +24,9 @@ from repofs.repository.outside import Root, open_beneath
 from repofs.repository.sources import Sources
 from repofs.threads import in_thread
 
+_PATTERN = b".pattern"  # of a file that names others which cannot know that
+_LISTED_SECONDS = 1.0  # so that a directory of thousands is not listed for each of them
+
 
 class Gathering:
     """Looks for the rest of filesets."""
@@ -32,23 +36,70 @@ class Gathering:
         self._readers = readers
         self._catalogue = catalogue
         self._settings = settings
+        # (directory that was handed over or source, directory, who asks) -> until when it counts, and what lies there
+        self._patterns: dict[tuple[Path, bytes, Caller], tuple[float, list[bytes]]] = {}
 
-    async def gather(self, arrival: Arrival, said: Members, caller: Caller, root: Root | None) -> Arrival | Arrived:
+    async def gather(
+        self, arrival: Arrival, said: Members, caller: Caller, root: Root | None, *, came_along: bool
+    ) -> Arrival | Arrived:
         """Return *arrival* with all files of the fileset that a reader says it is of, its main file first.
 
-        Or what becomes of it: imported, when its fileset was meanwhile; settling, while it waits for the rest; failed,
-        when a file is missing. Raises OSError, as `open_beneath` does.
+        Or what becomes of it: imported, when it was with others of these and *came along* with them, or in a watched
+        folder, which tells of each file by itself; settling, while it waits for the rest. Raises NotFound when a file
+        is missing, OSError as `open_beneath` does.
         """
         async with self._root(arrival, root) as place:
-            known = await in_thread(self._imported_before, arrival, place, caller) if arrival.waits else None
-            if known is not None:  # a watched folder tells of each file by itself
-                return Arrived(State.IMPORTED, fileset=known)
+            if arrival.waits or came_along:
+                known = await in_thread(self._imported_before, arrival, place, caller)
+                if known is not None:
+                    return Arrived(State.IMPORTED, fileset=known)
             look = _Look(place, arrival, caller, self._readers)
             own = os.path.basename(arrival.path)
             if said.key is not None:
                 return await self._of_key(arrival, said.key, look)
             said = await self._of_main(own, said, look)
             return await self._of_names(arrival, said, look)
+
+    async def main_of(self, arrival: Arrival, caller: Caller, root: Root | None) -> bytes | Arrived | None:
+        """Return the path of the main file that the file of *arrival* belongs to and cannot know of, if there is one: a
+        pattern beside it, or what a directory above it is called after.
+
+        Settling, while it waits for that. Raises OSError, as `open_beneath` does, or when it has not come.
+        """
+        async with self._root(arrival, root) as place:
+            above = _main_above(arrival.path)
+            if above is None:
+                return await self._pattern_of(arrival, caller, place)
+            look = _Look(place, replace(arrival, path=above), caller, self._readers)
+            if await look.has(os.path.basename(above)):
+                return above
+            if not arrival.waits:
+                return None
+            said = Members(os.fsdecode(os.path.basename(above)), ())
+            own = _Look(place, arrival, caller, self._readers)
+            left = await self._left(own, [os.path.basename(arrival.path)], self._settings.missing_seconds)
+            return self._waits(said, [os.fsencode(said.main)], left)
+
+    def _waits(self, said: Members, missing: Sequence[bytes], left: float) -> Arrived:
+        """Return that it waits *left* seconds more for what is missing; NotFound when these are over."""
+        if left > 0:
+            return Arrived(State.SETTLING, f"waits {left:.0f} s more: {lacks(said, missing)}")
+        raise NotFound(f"{lacks(said, missing)}: put what is missing beside it, then import again")
+
+    async def _pattern_of(self, arrival: Arrival, caller: Caller, root: Root) -> bytes | None:
+        directory, own = os.path.split(arrival.path)
+        if own.lower().endswith(_PATTERN):
+            return None
+        look = _Look(root, arrival, caller, self._readers)
+        key, now = (root.path, directory, caller), time.monotonic()
+        if key not in self._patterns or self._patterns[key][0] < now:
+            self._patterns = {one: listed for one, listed in self._patterns.items() if listed[0] >= now}
+            names = [name for name in await in_thread(look.files) if name.lower().endswith(_PATTERN)]
+            self._patterns[key] = now + _LISTED_SECONDS, names
+        for name in self._patterns[key][1]:
+            if os.fsdecode(own) in (await look.members(name)).names:
+                return os.path.join(directory, name)
+        return None
 
     @asynccontextmanager
     async def _root(self, arrival: Arrival, root: Root | None) -> AsyncIterator[Root]:
@@ -90,13 +141,11 @@ class Gathering:
         own = os.path.basename(arrival.path)
         names = main_first(said, said.names)
         missing = [name for name in names if not await look.has(name)]
-        waits = arrival.waits and missing
-        if waits and (left := await self._left(look, names, self._settings.missing_seconds)) > 0:
-            return Arrived(State.SETTLING, f"waits {left:.0f} s more: {lacks(said, missing)}")
-        if len(names) <= 1 or (missing and not said.certain):
+        left = await self._left(look, names, self._settings.missing_seconds) if arrival.waits and missing else 0.0
+        if len(names) <= 1 or (missing and not said.certain and left <= 0):
             return replace(arrival, members=(own,))
         if missing:
-            raise NotFound(f"{lacks(said, missing)}: put what is missing beside it, then import again")
+            return self._waits(said, missing, left)
         return replace(arrival, path=os.path.join(look.directory, names[0]), members=names)
 
     async def _of_key(self, arrival: Arrival, key: str, look: _Look) -> Arrival | Arrived:
@@ -108,6 +157,18 @@ class Gathering:
     async def _left(self, look: _Look, names: Sequence[bytes], quiet_seconds: float) -> float:
         """Return for how many seconds more none of the files may change."""
         return await look.newest(names) + quiet_seconds - time.time()
+
+
+def _main_above(path: bytes) -> bytes | None:
+    """Return the path of the main file that *path* is a plane of by the names of the directories above it, or None."""
+    above, name = os.path.split(path)
+    while above:
+        above, folder = os.path.split(above)
+        main = main_beside(folder, name)
+        if main is not None:
+            return os.path.join(above, main)
+        name = os.path.join(folder, name)
+    return None
 
 
 class _Look:
@@ -150,7 +211,7 @@ class _Look:
     async def of_key(self, key: str, own: bytes) -> list[bytes]:
         """Return the names of the files beside *own* that say the same *key*, and *own*, in order."""
         found = [own]
-        for name in await in_thread(self._files):
+        for name in await in_thread(self.files):
             if name != own and (await self.members(name)).key == key:
                 found.append(name)
         return sorted(found)
@@ -160,7 +221,8 @@ class _Look:
         with open_beneath(self._root, self.directory or b".", self._caller, directory=True) as directory:
             yield directory.fd
 
-    def _files(self) -> list[bytes]:
+    def files(self) -> list[bytes]:
+        """Return the names of the files in the directory. Raises InvalidValue for more than a fileset may have."""
         with self._beside() as directory:
             with os.scandir(directory) as entries:
                 names = [os.fsencode(entry.name) for entry in entries if entry.is_file(follow_symlinks=False)]

@@ -14,7 +14,7 @@ import structlog
 from repofs.catalog import imports
 from repofs.catalog.engine import Engine
 from repofs.errors import NotFound
-from repofs.importer import arrivals, files
+from repofs.importer import files, preparing
 from repofs.importer.bringing import Bringing
 from repofs.importer.pipeline import Interrupted
 from repofs.lifecycle import State
@@ -38,7 +38,7 @@ def recover(layout: Layout, engine: Engine) -> Interrupted:
         except OSError as error:
             log.error("an import cannot be taken back now", importing=importing, error=str(error))
     try:
-        arrivals.clear(layout, Bringing(Marks(load_key(layout)), Sources((), layout.root), os.fspath(layout.linked)))
+        preparing.clear(layout, Bringing(Marks(load_key(layout)), Sources((), layout.root), os.fspath(layout.linked)))
     except OSError as error:
         log.error("what has arrived cannot be cleared away now", error=str(error))
     return _release(engine)

@@ -35,6 +35,7 @@ from repofs.importer.gathering import Gathering
 from repofs.importer.herald import Herald
 from repofs.importer.hooks.queue import HookQueue, delivery
 from repofs.importer.pipeline import Pipeline
+from repofs.importer.preparing import Preparing
 from repofs.importer.readers import Readers
 from repofs.importer.reception import Reception
 from repofs.importer.recovery import recover
@@ -102,7 +103,8 @@ async def serve(directory: Path, channel: Channel) -> None:
     async with Readers(settings.readers) as readers:
         pipeline = Pipeline(layout, settings, commits, readers, interrupted, who)
         gathering = Gathering(sources, readers, catalogue, settings.drops)
-        arrivals = Arrivals(layout, pipeline, sources, catalogue, who, gathering)
+        preparing = Preparing(layout, sources, catalogue, who)
+        arrivals = Arrivals(pipeline, preparing, gathering, who)
         waiting_room = WaitingRoom(arrivals, commits, catalogue)
         reception = Reception(layout, arrivals, waiting_room, sources, who)
         watching = Dropboxes(settings, layout, commits, catalogue, who, arrivals.take, arrivals.refuse)

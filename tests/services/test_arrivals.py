@@ -16,12 +16,13 @@ from repofs.catalog import arrivals as queue
 from repofs.catalog.engine import open_engine
 from repofs.catalog.objects import describe
 from repofs.errors import AccessDenied
-from repofs.importer import arrivals, bringing, removal
+from repofs.importer import bringing, preparing, removal
 from repofs.importer.arrivals import Arrivals
 from repofs.importer.bringing import Bringing
 from repofs.importer.commits import Commits
 from repofs.importer.gathering import Gathering
 from repofs.importer.pipeline import Pipeline
+from repofs.importer.preparing import Preparing
 from repofs.importer.waiting_room import WaitingRoom
 from repofs.lifecycle import State
 from repofs.model import Arrival, Exclusion, ObjectRef, Origin, Original, Skip
@@ -73,7 +74,8 @@ async def hall(repository: Repository, source: Path) -> AsyncIterator[Hall]:
     readers = FakeReaders()
     pipeline = Pipeline(repository.layout, settings, commits, readers, {}, lambda: people)
     gathering = Gathering(sources, readers, reading, settings.drops)
-    taking = Arrivals(repository.layout, pipeline, sources, reading, lambda: people, gathering)
+    ready = Preparing(repository.layout, sources, reading, lambda: people)
+    taking = Arrivals(pipeline, ready, gathering, lambda: people)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(commits.run)
         nursery.start_soon(pipeline.run)
@@ -265,10 +267,10 @@ async def test_what_was_arriving_is_cleared_away_with_its_hard_link(repository: 
     for one in (fd, directory, stand_in):
         os.close(one)
     assert len(os.listdir(repository.layout.linked)) == 1
-    arrivals.clear(repository.layout, mending)
+    preparing.clear(repository.layout, mending)
     assert os.listdir(repository.layout.arriving) == os.listdir(repository.layout.linked) == []
     assert (source / "scan.tif").read_bytes() == b"pixels"
-    arrivals.clear(repository.layout, mending)  # it may run twice
+    preparing.clear(repository.layout, mending)  # it may run twice
 
 
 async def test_what_is_queued_is_seen_to_by_the_next_life(repository: Repository, source: Path) -> None:

@@ -190,8 +190,8 @@ async def test_a_file_that_goes_while_its_set_is_gathered(
         lay(h, {"a.ics": SET, "a.ids": SET})
         gather = h.taking._gathering.gather
 
-        async def and_remove(*args: object) -> object:
-            gathered = await gather(*args)  # type: ignore[arg-type]
+        async def and_remove(*args: object, **how: object) -> object:
+            gathered = await gather(*args, **how)  # type: ignore[arg-type]
             (source / "a.ids").unlink()
             return gathered
 
@@ -199,3 +199,46 @@ async def test_a_file_that_goes_while_its_set_is_gathered(
         failed = await h.taking.take(h.arrival("a.ics"))
         h.check_empty()
     assert failed.state is State.FAILED and "a.ids' in the source scope1 is not there" in str(failed.error)
+
+
+PATTERN = {"z.pattern": Members("z.pattern", ("z.pattern", "p0.tif", "p1.tif"))}
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_a_file_that_cannot_know_brings_the_one_that_names_it(
+    repository: Repository, source: Path, waits: bool
+) -> None:
+    async with hall(repository, source) as h:
+        lay(h, PATTERN)
+        for name in ("p0.tif", "p1.tif", "lone.tif"):
+            (source / name).write_bytes(name.encode())
+        whole = await h.taking.take(h.arrival("p0.tif", waits=waits))
+        others = [await h.taking.take(h.arrival(name, waits=waits)) for name in ("p1.tif", "z.pattern")]
+        lone = await h.taking.take(h.arrival("lone.tif", waits=waits))
+    assert (whole.state, whole.files) == (State.IMPORTED, ("z.pattern", "p0.tif", "p1.tif"))
+    assert [(one.state, one.fileset) for one in others] == [(State.IMPORTED, whole.fileset)] * 2
+    assert (lone.state, lone.files) == (State.IMPORTED, ()) and lone.fileset != whole.fileset
+
+
+async def test_a_plane_below_its_main_file_brings_that(repository: Repository, source: Path) -> None:
+    plane = "_a_/stack1/frame_t.ets"
+    async with hall(repository, source) as h:
+        h.readers.filesets["a.vsi"] = Members("a.vsi", ("a.vsi", plane))
+        (source / plane).parent.mkdir(parents=True)
+        (source / plane).write_bytes(b"pyramid")
+        waits = await h.taking.take(h.arrival(plane, waits=True))
+        (source / "a.vsi").write_bytes(b"main")
+        whole = await h.taking.take(h.arrival(plane, waits=True))
+    assert waits.state is State.SETTLING and "a.vsi, the main file of its fileset, is missing" in str(waits.error)
+    assert files(repository, whole) == [plane, "a.vsi"]
+
+
+async def test_a_file_that_came_along_and_was_changed_since_is_not_called_imported(
+    repository: Repository, source: Path
+) -> None:
+    async with hall(repository, source) as h:
+        lay(h, {"a.ics": SET, "a.ids": SET})
+        first = await h.taking.take(h.arrival("a.ics"))
+        (source / "a.ids").write_bytes(b"other bytes")
+        again = await h.taking.take(h.arrival("a.ids"))
+    assert again.state is State.IMPORTED and again.fileset != first.fileset

@@ -30,7 +30,7 @@ IN_HAND = 64  # files at a time; the pipeline has places of its own for what cos
 Arrive = Callable[[Arrival], Awaitable[Arrived]]
 """Imports a fileset and tells what became of it. Raises OSError when it cannot even be begun."""
 
-Refuse = Callable[[Arrival, str], Awaitable[None]]
+Refuse = Callable[[Arrival, str], Awaitable[object]]
 """Has it known to people why a fileset cannot be imported."""
 
 log = structlog.get_logger(__name__)
