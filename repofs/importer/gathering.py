@@ -16,7 +16,7 @@ from repofs.errors import InvalidValue, NotFound, ReaderFailed
 from repofs.formats.candidates import as_main_says, lacks, main_beside, main_first
 from repofs.importer.answers import MOST_FILES
 from repofs.importer.lending import OneFile
-from repofs.importer.pipeline import Recogniser
+from repofs.importer.recognising import Recogniser
 from repofs.lifecycle import State
 from repofs.model import ALONE, Arrival, Arrived, Identity, Members
 from repofs.repository.as_user import Caller

@@ -1,7 +1,9 @@
 """The steps of one import, from a sealed drop to its Outcome.
 
-    intent row ─ bytes hashed, no writer left ─ recognised ─ duplicate? ─ ids reserved ─ linked, logged, published,
+    looked into ─ intent row ─ bytes hashed, no writer left ─ duplicate? ─ ids reserved ─ linked, logged, published,
     marked ─ synced ─ final rows: the commit point
+
+A file that a reader finds to be one of several is given back at the first step, to be handed over with the others.
 
 A step that fails is answered by `_give_up`: whatever was made is taken back, and the file says what is wrong with it.
 """
@@ -12,48 +14,42 @@ import contextlib
 import errno
 import os
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import structlog
 import trio
 
 from repofs.administration.user_directories import UserDirectories
 from repofs.catalog.containers import Target, target_of
-from repofs.catalog.filesets import FinishedFile, FinishedImport
+from repofs.catalog.filesets import FinishedImport
 from repofs.catalog.forms import now
 from repofs.catalog.origins import DONE, Due
 from repofs.config import Settings
-from repofs.errors import Busy, ChangedWhileReading, InvalidValue, ReaderFailed, RepofsError
-from repofs.importer import files, removal, transactions
+from repofs.errors import ChangedWhileReading, InvalidValue, RepofsError
+from repofs.importer import files, final_rows, removal, transactions
 from repofs.importer.commits import Bell, Commits, Groups
 from repofs.importer.files import Examined
 from repofs.importer.import_log import ImportLog
-from repofs.importer.lending import InDirectory, Lender, LentFiles, OneFile
 from repofs.importer.names import Names
 from repofs.importer.placement import Placement
-from repofs.importer.transactions import Begun, Ending, Ids, Intent, Owners, Wanted
+from repofs.importer.recognising import Recogniser, Recognising
+from repofs.importer.transactions import Begun, Ending, Intent, Owners, Wanted
 from repofs.importer.turns import Turns
 from repofs.lifecycle import State
 from repofs.model import (
     ALONE,
     Drop,
     Duplicates,
-    FilesetId,
-    ImageId,
     ImportId,
     Members,
     ObjectRef,
-    OriginalFileId,
     Outcome,
     Recognised,
 )
 from repofs.people import People
-from repofs.repository import transfers
 from repofs.repository.layout import Layout
 from repofs.repository.outside import Root
-from repofs.repository.sources import OriginLost, Sources
+from repofs.repository.sources import Sources
 from repofs.repository.template import Template
 from repofs.threads import in_thread
 
@@ -71,14 +67,6 @@ class Duplicate(RepofsError):
     def __init__(self, known: ObjectRef | None, *, then: str) -> None:
         super().__init__(f"its owner has these bytes already, in {known}{then}")
         self.fileset = known and known.id
-
-
-class Recogniser(Protocol):
-    """readers.Readers, as the pipeline sees it."""
-
-    async def look(self, name: bytes, files: Lender, user: bytes) -> Members | Recognised: ...
-
-    async def read(self, name: bytes, files: Lender, user: bytes) -> Recognised: ...
 
 
 @dataclass(slots=True)
@@ -108,11 +96,11 @@ class Pipeline:
     ) -> None:
         self._settings = settings
         self._commits = commits
-        self._readers = readers
         self._interrupted = interrupted
         self._people = people
         self._sources = Sources(settings.declared_sources(), layout.root)
         self._placement = Placement(layout, self._sources)
+        self._recognising = Recognising(readers, self._placement)
         template = Template(settings.repository.template)
         directories = UserDirectories(settings.repository)
         self._owners = Owners(directories)
@@ -186,7 +174,7 @@ class Pipeline:
         if drop.refusal is not None:
             await self._begin(job)
             raise InvalidValue(drop.refusal)
-        found = await self._recognise(job)
+        found = await self._recognising.look(drop, job.fd, job.root, job.log)
         if isinstance(found, Members) or drop.early:
             return Outcome(drop.token, State.SETTLING, members=found if isinstance(found, Members) else ALONE)
         begun = await self._begin(job)
@@ -196,16 +184,15 @@ class Pipeline:
             await self._ended(job, begun, State.SETTLING, "it was imported before")
             return Outcome(job.drop.token, State.IMPORTED)
         files.require_unchanged(job.drop, before, examined)
-        recognised = _called(found, job.drop.name)
         if job.drop.policy.duplicates is Duplicates.IMPORT:
-            return await self._complete(job, begun, target, examined, recognised)
+            return await self._complete(job, begun, target, examined, found)
         key = (begun.owner.id, sum(file.size for file in examined), examined[0].checksum)
         if key in self._in_hand:
             raise ChangedWhileReading("the same bytes are being imported at this moment: this drop waits for that")
         self._in_hand.add(key)
         try:
             await self._require_new_bytes(job.drop, begun, examined)
-            return await self._complete(job, begun, target, examined, recognised)
+            return await self._complete(job, begun, target, examined, found)
         finally:
             self._in_hand.remove(key)
 
@@ -260,38 +247,6 @@ class Pipeline:
             job.log.note(f"{file.name.decode(errors='backslashreplace')}: {file.size} bytes, {file.checksum}")
         return examined
 
-    async def _recognise(self, job: _Job) -> Members | Recognised:
-        """Return what the drop holds; or, when no reader was asked yet, which files form one fileset with it."""
-        try:
-            with job.log.step("looked at by the readers"):
-                found = await self._look_into(job)
-        except ReaderFailed as error:
-            found = Recognised(note=str(error))
-        except (Busy, OriginLost) as error:
-            if isinstance(error, OriginLost) and error.state is not State.ALTERED:
-                raise
-            found = Recognised(note=str(error))  # its source is being written: whoever brings the bytes has it wait
-        if isinstance(found, Recognised):
-            job.log.note(f"format {found.format or 'unknown'}, images: {len(found.images)}")
-            if found.note:
-                job.log.note(found.note)
-        return found
-
-    async def _look_into(self, job: _Job) -> Members | Recognised:
-        drop, name, user = job.drop, os.path.basename(job.drop.path), job.drop.user_directory
-
-        def bytes_of(fd: int) -> AbstractContextManager[int]:
-            return self._placement.bringing.bytes_of(fd, job.root)
-
-        if drop.is_directory:
-            return await self._readers.read(name + b"/", InDirectory(name, job.fd, bytes_of), user)
-        if not drop.is_one_file:
-            lent = LentFiles(job.fd, frozenset(drop.members or ()), bytes_of)
-            return await self._readers.read(name, lent, user)
-        alone = OneFile(name, job.fd, bytes_of, None if drop.source else self._placement.directory_of(drop))
-        ask = self._readers.look if drop.members is None else self._readers.read
-        return await ask(name, alone, user)
-
     async def _require_new_bytes(self, drop: Drop, begun: Begun, examined: list[Examined]) -> None:
         """Raise Duplicate when the owner has the bytes of every file already."""
         known = None
@@ -309,14 +264,14 @@ class Pipeline:
         with trio.CancelScope(shield=True):
             wanted = Wanted(len(examined), len(recognised.images))
             ids = await self._commits.write(transactions.reserve, wanted)
-            job.log.note(", ".join(_names_of(ids)))
+            job.log.note(", ".join(final_rows.names_of(ids)))
             name_for = self._names.of(begun, job.drop, tuple(os.fsdecode(file.path) for file in examined))
 
-            def final_rows(directory: bytes) -> FinishedImport:
-                return _finished(job.drop, begun, target, examined, recognised, ids, directory)
+            def rows(directory: bytes) -> FinishedImport:
+                return final_rows.finished(job.drop, begun, target, examined, recognised, ids, directory)
 
             job.placed = True
-            finished = await in_thread(self._place, job, begun, examined, name_for, final_rows)
+            finished = await in_thread(self._place, job, begun, examined, name_for, rows)
             await self._syncing.do(begun.id)
             job.finished = finished
             await self._commits.write(transactions.record, finished)
@@ -330,12 +285,12 @@ class Pipeline:
         begun: Begun,
         examined: list[Examined],
         name_for: Callable[[int], bytes],
-        final_rows: Callable[[bytes], FinishedImport],
+        rows: Callable[[bytes], FinishedImport],
     ) -> FinishedImport:
         staged = files.named(job.drop, job.fd, {file.name for file in examined})
         gid = begun.group.gid
         directory = self._placement.put(job.drop, staged, begun.id, gid, job.log.text(), name_for)
-        finished = final_rows(directory)
+        finished = rows(directory)
         self._placement.mark(job.drop, job.fd, gid, finished)
         return finished
 
@@ -416,71 +371,9 @@ class Pipeline:
             self._placement.refuse(job.drop, job.fd, state, error, job.log.lines(), name)
 
 
-def _finished(
-    drop: Drop,
-    begun: Begun,
-    target: Target | None,
-    examined: list[Examined],
-    recognised: Recognised,
-    ids: Ids,
-    directory: bytes,
-) -> FinishedImport:
-    entries = (
-        FinishedFile(
-            OriginalFileId(number),
-            file.path,
-            file.name,
-            file.size,
-            file.mtime_ns,
-            file.checksum,
-            file.origin,
-            removal_due=file.origin is not None and transfers.named(file.origin.transfer).removes,
-        )
-        for number, file in zip(ids.originals, examined, strict=True)
-    )
-    return FinishedImport(
-        import_id=begun.id,
-        fileset_id=FilesetId(ids.fileset),
-        owner=begun.owner.id,
-        group_id=begun.group.id,
-        user_directory=drop.user_directory,
-        import_directory=directory,
-        transfer=drop.transfer if examined[0].origin is None else examined[0].origin.transfer,
-        imported=now(),
-        target=target,
-        format=recognised.format,
-        entries=tuple(entries),
-        images=tuple(zip(map(ImageId, ids.images), recognised.images, strict=True)),
-        original_metadata=recognised.original_metadata,
-        note=recognised.note,
-        actor_uid=None if drop.actor_uid == begun.owner.uid else drop.actor_uid,
-        main=os.path.basename(drop.path) + b"/" * drop.is_directory,
-        skipped=drop.policy.skip,
-        queued=drop.queued,
-    )
-
-
-def _called(recognised: Recognised, name: str | None) -> Recognised:
-    """Return *recognised* with its images called *name*; of several, each with its own name behind that."""
-    if name is None:
-        return recognised
-    one = len(recognised.images) == 1
-    images = (replace(image, name=name if one else f"{name} [{image.name}]") for image in recognised.images)
-    return replace(recognised, images=tuple(images))
-
-
 def _imported(drop: Drop, finished: FinishedImport, kept: str | None = None) -> Outcome:
     directory = finished.import_directory
     return Outcome(drop.token, State.IMPORTED, fileset=finished.fileset_id, import_directory=directory, kept=kept)
-
-
-def _names_of(ids: Ids) -> list[str]:
-    """Return the ids as people write them, a row of them by its ends."""
-    names = [f"Fileset:{ids.fileset}"]
-    for kind, row in (("OriginalFile", ids.originals), ("Image", ids.images)):
-        if row:
-            names.append(f"{kind}:{row[0]}" if len(row) == 1 else f"{kind}:{row[0]} to {row[-1]}")
-    return names
 
 
 def _sentence(error: OSError) -> str:
