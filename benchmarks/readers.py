@@ -23,7 +23,7 @@ from rich.table import Table
 
 from repofs.formats import registry
 from repofs.formats.local_files import LocalFiles
-from repofs.model import Recognised
+from repofs.image import Recognised
 
 KINDS: dict[str, Callable[[Path], None]] = {
     "plain": lambda path: tifffile.imwrite(path, _plane(), photometric="minisblack", metadata=None),

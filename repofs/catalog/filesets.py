@@ -13,20 +13,9 @@ from repofs.catalog import arrivals, audit, imports, origins, schema, thumbnails
 from repofs.catalog.containers import Target, dataset_for
 from repofs.catalog.forms import nearest, plain
 from repofs.catalog.origins import NewOrigin
+from repofs.image import Channel, ImageInfo
 from repofs.lifecycle import State
-from repofs.model import (
-    Channel,
-    ExperimenterId,
-    FilesetId,
-    GroupId,
-    ImageId,
-    ImageInfo,
-    ImportId,
-    ObjectRef,
-    Origin,
-    OriginalFileId,
-    Skip,
-)
+from repofs.model import ExperimenterId, FilesetId, GroupId, ImageId, ImportId, ObjectRef, Origin, OriginalFileId, Skip
 
 
 @dataclass(frozen=True, slots=True)

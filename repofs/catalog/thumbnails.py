@@ -10,7 +10,8 @@ from sqlalchemy import Connection, insert, select, update
 
 from repofs.catalog.forms import plain
 from repofs.catalog.schema import channels, fileset_entries, filesets, images
-from repofs.model import Appearance, ImageId, Skip
+from repofs.image import Appearance
+from repofs.model import ImageId, Skip
 
 AT_A_TIME = 10_000  # images that `again` takes in one transaction
 

@@ -15,9 +15,9 @@ import trio
 from repofs import config
 from repofs.errors import ReaderFailed
 from repofs.formats.candidates import Candidate, as_main_says, main_first, names_others
+from repofs.image import ALONE, Members, Recognised
 from repofs.importer.lending import InDirectory, LentFiles, OneFile
 from repofs.importer.readers import Readers
-from repofs.model import ALONE, Members, Recognised
 
 _OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from repofs.config import Drops
-from repofs.model import ALONE, Members
+from repofs.image import ALONE, Members
 
 # What TileDB makes inside an array or a group; the directory that holds one of these is a table, whatever its name.
 TABLE_PARTS = frozenset(

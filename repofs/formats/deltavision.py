@@ -20,7 +20,7 @@ from repofs.formats.outcome import CUT_HEADER, NO_PLANE, recognised
 from repofs.formats.raw_array import RawArray
 from repofs.formats.reader import Files
 from repofs.formats.values import positive
-from repofs.model import Channel, ImageInfo, Members, Recognised
+from repofs.image import Channel, ImageInfo, Members, Recognised
 
 _MAGIC = {b"\xa0\xc0": "<", b"\xc0\xa0": ">"}  # the number -16224 at byte 96
 _MAGIC_AT = slice(96, 98)

@@ -23,7 +23,7 @@ from repofs.formats.raw_array import RawArray
 from repofs.formats.reader import Files
 from repofs.formats.units import micrometres, seconds
 from repofs.formats.values import possible
-from repofs.model import ImageInfo, Members, Recognised
+from repofs.image import ImageInfo, Members, Recognised
 
 _PACKED = (5, 27, 28)  # kinds of data that are half of a Fourier transform
 # What it raises on damaged tags, besides OSError; the last ones when a tag is not what it should be.

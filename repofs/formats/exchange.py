@@ -18,7 +18,7 @@ from enum import StrEnum
 import msgspec
 
 from repofs.errors import ReaderFailed
-from repofs.model import Appearance, Members, Picture, Recognised
+from repofs.image import Appearance, Members, Picture, Recognised
 
 HEADER = struct.Struct("<I")
 REQUEST_BYTES = 32 << 20  # a directory of a million names

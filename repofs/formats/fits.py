@@ -28,7 +28,7 @@ from repofs.formats.outcome import label, recognised
 from repofs.formats.reader import Files
 from repofs.formats.units import micrometres
 from repofs.formats.values import possible
-from repofs.model import ImageInfo, Members, Recognised
+from repofs.image import ImageInfo, Members, Recognised
 
 MAX_UNITS = 1000
 MOST_PIXELS = 1 << 26  # of a plane that a preview must decompress whole

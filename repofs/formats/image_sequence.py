@@ -17,7 +17,7 @@ from repofs.formats.reader import Files
 from repofs.formats.tiff import layout as tiff_layout
 from repofs.formats.tiff.reader import TiffReader
 from repofs.formats.values import possible
-from repofs.model import Channel, ImageInfo
+from repofs.image import Channel, ImageInfo
 
 MAX_FILES = 50_000  # of one fileset
 MAX_NAMES = 2 << 20  # characters of all their names

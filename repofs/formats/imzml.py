@@ -21,7 +21,7 @@ from repofs.formats.outcome import Fault, recognised
 from repofs.formats.reader import Files
 from repofs.formats.units import micrometres
 from repofs.formats.values import possible
-from repofs.model import ImageInfo, Members, Recognised
+from repofs.image import ImageInfo, Members, Recognised
 
 MAX_HEADER_BYTES = 16 << 20
 MAX_PREVIEW_BYTES = 256 << 20  # of XML: all spectra must be looked at to find those of a few pixels

@@ -34,7 +34,7 @@ from repofs.formats.reader import Files
 from repofs.formats.tiff import layout as tiff_layout
 from repofs.formats.tiff.reader import TiffReader
 from repofs.formats.values import positive
-from repofs.model import Channel, Members, Recognised
+from repofs.image import Channel, Members, Recognised
 
 ND_BYTES = 1 << 20  # of an .nd that is looked at: about ten thousand stage positions
 MAX_COUNT = 100_000  # of waves, stages and time points each

@@ -24,7 +24,7 @@ from repofs.formats.outcome import CUT_HEADER, recognised
 from repofs.formats.raw_array import RawArray
 from repofs.formats.reader import Files
 from repofs.formats.values import positive
-from repofs.model import ImageInfo, Members, Recognised
+from repofs.image import ImageInfo, Members, Recognised
 
 _HEADER_BYTES = 1024
 _MAP = slice(208, 211)  # "MAP" and a blank or a zero

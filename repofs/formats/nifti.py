@@ -22,7 +22,7 @@ from repofs.formats.original_metadata import OriginalMetadata
 from repofs.formats.outcome import CUT_HEADER, Fault, recognised
 from repofs.formats.raw_array import RawArray
 from repofs.formats.reader import Files
-from repofs.model import ImageInfo, Members, Recognised
+from repofs.image import ImageInfo, Members, Recognised
 
 _HEADER_BYTES = 540  # of NIfTI-2; NIfTI-1 has 348
 _GZIP = b"\x1f\x8b\x08"

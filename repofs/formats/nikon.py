@@ -27,7 +27,7 @@ from repofs.formats.outcome import CUT_HEADER, Fault, label, recognised
 from repofs.formats.pixel_types import pixel_type
 from repofs.formats.reader import Files
 from repofs.formats.values import color, moment, positive, possible, words
-from repofs.model import Channel, ImageInfo, Members, Recognised
+from repofs.image import Channel, ImageInfo, Members, Recognised
 
 _MAGIC = b"\xda\xce\xbe\x0a"
 _FRAME = re.compile(rb"ImageDataSeq\|([0-9]{1,9})!")

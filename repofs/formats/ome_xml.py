@@ -14,7 +14,7 @@ from repofs.formats.original_metadata import OriginalMetadata, text
 from repofs.formats.outcome import Fault
 from repofs.formats.units import micrometres, seconds
 from repofs.formats.values import positive, words
-from repofs.model import Channel
+from repofs.image import Channel
 
 MAX_BYTES = 64 << 20
 MAX_ELEMENTS = 2_000_000

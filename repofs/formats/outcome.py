@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from repofs.formats.original_metadata import OriginalMetadata
-from repofs.model import ImageInfo, Recognised
+from repofs.image import ImageInfo, Recognised
 
 MOST_FAULTS = 4  # that a note tells one by one
 

@@ -25,7 +25,7 @@ from repofs.formats.original_metadata import text
 from repofs.formats.outcome import label, recognised
 from repofs.formats.reader import Files
 from repofs.formats.values import is_below
-from repofs.model import Channel, Members, Recognised
+from repofs.image import Channel, Members, Recognised
 
 LINE_BYTES = 4096
 

@@ -11,7 +11,7 @@ import numpy
 from repofs.formats import sampling
 from repofs.formats.pixel_types import pixel_type
 from repofs.formats.values import possible
-from repofs.model import ImageInfo
+from repofs.image import ImageInfo
 
 
 @dataclass(frozen=True, slots=True)

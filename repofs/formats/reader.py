@@ -13,7 +13,7 @@ from typing import BinaryIO, Protocol
 
 import numpy
 
-from repofs.model import Members, Recognised
+from repofs.image import Members, Recognised
 
 
 class Files(Protocol):

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 from repofs.errors import ReaderFailed
 from repofs.formats import thumbnail
 from repofs.formats.reader import Files, Reader
-from repofs.model import Appearance, Members, Picture, Recognised
+from repofs.image import Appearance, Members, Picture, Recognised
 
 ENTRY_POINTS = "repofs.readers"
 HEAD_BYTES = 4096

@@ -21,7 +21,7 @@ from repofs.errors import ReaderFailed
 from repofs.formats import exchange, registry
 from repofs.formats.exchange import Answer, Limits, Request, Task
 from repofs.formats.lent_files import LentFiles, receive
-from repofs.model import Members
+from repofs.image import Members
 
 NOBODY = 65534
 _OPEN_FILES = 64

@@ -21,7 +21,7 @@ from repofs.formats.outcome import CUT_HEADER, recognised
 from repofs.formats.raw_array import RawArray
 from repofs.formats.reader import Files
 from repofs.formats.values import possible
-from repofs.model import Members, Recognised
+from repofs.image import Members, Recognised
 
 MAX_XML_BYTES = 16 << 20
 

@@ -10,7 +10,7 @@ import numpy
 import numpy.ma
 from PIL import Image
 
-from repofs.model import Appearance, Picture
+from repofs.image import Appearance, Picture
 
 Image.preinit()  # as `numpy.percentile` does with numpy.ma, `save` would import its formats in the middle of a file
 

@@ -23,7 +23,7 @@ from repofs.formats.pixel_types import pixel_type
 from repofs.formats.reader import Files
 from repofs.formats.units import micrometres
 from repofs.formats.values import at, positive, possible, words
-from repofs.model import ImageInfo, Members, Recognised
+from repofs.image import ImageInfo, Members, Recognised
 
 MAX_METADATA_BYTES = 16 << 20  # of one JSON document
 MAX_CHUNK_BYTES = 1 << 29  # that a preview unpacks at once

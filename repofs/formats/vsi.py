@@ -16,7 +16,7 @@ from repofs.formats.outcome import recognised
 from repofs.formats.reader import Files
 from repofs.formats.tiff import layout as tiff_layout
 from repofs.formats.tiff.reader import TiffReader
-from repofs.model import Members, Recognised
+from repofs.image import Members, Recognised
 
 _ETS_MAGIC = b"SIS\0"
 

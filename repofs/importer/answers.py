@@ -12,7 +12,7 @@ import struct
 from repofs.errors import ReaderFailed
 from repofs.formats.exchange import Answer
 from repofs.formats.values import is_below
-from repofs.model import Members, Picture, Recognised
+from repofs.image import Members, Picture, Recognised
 
 MOST_FILES = 100_000  # of one fileset
 _MOST_CHANNELS = 100_000  # of all images of a fileset: a row of the catalogue each

@@ -20,13 +20,14 @@ import trio
 
 from repofs.catalog.origins import DONE
 from repofs.errors import NotFound, RepofsError
+from repofs.image import Members
 from repofs.importer.gathering import Gathering
 from repofs.importer.meanwhile import Meanwhile
 from repofs.importer.pipeline import Pipeline
 from repofs.importer.preparing import Excluded, Prepared, Preparing
 from repofs.importer.turns import Turns
 from repofs.lifecycle import State
-from repofs.model import REMOVED, Arrival, Arrived, Members
+from repofs.model import REMOVED, Arrival, Arrived
 from repofs.people import People
 from repofs.repository import as_user, transfers
 from repofs.repository.as_user import Caller

@@ -8,9 +8,10 @@ from dataclasses import replace
 from repofs.catalog.containers import Target
 from repofs.catalog.filesets import FinishedFile, FinishedImport
 from repofs.catalog.forms import now
+from repofs.image import Recognised
 from repofs.importer.files import Examined
 from repofs.importer.transactions import Begun, Ids
-from repofs.model import Drop, FilesetId, ImageId, OriginalFileId, Recognised
+from repofs.model import Drop, FilesetId, ImageId, OriginalFileId
 from repofs.repository import transfers
 
 

@@ -14,11 +14,12 @@ from repofs.catalog.engine import Engine
 from repofs.config import Drops
 from repofs.errors import InvalidValue, NotFound, ReaderFailed
 from repofs.formats.candidates import as_main_says, lacks, main_beside, main_first
+from repofs.image import ALONE, Members
 from repofs.importer.answers import MOST_FILES
 from repofs.importer.lending import OneFile
 from repofs.importer.recognising import Recogniser
 from repofs.lifecycle import State
-from repofs.model import ALONE, Arrival, Arrived, Identity, Members
+from repofs.model import Arrival, Arrived, Identity
 from repofs.repository.as_user import Caller
 from repofs.repository.outside import Root, open_beneath
 from repofs.repository.sources import Sources

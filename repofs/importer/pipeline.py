@@ -26,6 +26,7 @@ from repofs.catalog.forms import now
 from repofs.catalog.origins import DONE, Due
 from repofs.config import Settings
 from repofs.errors import ChangedWhileReading, InvalidValue, RepofsError
+from repofs.image import ALONE, Members, Recognised
 from repofs.importer import files, final_rows, removal, transactions
 from repofs.importer.commits import Bell, Commits, Groups
 from repofs.importer.files import Examined
@@ -36,16 +37,7 @@ from repofs.importer.recognising import Recogniser, Recognising
 from repofs.importer.transactions import Begun, Ending, Intent, Owners, Wanted
 from repofs.importer.turns import Turns
 from repofs.lifecycle import State
-from repofs.model import (
-    ALONE,
-    Drop,
-    Duplicates,
-    ImportId,
-    Members,
-    ObjectRef,
-    Outcome,
-    Recognised,
-)
+from repofs.model import Drop, Duplicates, ImportId, ObjectRef, Outcome
 from repofs.people import People
 from repofs.repository.layout import Layout
 from repofs.repository.outside import Root

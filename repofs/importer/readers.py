@@ -22,10 +22,10 @@ from repofs.confinement import landlock
 from repofs.errors import ReaderFailed, Unreachable
 from repofs.formats import exchange
 from repofs.formats.exchange import Answer, Given, Limits, Question, Request, Task, Wanted
+from repofs.image import Appearance, Members, Picture, Recognised
 from repofs.importer import answers
 from repofs.importer.lending import Lender
 from repofs.importer.turns import Turns
-from repofs.model import Appearance, Members, Picture, Recognised
 from repofs.threads import in_thread
 
 FILES_PER_WORKER = 5000  # then a fresh one takes its place, and what its libraries leaked is gone

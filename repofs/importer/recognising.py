@@ -7,11 +7,12 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from repofs.errors import Busy, ReaderFailed
+from repofs.image import Members, Recognised
 from repofs.importer.import_log import ImportLog
 from repofs.importer.lending import InDirectory, Lender, LentFiles, OneFile
 from repofs.importer.placement import Placement
 from repofs.lifecycle import State
-from repofs.model import Drop, Members, Recognised
+from repofs.model import Drop
 from repofs.repository.outside import Root
 from repofs.repository.sources import OriginLost
 

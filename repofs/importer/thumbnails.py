@@ -17,10 +17,11 @@ from repofs.catalog import thumbnails
 from repofs.catalog.engine import Engine
 from repofs.catalog.thumbnails import Due, Looked, Thumbnail
 from repofs.errors import ReaderFailed
+from repofs.image import Appearance, Picture
 from repofs.importer.bringing import Bringing
 from repofs.importer.commits import Commits
 from repofs.importer.lending import InDirectory, Lender
-from repofs.model import Appearance, ObjectRef, Picture, Skip
+from repofs.model import ObjectRef, Skip
 from repofs.repository.durable import write_whole
 from repofs.repository.layout import Layout
 from repofs.repository.trees import opened

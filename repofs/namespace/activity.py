@@ -6,7 +6,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from repofs.model import Event, Members
+from repofs.image import Members
+from repofs.model import Event
 from repofs.xattrs import ImportCommand
 
 _MOST_EVENTS = 1000  # an appending instrument reopens its file for days

@@ -16,8 +16,9 @@ from enum import Enum
 
 from repofs.config import Drops as DropSettings
 from repofs.formats.candidates import as_main_says, lacks, main_beside, main_first
+from repofs.image import ALONE, Members
 from repofs.lifecycle import State
-from repofs.model import ALONE, Closed, Members, Missing, Original, Refused
+from repofs.model import Closed, Missing, Original, Refused
 from repofs.namespace.drops import Drops
 from repofs.namespace.nodes import Area, Node
 from repofs.namespace.present import present

@@ -14,7 +14,8 @@ from repofs.catalog.engine import create, open_engine
 from repofs.catalog.filesets import record
 from repofs.catalog.objects import describe
 from repofs.cli.ome_xml import ome_xml
-from repofs.model import Channel, ImageInfo, ObjectRef
+from repofs.image import Channel, ImageInfo
+from repofs.model import ObjectRef
 from tests.helpers.catalogue import Import, finished, lab
 
 CONFOCAL = ImageInfo(

@@ -9,15 +9,8 @@ from repofs.catalog import filesets, ids, imports
 from repofs.catalog.containers import target_of
 from repofs.catalog.engine import Connection
 from repofs.catalog.users import Experimenter, Group, add_experimenter, add_group
-from repofs.model import (
-    FilesetId,
-    ImageId,
-    ImageInfo,
-    ImportId,
-    OriginalFileId,
-    PermissionLevel,
-    Transfer,
-)
+from repofs.image import ImageInfo
+from repofs.model import FilesetId, ImageId, ImportId, OriginalFileId, PermissionLevel, Transfer
 
 NOON = "2026-11-22T12:00:00.000+00:00"
 IMAGE = ImageInfo("scan", 0, 512, 256, 1, 2, 1, "uint16")

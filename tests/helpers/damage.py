@@ -12,7 +12,7 @@ from pathlib import Path
 from repofs.errors import ReaderFailed
 from repofs.formats import registry
 from repofs.formats.reader import Files
-from repofs.model import Recognised
+from repofs.image import Recognised
 
 MOST_SECONDS = 2.0
 

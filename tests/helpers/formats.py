@@ -13,7 +13,7 @@ import numpy
 
 from repofs.formats import registry
 from repofs.formats.reader import Files, Reader
-from repofs.model import ImageInfo, Members, Recognised
+from repofs.image import ImageInfo, Members, Recognised
 
 
 class OneFile:

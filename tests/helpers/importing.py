@@ -9,23 +9,10 @@ from pathlib import Path
 
 from repofs.catalog import imports, objects, users
 from repofs.catalog.engine import Engine, create, open_engine
+from repofs.image import Appearance, Members, Picture, Recognised
 from repofs.importer.lending import Lender
 from repofs.lifecycle import State
-from repofs.model import (
-    Appearance,
-    Closed,
-    Drop,
-    Duplicates,
-    Event,
-    Mark,
-    Members,
-    Original,
-    PermissionLevel,
-    Picture,
-    Policy,
-    Recognised,
-    Refused,
-)
+from repofs.model import Closed, Drop, Duplicates, Event, Mark, Original, PermissionLevel, Policy, Refused
 from repofs.repository.layout import Layout, load_key
 from repofs.repository.marks import ORIGINAL_BIT, Marks
 

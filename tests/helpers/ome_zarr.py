@@ -12,7 +12,7 @@ import zarr
 from repofs.formats import registry
 from repofs.formats.local_files import LocalFiles
 from repofs.formats.ome_zarr.reader import OmeZarrReader
-from repofs.model import Recognised
+from repofs.image import Recognised
 
 Version = Literal[2, 3]
 

@@ -11,9 +11,9 @@ import tifffile
 import trio
 
 from repofs import config
+from repofs.image import Recognised
 from repofs.importer.lending import OneFile
 from repofs.importer.readers import Readers
-from repofs.model import Recognised
 from tests.helpers.processes import descendants
 
 

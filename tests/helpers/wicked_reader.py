@@ -25,7 +25,7 @@ import numpy
 from repofs.formats import exchange
 from repofs.formats.exchange import Answer, Question, Wanted
 from repofs.formats.reader import Files
-from repofs.model import ImageInfo, Members, Picture, Recognised
+from repofs.image import ImageInfo, Members, Picture, Recognised
 
 _IMAGE = ImageInfo("good", 0, 8, 8, 1, 1, 1, "uint8")
 _HEAD = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"

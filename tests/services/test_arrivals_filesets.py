@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import trio
 
+from repofs.image import Members
 from repofs.lifecycle import State
-from repofs.model import Arrived, Members, Original
+from repofs.model import Arrived, Original
 from tests.helpers.importing import Repository
 from tests.services.test_arrivals import Hall, hall
 

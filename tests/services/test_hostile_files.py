@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from repofs.errors import ReaderFailed
+from repofs.image import Members
 from repofs.importer.lending import InDirectory
 from repofs.importer.readers import Readers
-from repofs.model import Members
 from tests.helpers.bombs import BOMBS, ELSEWHERE, REACHING, put
 from tests.helpers.reader_pool import pids, pool, still_works
 

@@ -15,8 +15,9 @@ from repofs.catalog.objects import describe
 from repofs.catalog.users import experimenters
 from repofs.errors import ReaderFailed
 from repofs.formats import exchange
+from repofs.image import Appearance
 from repofs.importer.lending import InDirectory, OneFile
-from repofs.model import Appearance, ObjectRef
+from repofs.model import ObjectRef
 from tests.helpers.catalogue import Import, finished
 from tests.helpers.importing import Repository
 from tests.helpers.reader_pool import all_busy, deed, made, pool, still_works, tiff

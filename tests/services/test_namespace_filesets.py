@@ -11,8 +11,9 @@ import pytest
 
 from repofs import config
 from repofs.errors import Busy
+from repofs.image import ALONE, Members
 from repofs.lifecycle import State
-from repofs.model import ALONE, Drop, Members, Outcome, Refused
+from repofs.model import Drop, Outcome, Refused
 from repofs.xattrs import ImportCommand
 from tests.helpers.namespace import World, world
 

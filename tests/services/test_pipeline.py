@@ -21,24 +21,14 @@ from repofs import config
 from repofs.catalog import audit, filesets, news, users
 from repofs.catalog.objects import describe
 from repofs.errors import ReaderFailed
+from repofs.image import ImageInfo, Recognised
 from repofs.importer import bringing, transactions
 from repofs.importer.commits import Commits
 from repofs.importer.pipeline import Pipeline
 from repofs.importer.placement import Placement
 from repofs.importer.readers import Readers
 from repofs.lifecycle import State
-from repofs.model import (
-    Closed,
-    Drop,
-    Duplicates,
-    ImageInfo,
-    ObjectRef,
-    Original,
-    Outcome,
-    PermissionLevel,
-    Recognised,
-    Refused,
-)
+from repofs.model import Closed, Drop, Duplicates, ObjectRef, Original, Outcome, PermissionLevel, Refused
 from repofs.people import Actor, People
 from repofs.repository import import_directory
 from repofs.repository.marks import ORIGINAL_BIT

@@ -11,9 +11,9 @@ import pytest
 from zarr.codecs import BloscCodec, GzipCodec, ZstdCodec
 
 from repofs import config
+from repofs.image import Appearance
 from repofs.importer.lending import InDirectory, LentFiles
 from repofs.importer.readers import Readers
-from repofs.model import Appearance
 from tests.helpers import ome_zarr
 from tests.helpers.formats import sizes
 from tests.helpers.ome_zarr import STACK, Version, image

@@ -24,11 +24,12 @@ from repofs.catalog.objects import describe
 from repofs.catalog.schema import images
 from repofs.catalog.users import experimenters
 from repofs.errors import ReaderFailed
+from repofs.image import Appearance, Channel, ImageInfo, Picture
 from repofs.importer import thumbnails
 from repofs.importer.bringing import Bringing
 from repofs.importer.commits import Commits
 from repofs.importer.thumbnails import Thumbnails
-from repofs.model import Appearance, Channel, ImageInfo, ObjectRef, Origin, Picture, Skip, Transfer
+from repofs.model import ObjectRef, Origin, Skip, Transfer
 from repofs.repository import stand_ins
 from repofs.repository.outside import identity_of
 from repofs.repository.sources import Sources

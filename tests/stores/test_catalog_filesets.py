@@ -12,8 +12,9 @@ from sqlalchemy.exc import IntegrityError
 from repofs.catalog import filesets, imports, objects, schema
 from repofs.catalog.engine import Connection, Engine
 from repofs.errors import NotFound
+from repofs.image import Channel
 from repofs.lifecycle import State
-from repofs.model import Channel, ObjectRef
+from repofs.model import ObjectRef
 from tests.helpers.catalogue import IMAGE, NOON, Import, finished, imported, lab
 
 

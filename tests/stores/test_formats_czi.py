@@ -18,7 +18,7 @@ from repofs.errors import ReaderFailed
 from repofs.formats import registry
 from repofs.formats.czi.reader import CziReader
 from repofs.formats.local_files import LocalFiles
-from repofs.model import Channel, Members
+from repofs.image import Channel, Members
 from tests.helpers.czi import GUID, Tile, czi
 from tests.helpers.formats import OneFile, recognised
 

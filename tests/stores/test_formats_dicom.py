@@ -20,7 +20,7 @@ from repofs.formats import registry
 from repofs.formats.dicom import header as dicom_header
 from repofs.formats.dicom.reader import DicomReader
 from repofs.formats.outcome import Fault
-from repofs.model import ImageInfo, Recognised
+from repofs.image import ImageInfo, Recognised
 from tests.helpers import damage, dicom
 from tests.helpers.dicom import SERIES, dataset, raw, written
 from tests.helpers.formats import ManyFiles, OneFile, recognised

@@ -20,7 +20,7 @@ from repofs.errors import ReaderFailed
 from repofs.formats import registry
 from repofs.formats.digital_micrograph import DigitalMicrographReader
 from repofs.formats.velox import VeloxReader
-from repofs.model import Recognised
+from repofs.image import Recognised
 from tests.helpers.digital_micrograph import KINDS, RGB, document, image
 from tests.helpers.formats import OneFile, recognised
 

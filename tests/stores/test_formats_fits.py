@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from repofs.errors import ReaderFailed
 from repofs.formats import registry
 from repofs.formats.fits import FitsReader
-from repofs.model import Recognised
+from repofs.image import Recognised
 from tests.helpers.formats import OneFile, recognised
 
 CUBE = numpy.arange(5 * 40 * 60, dtype="i2").reshape(5, 40, 60)

@@ -14,7 +14,7 @@ from repofs.errors import ReaderFailed
 from repofs.formats import registry
 from repofs.formats.ics.reader import IcsReader
 from repofs.formats.local_files import LocalFiles
-from repofs.model import Members
+from repofs.image import Members
 from tests.helpers.damage import asked, changed, cut, loaded_late
 from tests.helpers.formats import OneFile, only_image, preview, recognised, sizes, um
 

@@ -18,7 +18,7 @@ from repofs.errors import ReaderFailed
 from repofs.formats import imzml, registry
 from repofs.formats.imzml import ImzmlReader
 from repofs.formats.local_files import LocalFiles
-from repofs.model import Members, Recognised
+from repofs.image import Members, Recognised
 
 MICROMETRES = b'unitCvRef="UO" unitAccession="UO:0000017" unitName="micrometer"/>'
 

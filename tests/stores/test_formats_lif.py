@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from repofs.errors import ReaderFailed
 from repofs.formats import registry
 from repofs.formats.lif.reader import LifReader
-from repofs.model import Channel
+from repofs.image import Channel
 from tests.helpers.formats import OneFile, recognised
 from tests.helpers.lif import SETTINGS, Picture, lif, lof
 

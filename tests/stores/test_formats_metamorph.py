@@ -14,7 +14,7 @@ from repofs.formats import registry
 from repofs.formats.local_files import LocalFiles
 from repofs.formats.metamorph import MetamorphReader
 from repofs.formats.tiff.reader import TiffReader
-from repofs.model import Channel, Members, Recognised
+from repofs.image import Channel, Members, Recognised
 from tests.helpers.formats import imported_meanwhile, members, recognised
 from tests.stores.test_formats_samples import SAMPLES
 

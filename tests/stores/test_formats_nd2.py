@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from repofs.errors import ReaderFailed
 from repofs.formats import registry
 from repofs.formats.nikon import Nd2Reader
-from repofs.model import Channel
+from repofs.image import Channel
 from tests.helpers.formats import OneFile, recognised
 from tests.helpers.nd2 import nd2, positions, time_loop, z_loop
 

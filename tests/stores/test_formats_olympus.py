@@ -14,7 +14,7 @@ from repofs.formats import registry
 from repofs.formats.local_files import LocalFiles
 from repofs.formats.olympus.reader import OlympusReader
 from repofs.formats.reader import Files
-from repofs.model import Channel, Recognised
+from repofs.image import Channel, Recognised
 from tests.helpers import olympus
 from tests.helpers.formats import OneFile, recognised
 

@@ -12,7 +12,7 @@ import tifffile
 
 from repofs.formats import ome_xml
 from repofs.formats.outcome import Fault
-from repofs.model import Channel, Recognised
+from repofs.image import Channel, Recognised
 from tests.helpers.formats import recognised
 
 PIXELS = numpy.zeros((6, 16, 24), "u2")

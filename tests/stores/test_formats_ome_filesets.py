@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 from repofs.formats import registry
-from repofs.model import Members
+from repofs.image import Members
 from tests.helpers.formats import ManyFiles
 
 PLANES = numpy.random.default_rng(3).integers(0, 60_000, (2, 3, 16, 24)).astype("u2")  # Z, C

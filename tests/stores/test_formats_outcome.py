@@ -6,7 +6,7 @@ import pytest
 
 from repofs.formats.original_metadata import OriginalMetadata
 from repofs.formats.outcome import MOST_FAULTS, label, recognised
-from repofs.model import ImageInfo
+from repofs.image import ImageInfo
 
 IMAGE = ImageInfo("a", 0, 1, 1, 1, 1, 1, "uint8")
 

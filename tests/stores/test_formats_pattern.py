@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from repofs.formats import image_sequence, registry
 from repofs.formats.local_files import LocalFiles
 from repofs.formats.pattern import PatternReader
-from repofs.model import Channel, ImageInfo, Recognised
+from repofs.image import Channel, ImageInfo, Recognised
 from tests.helpers.formats import imported_meanwhile, members, recognised
 
 

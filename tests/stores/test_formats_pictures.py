@@ -20,7 +20,7 @@ from PIL import Image
 from repofs.errors import ReaderFailed
 from repofs.formats import registry
 from repofs.formats.pictures import reader as pictures
-from repofs.model import ImageInfo, Recognised
+from repofs.image import ImageInfo, Recognised
 from tests.helpers.formats import OneFile, recognised
 
 RANDOM = numpy.random.default_rng(5)

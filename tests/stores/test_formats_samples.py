@@ -21,9 +21,9 @@ from repofs import config
 from repofs.cli import filesets
 from repofs.cli.filesets import Fileset
 from repofs.formats.candidates import Candidate, Rules, find
+from repofs.image import ImageInfo
 from repofs.importer.lending import InDirectory, LentFiles
 from repofs.importer.readers import Readers
-from repofs.model import ImageInfo
 
 SAMPLES = Path(os.environ.get("REPOFS_SAMPLES", Path(__file__).parents[3] / "shared" / "samples"))
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from repofs.errors import ReaderFailed
 from repofs.formats import registry
 from repofs.formats.spe import SpeReader
-from repofs.model import Recognised
+from repofs.image import Recognised
 from tests.helpers.formats import OneFile, recognised
 
 FRAMES = numpy.arange(5 * 40 * 60, dtype="<u2").reshape(5, 40, 60)

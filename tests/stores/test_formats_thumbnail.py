@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from repofs.formats import thumbnail
-from repofs.model import Channel, ImageInfo
+from repofs.image import Channel, ImageInfo
 
 GREY = ImageInfo("scan", 0, 1, 1, 1, 1, 1, "uint16")
 RAMP = numpy.arange(10_000, dtype="u2").reshape(1, 100, 100)
@@ -141,7 +141,7 @@ def test_nothing_is_imported_when_a_picture_is_made() -> None:
     code = """
 import sys
 from repofs.formats import thumbnail
-from repofs.model import Channel, ImageInfo
+from repofs.image import (Channel, ImageInfo)
 import numpy
 before = set(sys.modules)
 for dtype in ("u1", "u2", "f4", "f8", "c8", "?"):

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from repofs.errors import ReaderFailed
-from repofs.model import ImageInfo, Recognised
+from repofs.image import ImageInfo, Recognised
 from tests.helpers import formats
 from tests.helpers.damage import loaded_late
 from tests.helpers.formats import recognised, sizes

@@ -6,7 +6,7 @@ import numpy
 import pytest
 
 from repofs.formats.tiff.reader import TiffReader
-from repofs.model import Channel, ImageInfo
+from repofs.image import Channel, ImageInfo
 from tests.helpers import tiffs
 from tests.helpers.formats import only_image, preview, recognised, sizes, um
 from tests.helpers.tiffs import PLANE

@@ -10,7 +10,7 @@ import pytest
 
 from repofs.formats import registry
 from repofs.formats.local_files import LocalFiles
-from repofs.model import Channel, ImageInfo
+from repofs.image import Channel, ImageInfo
 from tests.helpers import tiffs
 from tests.helpers.formats import only_image, recognised, sizes, um
 from tests.helpers.tiffs import GREY, PLANE

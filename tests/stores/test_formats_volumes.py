@@ -19,7 +19,7 @@ from repofs.formats.nifti import NiftiReader
 from repofs.formats.nrrd.reader import NrrdReader
 from repofs.formats.outcome import Fault
 from repofs.formats.parrec import ParRecReader
-from repofs.model import ImageInfo, Members, Recognised
+from repofs.image import ImageInfo, Members, Recognised
 from tests.helpers import damage
 from tests.helpers.formats import ManyFiles, OneFile, recognised
 

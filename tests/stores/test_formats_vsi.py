@@ -11,7 +11,7 @@ import tifffile
 from repofs.formats import registry
 from repofs.formats.local_files import LocalFiles
 from repofs.formats.vsi import VsiReader
-from repofs.model import Members
+from repofs.image import Members
 from tests.helpers.formats import imported_meanwhile, members, recognised
 
 PYRAMIDS = ("_scan_/stack1/frame_t_0.ets", "_scan_/stack10001/frame_t_0.ets")

@@ -14,7 +14,7 @@ from xml.etree.ElementTree import Element
 from repofs.formats.original_metadata import MAX_DEPTH, MAX_ENTRIES, OriginalMetadata
 from repofs.formats.outcome import Fault
 from repofs.formats.values import positive, words
-from repofs.model import Channel
+from repofs.image import Channel
 
 MAX_BYTES = 64 << 20
 MAX_ELEMENTS = 1_000_000

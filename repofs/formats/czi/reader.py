@@ -20,7 +20,7 @@ from repofs.formats.czi.metadata import CziMetadata
 from repofs.formats.outcome import Fault, recognised
 from repofs.formats.pixel_types import pixel_type
 from repofs.formats.reader import Files
-from repofs.model import ImageInfo, Members, Recognised
+from repofs.image import ImageInfo, Members, Recognised
 
 _MAGIC = b"ZISRAWFILE\0"
 _MOST_PARTS = 32  # of a split file; each takes a descriptor

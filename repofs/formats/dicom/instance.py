@@ -20,7 +20,7 @@ from repofs.formats.dicom import header as dicom_header
 from repofs.formats.dicom.header import Header, numbers, text
 from repofs.formats.outcome import Fault
 from repofs.formats.values import positive, possible
-from repofs.model import Channel
+from repofs.image import Channel
 
 _DATE = re.compile(r"(\d{4})[.-]?(\d\d)[.-]?(\d\d)")
 _TIME = re.compile(r"(\d\d)(?::?(\d\d)(?::?(\d\d)(\.\d{1,6})?)?)?")

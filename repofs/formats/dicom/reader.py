@@ -25,7 +25,7 @@ from repofs.formats.dicom.stack import Stack
 from repofs.formats.original_metadata import MAX_DEPTH, OriginalMetadata
 from repofs.formats.outcome import Fault, recognised
 from repofs.formats.reader import Files
-from repofs.model import Members, Recognised
+from repofs.image import Members, Recognised
 
 _HEAD_BYTES = 4096
 _MAX_ITEMS = 4  # of one sequence that are kept as metadata

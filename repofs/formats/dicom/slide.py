@@ -18,7 +18,7 @@ from repofs.formats.dicom.stack import Opened
 from repofs.formats.outcome import Fault
 from repofs.formats.pixel_types import dtype_of
 from repofs.formats.values import positive
-from repofs.model import ImageInfo
+from repofs.image import ImageInfo
 
 MAX_TILES = 4096  # that one picture is made of
 

@@ -13,7 +13,7 @@ from repofs.formats.dicom import pixels as dicom_pixels
 from repofs.formats.dicom.header import Header
 from repofs.formats.dicom.instance import Instance
 from repofs.formats.values import positive
-from repofs.model import Channel, ImageInfo
+from repofs.image import Channel, ImageInfo
 
 Opened = Callable[[str], AbstractContextManager[Header]]
 

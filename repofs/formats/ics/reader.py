@@ -16,7 +16,7 @@ from repofs.formats.raw_array import RawArray
 from repofs.formats.reader import Files
 from repofs.formats.units import micrometres, seconds
 from repofs.formats.values import positive
-from repofs.model import Channel, ImageInfo, Members, Recognised
+from repofs.image import Channel, ImageInfo, Members, Recognised
 
 _HEADER, _SAMPLES = ".ics", ".ids"
 

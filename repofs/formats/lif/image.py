@@ -26,7 +26,7 @@ from repofs.formats.outcome import NO_PLANE, Fault
 from repofs.formats.pixel_types import pixel_type
 from repofs.formats.units import micrometres, seconds
 from repofs.formats.values import positive, possible, words
-from repofs.model import Channel, ImageInfo
+from repofs.image import Channel, ImageInfo
 
 _MOST_BYTES = 1 << 28  # of the rows that a picture is made of
 _MOST_PLANES = 1000  # of a picture: channels, or wavelengths

@@ -24,7 +24,7 @@ from repofs.formats.lif.image import Stored
 from repofs.formats.original_metadata import OriginalMetadata, text
 from repofs.formats.outcome import CUT_HEADER, Fault, recognised
 from repofs.formats.reader import Files
-from repofs.model import ImageInfo, Members, Recognised
+from repofs.image import ImageInfo, Members, Recognised
 
 # liffile needs it in the middle of a file, when a confined process may be unable to read it.
 codecs.lookup("utf-16-le")

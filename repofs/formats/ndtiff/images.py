@@ -24,7 +24,7 @@ from repofs.formats.raw_array import RawArray
 from repofs.formats.reader import Files
 from repofs.formats.tiff import layout as tiff_layout
 from repofs.formats.values import is_below, moment, positive
-from repofs.model import Channel, ImageInfo, Recognised
+from repofs.image import Channel, ImageInfo, Recognised
 
 MAX_METADATA = 1 << 20  # bytes that are looked at of what is said of one frame, or of all
 

@@ -14,7 +14,7 @@ from repofs.formats.outcome import recognised
 from repofs.formats.reader import Files
 from repofs.formats.tiff.reader import TiffReader
 from repofs.formats.values import is_below
-from repofs.model import Members, Recognised
+from repofs.image import Members, Recognised
 
 _INDEX = "NDTiff.index"
 _DISPLAY = "display_settings.txt"

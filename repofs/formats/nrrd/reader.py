@@ -19,7 +19,7 @@ from repofs.formats.original_metadata import OriginalMetadata
 from repofs.formats.outcome import Fault, recognised
 from repofs.formats.raw_array import RawArray
 from repofs.formats.reader import Files
-from repofs.model import ImageInfo, Members, Recognised
+from repofs.image import ImageInfo, Members, Recognised
 
 MAX_TEXT_BYTES = 64 << 20  # of samples written as text, which have to be read from the start
 

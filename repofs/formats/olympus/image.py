@@ -22,7 +22,7 @@ from repofs.formats.olympus.files import MAX_STREAM_BYTES, Settings
 from repofs.formats.outcome import Fault
 from repofs.formats.units import micrometres, seconds
 from repofs.formats.values import moment, positive, possible, words
-from repofs.model import Channel, ImageInfo
+from repofs.image import Channel, ImageInfo
 
 _PLANE = re.compile(r"(?P<stem>.*?)(?P<numbers>(?:[CZTLA][0-9]{3,9})+)\.tif", re.IGNORECASE)
 _NUMBER = re.compile(r"([CZTLA])([0-9]+)", re.IGNORECASE)

@@ -15,7 +15,7 @@ from repofs.formats.olympus.image import Scan
 from repofs.formats.original_metadata import OriginalMetadata
 from repofs.formats.outcome import NO_PLANE, Fault, recognised
 from repofs.formats.reader import Files
-from repofs.model import Members, Recognised
+from repofs.image import Members, Recognised
 
 _PLANES_TRIED = 16  # until one is whole
 _COMPOUND = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"

@@ -24,7 +24,7 @@ from repofs.formats.pixel_types import pixel_type
 from repofs.formats.reader import Files
 from repofs.formats.units import micrometres, seconds
 from repofs.formats.values import possible
-from repofs.model import Channel, ImageInfo, Members, Recognised
+from repofs.image import Channel, ImageInfo, Members, Recognised
 
 _OLD_AXES = "TCZYX"  # of 0.1 and 0.2, which do not name them
 _TYPES = {"channel": "C", "time": "T"}  # of axes whose name is not one letter of these

@@ -24,7 +24,7 @@ from repofs.formats.outcome import Fault, recognised
 from repofs.formats.pictures import layout as picture_layout
 from repofs.formats.reader import Files
 from repofs.formats.values import possible
-from repofs.model import ImageInfo, Members, Recognised
+from repofs.image import ImageInfo, Members, Recognised
 
 MOST_PIXELS = 1 << 27  # that a preview decodes, in all frames it must go through: half a gigabyte of RGB
 

@@ -15,7 +15,7 @@ from repofs.formats.tiff import ome as ome_tiff
 from repofs.formats.tiff import preview as tiff_preview
 from repofs.formats.tiff.ome import Layouts
 from repofs.formats.values import is_below
-from repofs.model import Members, Recognised
+from repofs.image import Members, Recognised
 
 
 class CompanionReader:

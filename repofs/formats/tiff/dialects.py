@@ -15,7 +15,7 @@ from repofs.formats.tiff import instruments as tiff_instruments
 from repofs.formats.tiff.details import Details, lens, pixel_of
 from repofs.formats.units import micrometres, seconds
 from repofs.formats.values import at, color, moment, positive, words
-from repofs.model import Channel
+from repofs.image import Channel
 
 Dialect = Callable[[tifffile.TiffFile, tifffile.TiffPageSeries, int], Details]
 

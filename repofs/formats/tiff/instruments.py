@@ -10,7 +10,7 @@ from tifffile.tifffile import svs_description_metadata
 from repofs.formats.tiff.details import Details, lens, pixel_of
 from repofs.formats.units import micrometres
 from repofs.formats.values import at, color, moment, positive, words
-from repofs.model import Channel
+from repofs.image import Channel
 
 _CENTIMETRE = 3  # of the tag ResolutionUnit
 

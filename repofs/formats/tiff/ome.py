@@ -18,7 +18,7 @@ from repofs.formats.tiff.layout import Layout
 from repofs.formats.tiff.ome_planes import Part, Place
 from repofs.formats.tiff.preview import Plane
 from repofs.formats.values import is_below, possible
-from repofs.model import ImageInfo, Members
+from repofs.image import ImageInfo, Members
 
 
 class Layouts:

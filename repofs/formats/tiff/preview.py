@@ -17,7 +17,7 @@ import numpy
 import tifffile
 
 from repofs.formats import sampling
-from repofs.model import ImageInfo
+from repofs.image import ImageInfo
 
 MAX_CHANNELS = 64  # of one picture
 MAX_BLOCK_BYTES = 256 << 20  # of one block, decoded

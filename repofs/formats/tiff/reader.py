@@ -25,7 +25,7 @@ from repofs.formats.tiff import series as tiff_series
 from repofs.formats.tiff.layout import Layout
 from repofs.formats.tiff.ome import Layouts, OmeStack
 from repofs.formats.tiff.series import Stack
-from repofs.model import Members, Recognised
+from repofs.image import Members, Recognised
 
 _MAX_TAG_VALUES = 4096  # longer tags are tables of offsets or pixels, no metadata
 _TAGS_NOT_KEPT = frozenset({"ImageDescription", "IJMetadata", "IJMetadataByteCounts"})  # kept taken apart

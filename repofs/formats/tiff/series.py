@@ -17,7 +17,7 @@ from repofs.formats.tiff import dialects as tiff_dialects
 from repofs.formats.tiff.layout import Layout
 from repofs.formats.tiff.preview import Plane
 from repofs.formats.values import possible
-from repofs.model import ImageInfo
+from repofs.image import ImageInfo
 
 
 @dataclass(frozen=True, slots=True)
