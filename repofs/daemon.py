@@ -59,6 +59,7 @@ from repofs.registration.places import Places
 from repofs.registration.processes import TableProcesses
 from repofs.registration.registrar import Registrar
 from repofs.registration.registry import Registry
+from repofs.registration.watch import Watch
 from repofs.repository.failed_links import FailedLinks
 from repofs.repository.failure_logs import FailureLogs
 from repofs.repository.layout import Layout, load_key
@@ -124,7 +125,7 @@ class _Rooms:
     exports: Exports
     processes: TableProcesses
     ledger: Ledger
-    registrar: Registrar
+    watch: Watch
     web: Web | None  # None: there is no HTTPS door
     serving: trio.CancelScope
 
@@ -165,18 +166,22 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
     regrouping = Regrouping(standing, rights, failed, move)
     places = Places(layout, settings, sources, mountpoint)
     ledger = Ledger(inbox.questions, registry)
+    watch = Watch(settings.tables, places, processes, registry, ledger)
     registrar = Registrar(
         settings.tables,
         places,
         processes,
         registry,
         ledger,
+        watch,
         rights.people,
         lambda uid, act, reason, path: trail.refused(uid, act, reason, path=path),
     )
-    table_facts = TableFacts(standing, registry, registrar, processes.create, mountpoint, inbox.questions.ask)
+    table_facts = TableFacts(
+        standing, registry, registrar, watch.look, processes.create, mountpoint, inbox.questions.ask
+    )
     facts = Facts(standing, rights, drops, survey, regrouping, elsewhere, linking, table_facts, inbox.questions.ask)
-    web = _web(layout, settings, rights, registry, registrar)
+    web = _web(layout, settings, rights, registry, registrar, watch)
     own_files: dict[bytes, Personal] = {b"events": stream}
     if web is not None:
         own_files[b"session"] = SessionFile(web.sessions.create)
@@ -185,12 +190,12 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
     registry.on_change(handles.tables_changed)
 
     async def export(table: Table, form: Form, into: int) -> None:
-        await registrar.export(table, form, WHOLE, into)
+        await watch.export(table, form, WHOLE, into)
 
     exports = Exports(layout.cache, settings.tables.cache_bytes, export, handles.read)
     registry.on_change(exports.forget)
-    files = ArrayFiles(registrar.open_table, registrar.look_anew, processes, handles.read)
-    tables = TableTree(registry, rights, backing, files, exports, table_facts, registrar.require_served)
+    files = ArrayFiles(watch.open_table, watch.look_anew, processes, handles.read)
+    tables = TableTree(registry, rights, backing, files, exports, table_facts, watch.require_served)
     directories = Directories(standing, rights, drops)
     cache_seconds = settings.mount.cache_seconds
     outside = SourceTree(sources, rights, linking, tree)
@@ -227,7 +232,7 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
                 exports,
                 processes,
                 ledger,
-                registrar,
+                watch,
                 web,
                 trio.CancelScope(),
             )
@@ -237,13 +242,13 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
 
 
 def _web(
-    layout: Layout, settings: config.Settings, rights: Rights, registry: Registry, registrar: Registrar
+    layout: Layout, settings: config.Settings, rights: Rights, registry: Registry, registrar: Registrar, watch: Watch
 ) -> Web | None:
     if settings.web.listen is None:
         return None
     from repofs.web.server import Web  # half a second and 20 MiB, for who wants it
 
-    return Web(settings.web, layout, registry, rights.people, registrar.register, registrar.may_view, registrar.export)
+    return Web(settings.web, layout, registry, rights.people, registrar.register, registrar.may_view, watch.export)
 
 
 async def _serve(rooms: _Rooms, ready: Callable[[], None]) -> None:
@@ -261,7 +266,7 @@ async def _serve(rooms: _Rooms, ready: Callable[[], None]) -> None:
             nursery.start_soon(rooms.elsewhere.run)
             nursery.start_soon(rooms.survey.run)
             nursery.start_soon(rooms.ledger.run)
-            nursery.start_soon(rooms.registrar.run)
+            nursery.start_soon(rooms.watch.run)
             nursery.start_soon(rooms.control.run)
             if rooms.web is not None:
                 await nursery.start(rooms.web.run)

@@ -17,7 +17,7 @@ import trio
 from repofs.errors import InvalidValue, NotFound, Unreachable
 from repofs.namespace.virtual import made_status
 from repofs.registration.processes import At
-from repofs.registration.registrar import NotLookedAt
+from repofs.registration.watch import NotLookedAt
 from repofs.repository.arrays import Listed, list_in, open_in, status_in
 from repofs.repository.as_user import acting_as
 from repofs.table import Table
@@ -136,7 +136,7 @@ class ArrayFiles:
             with acting:
                 return question(at.directory, below)
         finally:
-            os.close(at.directory)
+            at.close()
 
     def _open(self, table: Table) -> At:
         try:

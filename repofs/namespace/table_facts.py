@@ -30,6 +30,10 @@ _TABLES_BYTES = 24_000  # beside the rest that is told of an object: the kernel 
 _NAMED = 25  # targets in it, beside a count of all
 
 
+Look = Callable[[Table], Awaitable[Table]]
+"""Looks into the array of a table and returns how it is now, as `Watch.look`."""
+
+
 class Create(Protocol):
     """Makes an array of a file, both by their paths in the mount, with the rights of *who*; returns its token."""
 
@@ -44,6 +48,7 @@ class TableFacts:
         standing: Standing,
         registry: Registry,
         registrar: Registrar,
+        look: Look,
         create: Create,
         mountpoint: Path,
         ask: Callable[[str], Awaitable[str]],
@@ -52,6 +57,7 @@ class TableFacts:
         self._backing = standing.backing
         self._registry = registry
         self._registrar = registrar
+        self._look = look
         self._create = create
         self._mountpoint = os.fsencode(os.path.abspath(mountpoint))
         self._ask = ask
@@ -72,7 +78,7 @@ class TableFacts:
     async def of(self, table: Table, name: str) -> str | None:
         """Return the same of *table*, wherever its array lies."""
         if name == "table.state":
-            return str((await self._registrar.look(table)).state)
+            return str((await self._look(table)).state)
         known = _FACTS.get(name)
         return None if known is None else known(table)
 

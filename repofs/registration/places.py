@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+
+import trio
 
 from repofs.config import Settings, Store
 from repofs.errors import AccessDenied, InvalidValue, NotFound
@@ -22,7 +24,9 @@ from repofs.repository.layout import Layout
 from repofs.repository.outside import open_beneath
 from repofs.repository.sources import Sources
 from repofs.table import Place, Table
+from repofs.threads import in_thread
 
+_AT_A_TIME = 16  # a store that hangs holds these threads up, and no others
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # of two letters or more: J: is a drive
 _S3 = re.compile(r"s3:/+", re.IGNORECASE)  # omero2pandas makes s3:/bucket of s3://bucket
 _KEY = re.compile(r"[^\0?#%\\]+")
@@ -37,6 +41,7 @@ class Places:
         self._stores: Mapping[str, Store] = {store.name: store for store in settings.stores}
         self._sources = sources
         self._mountpoint = os.path.abspath(mountpoint)
+        self._limiter = trio.CapacityLimiter(_AT_A_TIME)
 
     def locate(self, uri: str, base: bytes | None = None) -> Place:
         """Return the place that *uri* means; a relative path is one below *base*, a directory in the mount.
@@ -106,6 +111,10 @@ class Places:
         if table.owner_uid is None:
             raise AccessDenied("the array lies outside, and nobody is left by whose rights it could be read")
         return self.open(table.place, as_user.by_account(table.owner_uid))
+
+    async def in_thread(self, opening: Callable[..., At], *arguments: object) -> At:
+        """Return what *opening* opens, `open` or what is built on it, in one of the few threads for that."""
+        return await in_thread(opening, *arguments, limiter=self._limiter)
 
 
 def _in_mount(path: str) -> Place:

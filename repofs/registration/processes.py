@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -62,6 +63,11 @@ class At:
     store: Store | None
     path: bytes  # below the store's prefix
     who: Caller | None  # with whose rights its files are read; None: nobody's
+
+    def close(self) -> None:
+        """Close its directory."""
+        if self.directory is not None:
+            os.close(self.directory)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,12 @@ All or nothing: until the catalogue has committed nothing is written anywhere, a
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from typing import Protocol
 
 import structlog
-import trio
 
 from repofs import access
 from repofs.access import Act, Whose
@@ -29,7 +28,6 @@ from repofs.errors import (
     RepofsError,
     TokenMissing,
     TokenRejected,
-    Unreachable,
 )
 from repofs.model import PermissionLevel
 from repofs.people import People
@@ -39,48 +37,36 @@ from repofs.registration.places import Places
 from repofs.registration.processes import At
 from repofs.registration.registry import SUFFIX, Registry
 from repofs.registration.tokens import Guesses
+from repofs.registration.watch import Watch
 from repofs.repository.as_user import Caller
 from repofs.table import (
     Examined,
-    Form,
     NewTable,
     Place,
     Registration,
     Secret,
-    Selection,
     Table,
     TableState,
     checked_name,
 )
-from repofs.threads import in_thread
-
-_AT_A_TIME = 16  # a store that hangs holds these threads up, and no others
-LOOK_SECONDS = 600.0  # from one look into all arrays to the next
-FRESH_SECONDS = 10.0  # for which what was found of an array is believed
 
 log = structlog.get_logger(__name__)
 
 
 class Arrays(Protocol):
-    """What the processes do that look into arrays."""
+    """What the processes do for those that are registered."""
 
     async def examine(self, at: At) -> Examined: ...
 
     async def rotate(self, at: At, token: Secret) -> None: ...
-
-    async def export(self, at: At, form: Form, selection: Selection, into: int) -> None: ...
 
 
 Refused = Callable[[int, str, str, bytes | None], None]
 """Told which act was refused to whom, why, and of what path in the mount."""
 
 
-class NotLookedAt(Unreachable):
-    """Another directory lies where the array of a table was: it is to be looked into before it is read."""
-
-
 class Registrar:
-    """Registers, looks after and takes away the tables of one repository."""
+    """Registers, changes and takes away the tables of one repository; *watch* looks after them in between."""
 
     def __init__(
         self,
@@ -89,6 +75,7 @@ class Registrar:
         arrays: Arrays,
         registry: Registry,
         ledger: Ledger,
+        watch: Watch,
         people: Callable[[], People],
         refused: Refused,
     ) -> None:
@@ -97,12 +84,10 @@ class Registrar:
         self._arrays = arrays
         self._registry = registry
         self._ledger = ledger
+        self._watch = watch
         self._people = people
         self._refused = refused
         self._guesses = Guesses()
-        self._limiter = trio.CapacityLimiter(_AT_A_TIME)
-        self._looked: dict[int, float] = {}  # tables, by when their array was looked into
-        self._known: dict[int, tuple[int, int]] = {}  # and which directory was found to be it
 
     # --- registering ------------------------------------------------------------------------------
 
@@ -126,12 +111,12 @@ class Registrar:
             raise InvalidValue('no target is named: write "targets": ["Image:101"], or set user.repofs.target')
         home = home or self._home_of(who)
         place = self._place(asked.uri, base)
-        async with self._opened(self._places.open, place, who) as at:
+        with closing(await self._places.in_thread(self._places.open, place, who)) as at:
             self._require_in_mount(Act.VIEW, place, at, who.uid)
             examined = await self._arrays.examine(at)
             self._prove(examined, asked.token, who, place)
             table = await self._ledger.register(_new(asked, home, place, examined), who.uid)
-            self._know(table, at)
+            self._watch.know(table, at)
             await self._require_unmoved(table, at, who)
         log.info("table registered", table=str(table.ref), name=table.name, uri=table.uri, uid=who.uid)
         return table
@@ -142,7 +127,8 @@ class Registrar:
         if table.place.kind != "mount":
             return
         try:
-            async with self._opened(self._places.open_table, self._registry.get(table.id) or table) as now:
+            known = self._registry.get(table.id) or table
+            with closing(await self._places.in_thread(self._places.open_table, known)) as now:
                 assert at.directory is not None and now.directory is not None
                 moved = not os.path.samestat(os.fstat(at.directory), os.fstat(now.directory))
         except (NotFound, InvalidValue):
@@ -182,16 +168,6 @@ class Registrar:
             raise AccessDenied(f"uid {who.uid} has no directory here: an administrator adds one with repofs user add")
         return homes[0]
 
-    # --- looking ----------------------------------------------------------------------------------
-
-    @asynccontextmanager
-    async def _opened(self, opening: Callable[..., At], *arguments: object) -> AsyncIterator[At]:
-        at = await in_thread(opening, *arguments, limiter=self._limiter)
-        try:
-            yield at
-        finally:
-            _close(at)
-
     def _require_in_mount(self, act: Act, place: Place, at: At, uid: int) -> None:
         """Refuse whom the kernel would refuse at the directory of an array in the mount; it does so itself outside."""
         if place.kind != "mount":
@@ -206,97 +182,6 @@ class Registrar:
         level = people.levels.get(gid, PermissionLevel.PRIVATE)
         access.require(act, people.actor(uid), Whose(home.uid, gid, level))
 
-    async def look(self, table: Table) -> Table:
-        """Look into the array of *table*, unless that was done a moment ago, and return how it is now."""
-        known = self._registry.get(table.id)
-        if known is None or trio.current_time() < self._looked.get(table.id, -FRESH_SECONDS) + FRESH_SECONDS:
-            return known or table
-        state = await self._state(known)
-        if self._registry.get(table.id) != known:  # it was unregistered, moved or rotated meanwhile
-            return self._registry.get(table.id) or table
-        self._looked[table.id] = trio.current_time()
-        return known if known.state is state else await self._stands(replace(known, state=state))
-
-    async def look_anew(self, table: Table) -> None:
-        """Look into it now. Raises Unreachable when it is not to be read as it is."""
-        self._looked.pop(table.id, None)
-        self.require_served(await self.look(table))
-
-    async def _stands(self, table: Table) -> Table:
-        log.warning("the array of a table stands otherwise", table=str(table.ref), state=str(table.state))
-        try:
-            await self._ledger.stands(table)
-        except RepofsError as error:  # it is told at the next look
-            log.info("how a table stands could not be written", table=str(table.ref), reason=error.message)
-        return table
-
-    async def run(self) -> None:
-        """Look into all arrays again and again, until cancelled."""
-        while True:
-            await trio.sleep(LOOK_SECONDS)
-            for table in self._registry.all():
-                await self.look(table)
-
-    async def _state(self, table: Table) -> TableState:
-        try:
-            async with self._opened(self._places.open_table, table) as at:
-                return self._judged(table, at, await self._found(table, at))
-        except InvalidValue as error:  # a file or a symbolic link lies there
-            log.info("an array is not what was registered", table=str(table.ref), reason=error.message)
-            return TableState.CHANGED
-        except OSError as error:
-            log.info("an array cannot be reached", table=str(table.ref), reason=str(error))
-            return TableState.UNREACHABLE
-
-    async def _found(self, table: Table, at: At) -> Examined | None:
-        try:
-            return await self._arrays.examine(at)
-        except InvalidValue as error:  # it is there, and no array any more
-            log.info("an array is not what was registered", table=str(table.ref), reason=error.message)
-            return None
-
-    def _judged(self, table: Table, at: At, found: Examined | None) -> TableState:
-        digest = b"" if found is None or found.token is None else tokens.digest(table.salt, found.token)
-        if found is not None and (digest, found.manifest) == (table.digest, table.manifest):
-            self._know(table, at)  # be it another directory: it was put back, or its file system mounted again
-            return TableState.REGISTERED
-        if self._known.setdefault(table.id, _directory(at)) != _directory(at):
-            log.warning("another array lies where that of a table was", table=str(table.ref))
-            return TableState.UNREACHABLE
-        return TableState.MISMATCH if found is not None and digest != table.digest else TableState.CHANGED
-
-    def _know(self, table: Table, at: At) -> None:
-        self._known[table.id] = _directory(at)
-
-    def open_table(self, table: Table) -> At:
-        """Open the array of a registered table, for whoever may see that. Blocking.
-
-        Raises NotLookedAt when it is another directory than was looked into; as `Places.open_table`.
-        """
-        at = self._places.open_table(table)
-        if at.directory is not None and self._known.get(table.id) != _directory(at):
-            _close(at)
-            raise NotLookedAt(f"another array than that of {table.ref} lies in its place")
-        return at
-
-    @asynccontextmanager
-    async def _opened_table(self, table: Table) -> AsyncIterator[At]:
-        try:
-            at = await in_thread(self.open_table, table, limiter=self._limiter)
-        except NotLookedAt:
-            await self.look_anew(table)
-            at = await in_thread(self.open_table, table, limiter=self._limiter)
-        try:
-            yield at
-        finally:
-            _close(at)
-
-    async def export(self, table: Table, form: Form, selection: Selection, into: int) -> None:
-        """Write what is selected of *table* into the descriptor *into*. Raises Unreachable, InvalidValue."""
-        self.require_served(await self.look(table))
-        async with self._opened_table(table) as at:
-            await self._arrays.export(at, form, selection, into)
-
     # --- changing ---------------------------------------------------------------------------------
 
     async def unregister(self, table: Table, uid: int) -> None:
@@ -307,8 +192,7 @@ class Registrar:
         if not self._is_array_of(table.place, uid):
             self._require(Act.DELETE, table, uid)
         await self._ledger.unregister(table, uid)
-        self._looked.pop(table.id, None)
-        self._known.pop(table.id, None)
+        self._watch.forget(table)
 
     async def rotate(self, table: Table, uid: int, token: Secret) -> Table:
         """Give the array of *table* another token, and take the old one out of its history.
@@ -318,7 +202,7 @@ class Registrar:
         self._require(Act.SET, table, uid)
         if table.place.kind == "store":
             raise InvalidValue("an array in a store is not written from here: write its token there, then register it")
-        async with self._opened_table(table) as at:
+        with closing(await self._watch.opened(table)) as at:
             self._require_in_mount(Act.SET, table.place, at, uid)
             await self._arrays.rotate(at, token)
             examined = await self._arrays.examine(at)
@@ -352,26 +236,6 @@ class Registrar:
         people = self._people()
         level = people.levels.get(table.gid, PermissionLevel.PRIVATE)
         return access.may(Act.VIEW, people.actor(uid), Whose(table.owner_uid, table.gid, level))
-
-    def require_served(self, table: Table) -> None:
-        """Refuse (Unreachable) to read a table whose array has another token, or has changed and the settings do not
-        allow that."""
-        if table.state is TableState.MISMATCH or (
-            table.state is TableState.CHANGED and not self._settings.serve_changed
-        ):
-            raise Unreachable(f"{table.ref} is not what was registered ({table.state}): have it registered again")
-
-
-def _close(at: At) -> None:
-    if at.directory is not None:
-        os.close(at.directory)
-
-
-def _directory(at: At) -> tuple[int, int]:
-    if at.directory is None:
-        return 0, 0  # a store has none
-    status = os.fstat(at.directory)
-    return status.st_dev, status.st_ino
 
 
 def _name_of(place: Place) -> str:

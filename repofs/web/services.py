@@ -22,7 +22,7 @@ MayView = Callable[[Table, int], bool]
 """Whether a uid may see a table."""
 
 Export = Callable[[Table, Form, Selection, int], Awaitable[None]]
-"""Writes a table into a descriptor, as `Registrar.export` does."""
+"""Writes a table into a descriptor, as `Watch.export` does."""
 
 
 @dataclass(frozen=True, slots=True)

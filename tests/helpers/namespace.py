@@ -39,6 +39,7 @@ from repofs.registration.ledger import Ledger
 from repofs.registration.places import Places
 from repofs.registration.registrar import Registrar
 from repofs.registration.registry import Registry
+from repofs.registration.watch import Watch
 from repofs.repository.failed_links import FailedLinks
 from repofs.repository.failure_logs import FailureLogs
 from repofs.repository.layout import Layout, load_key
@@ -128,17 +129,20 @@ class World:
         self.regrouping = Regrouping(self.standing, self.rights, self.failed, self._move)
         self.places = Places(self.layout, self.settings, sources, mountpoint)
         nowhere = NoArrays()
+        ledger = Ledger(nowhere, self.registry)
+        self.watch = Watch(self.settings.tables, self.places, nowhere, self.registry, ledger)
         self.registrar = Registrar(
             self.settings.tables,
             self.places,
             nowhere,
             self.registry,
-            Ledger(nowhere, self.registry),
+            ledger,
+            self.watch,
             lambda: self.people,
             lambda uid, act, reason, path: self.trail.refused(uid, act, reason, path=path),
         )
         self.table_facts = TableFacts(
-            self.standing, self.registry, self.registrar, nowhere.create, mountpoint, self._ask
+            self.standing, self.registry, self.registrar, self.watch.look, nowhere.create, mountpoint, self._ask
         )
         self.facts = Facts(
             self.standing,

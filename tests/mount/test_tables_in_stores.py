@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from repofs.registration import registrar
+from repofs.registration import watch
 from tests.helpers import arrays, mounting
 from tests.helpers.mounting import Drive, fact
 from tests.helpers.people import ALICE, BOB
@@ -115,4 +115,4 @@ def test_a_store_that_is_away_leaves_its_tables_unreachable(lab: Lab, monkeypatc
         os.listdir(lab.shown)
     assert caught.value.errno == errno.EHOSTUNREACH
     assert lab.refusal("s3://results/tables/other.tiledb")[0] == errno.EHOSTUNREACH
-    assert registrar.FRESH_SECONDS < 60
+    assert watch.FRESH_SECONDS < 60

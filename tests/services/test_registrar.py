@@ -27,13 +27,14 @@ from repofs.errors import (
 )
 from repofs.model import ObjectRef, PermissionLevel
 from repofs.people import Actor, Home, People
-from repofs.registration import registrar as registrar_module
 from repofs.registration import tokens
+from repofs.registration import watch as watch_module
 from repofs.registration.ledger import Ledger
 from repofs.registration.places import Places
 from repofs.registration.processes import At
-from repofs.registration.registrar import NotLookedAt, Registrar
+from repofs.registration.registrar import Registrar
 from repofs.registration.registry import Registry
+from repofs.registration.watch import NotLookedAt, Watch
 from repofs.repository.as_user import Caller
 from repofs.repository.layout import Layout
 from repofs.repository.sources import Sources
@@ -105,6 +106,7 @@ class Catalogue:
 class House:
     layout: Layout
     registrar: Registrar
+    watch: Watch
     ledger: Ledger
     arrays: Arrays
     catalogue: Catalogue
@@ -124,16 +126,19 @@ def house(tmp_path: Path, settings: Tables | None = None, level: PermissionLevel
     )
     arrays, catalogue, registry, refused = Arrays(), Catalogue(), Registry(), []
     ledger = Ledger(catalogue, registry)
+    settings, places = settings or Tables(), Places(layout, Settings(), sources, tmp_path / "mnt")
+    watch = Watch(settings, places, arrays, registry, ledger)
     registrar = Registrar(
-        settings or Tables(),
-        Places(layout, Settings(), sources, tmp_path / "mnt"),
+        settings,
+        places,
         arrays,
         registry,
         ledger,
+        watch,
         lambda: people,
         lambda uid, act, why, path: refused.append((uid, act, why)),
     )
-    return House(layout, registrar, ledger, arrays, catalogue, registry, refused)
+    return House(layout, registrar, watch, ledger, arrays, catalogue, registry, refused)
 
 
 @pytest.fixture
@@ -248,48 +253,48 @@ async def test_a_later_look_tells_how_it_stands(
 ) -> None:
     table = await lab.registrar.register(ME, b"alice_2", ASKED, ARRAY)
     lab.arrays.found = found
-    assert (await lab.registrar.look(table)).state is state
+    assert (await lab.watch.look(table)).state is state
     assert lab.catalogue.kept[9].state is state
     lab.arrays.found = FOUND
-    assert (await lab.registrar.look(table)).state is state  # believed for a moment
-    await trio.sleep(registrar_module.FRESH_SECONDS)
-    assert (await lab.registrar.look(table)).state is TableState.REGISTERED
+    assert (await lab.watch.look(table)).state is state  # believed for a moment
+    await trio.sleep(watch_module.FRESH_SECONDS)
+    assert (await lab.watch.look(table)).state is TableState.REGISTERED
 
 
 async def test_what_has_changed_is_served_by_the_settings_and_another_token_never(tmp_path: Path) -> None:
     (tmp_path / "2").mkdir()
     strict, lenient = house(tmp_path, Tables(serve_changed=False)), house(tmp_path / "2")
     table = await strict.registrar.register(ME, b"alice_2", ASKED, ARRAY)
-    lenient.registrar.require_served(replace(table, state=TableState.CHANGED))
-    for registrar, state in (
-        (strict.registrar, TableState.CHANGED),
-        (strict.registrar, TableState.MISMATCH),
-        (lenient.registrar, TableState.MISMATCH),
+    lenient.watch.require_served(replace(table, state=TableState.CHANGED))
+    for watch, state in (
+        (strict.watch, TableState.CHANGED),
+        (strict.watch, TableState.MISMATCH),
+        (lenient.watch, TableState.MISMATCH),
     ):
         with pytest.raises(Unreachable, match="not what was registered"):
-            registrar.require_served(replace(table, state=state))
-    strict.registrar.require_served(table)
+            watch.require_served(replace(table, state=state))
+    strict.watch.require_served(table)
 
 
 async def test_another_directory_in_its_place_is_not_read_before_it_is_known_to_be_the_array(lab: House) -> None:
     table = await lab.registrar.register(ME, b"alice_2", ASKED, ARRAY)
-    os.close(lab.registrar.open_table(table).directory or -1)
+    os.close(lab.watch.open_table(table).directory or -1)
     array = lab.layout.managed / os.fsdecode(ARRAY)
     array.rename(array.with_suffix(".away"))
     array.mkdir()
     with pytest.raises(NotLookedAt):
-        lab.registrar.open_table(table)
+        lab.watch.open_table(table)
     lab.arrays.found = replace(FOUND, manifest="of another array with the same token")
-    await lab.registrar.look_anew(table)
+    await lab.watch.look_anew(table)
     assert lab.registry.all()[0].state is TableState.UNREACHABLE
     with pytest.raises(NotLookedAt):
-        lab.registrar.open_table(table)
+        lab.watch.open_table(table)
     with pytest.raises(Unreachable):
         await lab.registrar.rotate(table, UID, Secret(b"another-token"))
     lab.arrays.found = FOUND  # a copy, put back
-    await lab.registrar.look_anew(table)
+    await lab.watch.look_anew(table)
     assert lab.registry.all()[0].state is TableState.REGISTERED
-    os.close(lab.registrar.open_table(table).directory or -1)
+    os.close(lab.watch.open_table(table).directory or -1)
 
 
 async def test_unregistered_it_is_no_table(lab: House) -> None:
@@ -306,7 +311,7 @@ async def test_rotated_the_other_token_counts(lab: House) -> None:
         await lab.registrar.rotate(table, UID + 1, Secret(b"stolen-token"))
     rotated = await lab.registrar.rotate(table, UID, Secret(b"another-token"))
     assert rotated.digest == tokens.digest(rotated.salt, Secret(b"another-token")) != table.digest
-    assert (await lab.registrar.look(rotated)).state is TableState.REGISTERED
+    assert (await lab.watch.look(rotated)).state is TableState.REGISTERED
 
 
 async def test_the_token_of_an_array_in_a_store_is_not_written_from_here(lab: House) -> None:

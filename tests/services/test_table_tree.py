@@ -25,7 +25,7 @@ from repofs.namespace.request import Caller
 from repofs.namespace.table_tree import TableNode, TableTree
 from repofs.people import Actor, Home, People
 from repofs.registration.processes import At
-from repofs.registration.registrar import Registrar
+from repofs.registration.watch import Watch
 from repofs.table import Form, Place, Table, TableState
 from repofs.tables.exchange import File
 from tests.helpers.namespace import ALICE, World, open_descriptors, world
@@ -85,9 +85,9 @@ class Shown:
             (array / "__meta/one").write_bytes(CONTENT)
             os.chmod(array, 0o755)
         self.exports = Exports(w.layout.root / "cache", 1000, self.export, w.handles.read)
-        self.files = ArrayFiles(w.places.open_table, w.registrar.look_anew, self.store, w.handles.read)
+        self.files = ArrayFiles(w.places.open_table, w.watch.look_anew, self.store, w.handles.read)
         self.tree = TableTree(
-            w.registry, w.rights, w.backing, self.files, self.exports, w.table_facts, w.registrar.require_served
+            w.registry, w.rights, w.backing, self.files, self.exports, w.table_facts, w.watch.require_served
         )
         self.put(1, Place("mount", "", b"alice_2/cells.tiledb"), "cells")
         self.put(2, Place("source", "far", b"far.tiledb"), "far")
@@ -368,7 +368,7 @@ async def test_one_that_has_changed_is_listed_and_read_as_the_settings_say(t: Sh
         with pytest.raises(Unreachable):
             await t.read("cells.csv")
     settings = config.Tables(serve_changed=False)
-    t.tree._require_served = Registrar(settings, *[None] * 6).require_served  # type: ignore[arg-type]
+    t.tree._require_served = Watch(settings, *[None] * 4).require_served  # type: ignore[arg-type]
     assert "cells.tiledb" in await t.names()
     for path in ("cells.csv", "cells.parquet", "cells.tiledb/__meta/one"):
         with pytest.raises(Unreachable):
