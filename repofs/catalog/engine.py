@@ -18,7 +18,7 @@ from repofs.errors import AlreadyExists, NotARepository, NotPermitted
 
 __all__ = ["Connection", "Engine", "create", "open_engine"]
 
-HEAD = "0005"  # the newest revision in migrations/versions; revisions are numbers of four digits
+HEAD = "0006"  # the newest revision in migrations/versions; revisions are numbers of four digits
 MIGRATIONS = "repofs.catalog:migrations"
 BUSY_SECONDS = 30.0  # how long one writer waits for another
 

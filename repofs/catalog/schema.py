@@ -193,6 +193,7 @@ original_files = Table(
     _need("size", Big, "bytes"),
     _need("mtime_ns", Big, "the file's own time when it was imported; its owner may change it later"),
     _need("checksum", Text, "algorithm:hex of the bytes as read from the repository, SHA1-160:…", index=True),
+    _may("verified", Text, "when its bytes were last compared with the checksum; null: not since its import"),
     comment="The immutable files. Their bytes are checked against size and checksum by verify.",
 )
 
@@ -423,6 +424,32 @@ tables = Table(
     _need("state", Text, "registered, or how its array was found last: changed, mismatch, unreachable"),
     Index("uq_tables_place", "place_kind", "place_root", "place_path", unique=True),
     comment="Registered tables: what a FileAnnotation is that is a TileDB array. An array is one table at most.",
+)
+
+trash = Table(
+    "trash",
+    metadata,
+    Column("fileset_id", Big, primary_key=True, autoincrement=False, comment="Fileset:N, as it was and will be again"),
+    _link("owner_id", "experimenters.id", "whose it is"),
+    _link("group_id", "groups.id", "as in filesets"),
+    _need("user_directory", LargeBinary, "top level of the mount, b'alice_2'"),
+    _need("import_directory", LargeBinary, "where it was, below the user directory"),
+    _need("deleted", Text, "when it was deleted", index=True),
+    _need("actor_uid", Big, "the Unix account that deleted it"),
+    _need("files", Integer, "how many originals"),
+    _need("size", Big, "their bytes in the repository; those that stay outside count nothing"),
+    _need("rows", Text, "its rows of all other tables, a JSON object of lists by table, for when it is restored"),
+    comment="Deleted filesets, until they are restored or the trash is emptied. What is here is in no other table.",
+)
+
+quotas = Table(
+    "quotas",
+    metadata,
+    Column("kind", Text, primary_key=True, comment="Experimenter or Group"),
+    Column("object_id", Big, primary_key=True, autoincrement=False, comment="id of that kind; no foreign key"),
+    _need("bytes", Big, "how much it may hold in the repository, drops, originals and trash together"),
+    comment="Quotas that differ from the one in the settings.",
+    sqlite_with_rowid=False,
 )
 
 audit = Table(

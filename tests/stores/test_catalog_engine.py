@@ -135,7 +135,7 @@ def test_reading_only_cannot_write_and_does_not_wait_for_a_writer(catalogue: Eng
 NEXT = """
 from alembic import op
 import sqlalchemy as sa
-revision, down_revision = "0006", "0005"
+revision, down_revision = "0007", "0006"
 def upgrade():
     op.add_column("groups", sa.Column("motto", sa.Text()))
 """
@@ -149,9 +149,9 @@ def older(catalogue: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     catalogue.dispose()
     package = ROOT / "repofs/catalog/migrations"
     shutil.copytree(package, tmp_path / "migrations", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "migrations/versions/revision_0006.py").write_text(NEXT)
+    (tmp_path / "migrations/versions/revision_0007.py").write_text(NEXT)
     monkeypatch.setattr(engine, "MIGRATIONS", str(tmp_path / "migrations"))
-    monkeypatch.setattr(engine, "HEAD", "0006")
+    monkeypatch.setattr(engine, "HEAD", "0007")
     return tmp_path / "catalogue.sqlite"
 
 
@@ -165,7 +165,7 @@ def test_an_older_catalogue_is_copied_and_upgraded(older: Path) -> None:
     opened = engine.open_engine(older)
     with opened.begin() as conn:
         assert [group.name for group in users.groups(conn)] == ["lab"]
-    copy = older.with_name("catalogue.sqlite.0005")
+    copy = older.with_name("catalogue.sqlite.0006")
     assert "motto" in columns(older)
     assert "motto" not in columns(copy)
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
@@ -179,9 +179,9 @@ def test_reading_only_does_not_upgrade(older: Path) -> None:
 
 
 def test_an_upgrade_that_fails_changes_nothing(older: Path) -> None:
-    revision = older.parent / "migrations/versions/revision_0006.py"
+    revision = older.parent / "migrations/versions/revision_0007.py"
     revision.write_text(NEXT + "    raise RuntimeError('half way')\n")
     with pytest.raises(RuntimeError, match="half way"):
         engine.open_engine(older)
     assert "motto" not in columns(older)
-    assert engine._revision(older) == "0005"
+    assert engine._revision(older) == "0006"
