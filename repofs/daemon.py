@@ -38,6 +38,7 @@ from repofs.namespace.facts import Facts
 from repofs.namespace.failed import Failed
 from repofs.namespace.filesets import Filesets
 from repofs.namespace.handles import Directories, Handles
+from repofs.namespace.journal import Journal
 from repofs.namespace.linking import Linking
 from repofs.namespace.names import Names
 from repofs.namespace.own_files import OwnFiles, Personal
@@ -117,6 +118,7 @@ class _Rooms:
     operations: Operations
     inbox: Inbox
     survey: Survey
+    journal: Journal
     control: Control
     trail: Trail
     elsewhere: Elsewhere
@@ -141,7 +143,8 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
     kernel, trail = mount.KernelCache(), Trail()
     rights = Rights(standing, kernel, trail)
     failed = Failed(backing, FailedLinks(layout))
-    drops = Drops(standing, FailureLogs(layout), failed)
+    journal = Journal(layout.journal, standing)
+    drops = Drops(standing, journal, FailureLogs(layout), failed)
     stream = Stream(rights)
 
     def hear(news: Sequence[News]) -> None:
@@ -224,6 +227,7 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
                 operations,
                 inbox,
                 survey,
+                journal,
                 control,
                 trail,
                 elsewhere,
@@ -238,6 +242,7 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
             )
     finally:
         exports.close()
+        journal.close()
         backing.close()
 
 
@@ -265,6 +270,7 @@ async def _serve(rooms: _Rooms, ready: Callable[[], None]) -> None:
             nursery.start_soon(rooms.linking.run)
             nursery.start_soon(rooms.elsewhere.run)
             nursery.start_soon(rooms.survey.run)
+            nursery.start_soon(rooms.journal.run)
             nursery.start_soon(rooms.ledger.run)
             nursery.start_soon(rooms.watch.run)
             nursery.start_soon(rooms.control.run)

@@ -5,10 +5,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from repofs.image import Members
 from repofs.model import Event
 from repofs.xattrs import ImportCommand
+
+if TYPE_CHECKING:
+    from repofs.namespace.journal import Restless
 
 _MOST_EVENTS = 1000  # an appending instrument reopens its file for days
 
@@ -29,6 +33,7 @@ class Activity:
     asked: float = 0.0  # when that was, by time.monotonic
     waits_for: str | None = None  # which of these it waits for
     retimed: bool = False  # its times were set during its import
+    restless: Restless | None = None  # its entry in the journal
     events: list[Event] = field(default_factory=list)
 
     def note(self, text: str) -> None:

@@ -152,8 +152,7 @@ class Claims:
                 self._renew(node)
             self._kernel.changed(node.ino)
             if node is not unit or not again:
-                node.activity = None
-                self._backing.table.release(node)
+                self._drops.end(node)
         if again and unit.ino == outcome.token:
             unit.activity.settling = True  # the inbox starts its clock again by itself
         elif again:

@@ -22,6 +22,7 @@ from repofs.lifecycle import State
 from repofs.model import Closed, Mark, Original, Refused
 from repofs.namespace.activity import Activity
 from repofs.namespace.failed import Failed
+from repofs.namespace.journal import Journal, Restless
 from repofs.namespace.names import Alone
 from repofs.namespace.nodes import Node
 from repofs.namespace.standing import AGAIN, CANCELLED, Standing
@@ -61,21 +62,23 @@ def after_the_fact(tell: Method) -> Method:
 class Drops:
     """All drops of one mount. The drop of a file in a directory format is that directory: its unit."""
 
-    def __init__(self, standing: Standing, failure_logs: FailureLogs, failed: Failed) -> None:
+    def __init__(self, standing: Standing, journal: Journal, failure_logs: FailureLogs, failed: Failed) -> None:
         self._standing = standing
         self._backing = standing.backing
         self._names = standing.names
+        self.journal = journal
         self._failure_logs = failure_logs
         self.failed = failed
         self.clocks: Clocks
-        self.surveyed = False  # whether the scan at the start is done; until then a moved directory could escape it
+        self.surveyed = False  # whether all that the last daemon left was looked at: what moves could escape
         self.rescans_in, self.rescans = trio.open_memory_channel[Node](math.inf)
-        self.to_rescan: set[Node] = set()  # those in the channel, each once
+        self.to_rescan: dict[Node, Restless | None] = {}  # those in the channel, each once
 
     def activity(self, node: Node, uid: int | None = None) -> Activity:
         """Return the activity of *node*, begun now if there is none; *uid* becomes its actor."""
         if node.activity is None:
-            node.activity = Activity(self._maker(node) if uid is None else uid)
+            restless = self.journal.hold(node)
+            node.activity = Activity(self._maker(node) if uid is None else uid, restless=restless)
         elif uid is not None:
             node.activity.actor_uid = uid
         return node.activity
@@ -85,6 +88,20 @@ class Drops:
         mark = self._standing.mark(node)
         known = mark.actor_uid if isinstance(mark, Closed) else None
         return self._backing.status(node).st_uid if known is None else known
+
+    def end(self, node: Node) -> None:
+        """Nothing goes on with *node* any more."""
+        if node.activity is not None:
+            self.journal.let_go(node.activity.restless)
+            node.activity = None
+            self._backing.table.release(node)
+
+    def _moved(self, node: Node) -> None:
+        """*node* lies in another directory, as far as the journal needs to know."""
+        if node.activity is not None:
+            before = node.activity.restless
+            node.activity.restless = self.journal.hold(node)
+            self.journal.let_go(before)
 
     # --- writing --------------------------------------------------------------------------------
 
@@ -204,6 +221,7 @@ class Drops:
     @after_the_fact
     def renamed(self, node: Node) -> None:
         """The file has a new name: what waited for it goes on, an incomplete file is a drop by its owner's word."""
+        self._moved(node)
         if self._standing.seal(node) is not None:
             self.activity(node).note(_renamed(node))
             return
@@ -241,8 +259,7 @@ class Drops:
         """Have the survey look at the drops at and below *directory*, once after all that happens until then."""
         if directory in self.to_rescan:
             return
-        self.to_rescan.add(directory)
-        directory.users += 1  # held until it has been scanned
+        self.to_rescan[directory] = self.journal.hold(directory)
         self.rescans_in.send_nowait(directory)
 
     @after_the_fact
@@ -259,6 +276,8 @@ class Drops:
         mark = self._standing.mark(node)
         if isinstance(mark, Refused) and mark.state is State.FAILED:
             self.failed.add(unit)
+        elif unit is node:
+            self.failed.over(unit)
         if self._standing.waits(unit) or not isinstance(mark, Closed):
             return
         activity = self.activity(unit)
@@ -266,12 +285,17 @@ class Drops:
             activity.note("found closed and not yet imported, by a scan")
             self.restart(unit)
 
+    def lost_a_name(self, node: Node) -> None:
+        """One of several names of *node* is gone."""
+        self._moved(node)
+        self.failed.changed(node)
+
     def removed(self, node: Node) -> None:
         """The last name of *node* is gone."""
         self._stop(node)
         self.failed.over(node)
         if not node.handles:
-            node.activity = None
+            self.end(node)
             node.removed = True
 
     def let_go(self, node: Node, fd: int) -> None:
@@ -331,8 +355,7 @@ class Drops:
         if activity is None or activity.writers or activity.settling or node.ino in self._standing.sealed:
             return
         if not activity.events or self._names.unit(node) is not node:
-            node.activity = None
-            self._backing.table.release(node)
+            self.end(node)
 
     # --- commands -------------------------------------------------------------------------------
 

@@ -1,12 +1,13 @@
 """`.repofs/failed/USER`: a link to each drop that has failed.
 
-It is true at any time without a walk: whoever changes a drop says so here. After a start the survey comes across all
-that has failed; what it has not found is gone.
+It is true at any time without a walk: whoever changes a drop says so here. The links themselves tell a new daemon what
+has failed; the survey corrects those that the last one had no time for.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -43,23 +44,27 @@ class Failed:
         self._links = links
         self._known: dict[int, _Link] = {}  # by inode
         self._logs: dict[tuple[bytes, bytes], tuple[int, str]] = {}  # (user directory, name) to gid and error
-        # Links of an earlier daemon that the survey has not come across: (user directory, path) to name.
-        self._before: dict[tuple[bytes, bytes], bytes] = {}
-        for user, name, path, gid in links.all():
+        for user, name, path, gid in list(links.all()):
             if path.startswith(OWN + b"/"):
                 self._logs[user, name] = gid, _SEE_LOG
             else:
-                self._before[user, path] = name
+                self._take_over(_Link(user, name, path, gid))
+
+    def _take_over(self, link: _Link) -> None:
+        """Keep a link of an earlier daemon, unless what it leads to is gone."""
+        try:
+            status = os.stat(link.path, dir_fd=self._backing.root_fd, follow_symlinks=False)
+        except OSError as error:
+            log.info("what had failed is gone", path=link.path, reason=str(error))
+            self._remove(link.user, link.name)
+        else:
+            self._known[status.st_ino] = link
 
     def add(self, unit: Node) -> None:
         """The drop *unit* has failed."""
         if unit.ino not in self._known and unit.names:
             path, gid = self._path(unit), self._backing.status(unit).st_gid
-            user = path.partition(b"/")[0]
-            earlier = self._before.pop((user, path), None)
-            if earlier is not None:
-                self._remove(user, earlier)  # it may be of another group by now
-            self._put(unit.ino, user, path, gid)
+            self._put(unit.ino, path.partition(b"/")[0], path, gid)
 
     def over(self, unit: Node) -> None:
         """The drop *unit* is written again, tried again, or gone."""
@@ -85,12 +90,6 @@ class Failed:
                     self._remove(link.user, link.name)
                     self._put(ino, link.user, new + link.path[len(old) :], link.gid)
                     break
-
-    def surveyed(self) -> None:
-        """The survey has come across everything: take away what an earlier daemon had, and is no more."""
-        for (user, _), name in self._before.items():
-            self._remove(user, name)
-        self._before.clear()
 
     def hear(self, news: Sequence[News]) -> None:
         """Link the logs of failed imports that have no name in the mount, until the same source is imported."""

@@ -8,7 +8,6 @@ about early, so that the others are not imported one by one before it is quiet.
 from __future__ import annotations
 
 import os
-import stat
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -263,22 +262,12 @@ class Filesets:
         here = directory
         *way, last = name.split(b"/")
         for part in way:
-            found = self._child(here, part)
+            found = self._standing.child(here, part)
             if found is None or not found.is_directory:
                 return None
             here = found
-        found = self._child(here, last)
+        found = self._standing.child(here, last)
         return found if found is not None and found.is_file else None
-
-    def _child(self, directory: Node, name: bytes) -> Node | None:
-        try:
-            status = os.stat(name, dir_fd=self._backing.directory(directory), follow_symlinks=False)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        node = self._backing.table.intern(status, directory, name)
-        if stat.S_ISDIR(status.st_mode):
-            node.area = self._standing.names.area(directory, name)
-        return node
 
     # --- files that say the same --------------------------------------------------------------------
 

@@ -206,6 +206,7 @@ class Handles:
 
     async def fsync(self, fh: int, data_only: bool) -> None:
         """Wait until the bytes are on the disk."""
+        await self._drops.journal.sync()
         await in_thread(os.fdatasync if data_only else os.fsync, fh)
 
     # --- closing --------------------------------------------------------------------------------
@@ -286,6 +287,7 @@ class Directories:
 
     async def fsync(self, fh: int) -> None:
         """Wait until the names are on the disk."""
+        await self._drops.journal.sync()
         await in_thread(os.fsync, fh)
 
     def close(self, fh: int) -> None:

@@ -22,6 +22,7 @@ from repofs.access import Act
 from repofs.errors import AccessDenied, InvalidValue, NotPermitted, RepofsError
 from repofs.model import Identity, Origin
 from repofs.namespace.drops import Drops
+from repofs.namespace.journal import Restless
 from repofs.namespace.nodes import Area, Node
 from repofs.namespace.request import Caller
 from repofs.namespace.rights import Rights
@@ -59,6 +60,7 @@ class _Filling:
     node: Node
     origin: Origin
     who: as_user.Caller
+    restless: Restless | None
 
 
 class Linking:
@@ -172,16 +174,17 @@ class Linking:
         gid = self._group(parent)
         marks = self._standing.marks
         stand_ins.make(root, temporary, origin, uid=uid, gid=gid, actor_uid=uid, marks=marks)
-        try:
-            rename_no_replace(temporary, name, old_dir_fd=root, new_dir_fd=self._backing.directory(parent))
-        except OSError:
-            os.unlink(temporary, dir_fd=root)
-            raise
-        node, _ = self._tree.lookup(parent, name)
-        if refusal is None:
-            self._drops.linked(node, uid, f"{origin.transfer} of {origin.path!r} in the source {origin.source}")
-        else:
-            self._drops.unreadable(node, uid, refusal)
+        with self._drops.journal.naming(parent):
+            try:
+                rename_no_replace(temporary, name, old_dir_fd=root, new_dir_fd=self._backing.directory(parent))
+            except OSError:
+                os.unlink(temporary, dir_fd=root)
+                raise
+            node, _ = self._tree.lookup(parent, name)
+            if refusal is None:
+                self._drops.linked(node, uid, f"{origin.transfer} of {origin.path!r} in the source {origin.source}")
+            else:
+                self._drops.unreadable(node, uid, refusal)
         return node
 
     def _group(self, parent: Node) -> int:
@@ -194,8 +197,9 @@ class Linking:
         if self._standing.names.rule(node) is None:
             self._tree.rmdir(parent, name, caller)
             raise InvalidValue("nothing is imported here: it is a table")
+        restless = self._drops.journal.hold(node)
         self._standing.marks.write_origin(self._backing.target(node), origin)
-        self._fill_later(_Filling(node, origin, as_user.caller_of(caller.task, caller.uid, caller.gid)))
+        self._fill_later(_Filling(node, origin, as_user.caller_of(caller.task, caller.uid, caller.gid), restless))
 
     def resume(self, directory: Node) -> None:
         """Go on with *directory* if an earlier life was filling it."""
@@ -203,10 +207,9 @@ class Linking:
         origin = self._standing.marks.origin(target)
         if origin is not None:
             uid = self._backing.status(directory).st_uid
-            self._fill_later(_Filling(directory, origin, as_user.by_account(uid)))
+            self._fill_later(_Filling(directory, origin, as_user.by_account(uid), self._drops.journal.hold(directory)))
 
     def _fill_later(self, filling: _Filling) -> None:
-        filling.node.users += 1
         self._fillings_in.send_nowait(filling)
 
     async def run(self) -> None:
@@ -228,12 +231,13 @@ class Linking:
                 self._let_go(pending.popleft()[0])
             if filling.node.names:
                 self._standing.marks.clear_origin(self._backing.target(filling.node))
+            self._drops.journal.let_go(filling.restless)
         except OSError as error:
             log.warning("a linked directory is left half filled: the next start goes on", error=str(error))
         finally:
             for unit in units:
                 self._drops.let_run(unit)
-            for node in (*units, *(node for node, _ in pending), filling.node):
+            for node in (*units, *(node for node, _ in pending)):
                 self._let_go(node)
 
     def _let_go(self, node: Node) -> None:

@@ -11,7 +11,8 @@ from repofs.errors import InvalidName, NotPermitted
 from repofs.formats.candidates import TABLE_PARTS, any_of
 from repofs.namespace.nodes import Area, Node
 
-HIDDEN = frozenset({b".staging", b".arriving", b".linked"})  # `repository.layout` says what lies there
+# `repository.layout` says what lies there.
+HIDDEN = frozenset({b".staging", b".arriving", b".linked", b".journal", b".journal.new"})
 OWN = b".repofs"
 
 

@@ -138,6 +138,17 @@ class Standing:
             return False
         return True
 
+    def child(self, directory: Node, name: bytes) -> Node | None:
+        """Return what *name* in *directory* leads to, hidden or not; None when there is none."""
+        try:
+            status = os.stat(name, dir_fd=self.backing.directory(directory), follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        node = self.backing.table.intern(status, directory, name)
+        if node.is_directory:
+            node.area = self.names.area(directory, name)
+        return node
+
     def require_unsealed(self, node: Node) -> None:
         """Refuse to change the bytes of a log, of a drop that is being imported, or of a registered array, for anybody
         (NotPermitted)."""

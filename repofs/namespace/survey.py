@@ -76,15 +76,17 @@ class Survey:
         self._walk = Walk(standing)
 
     async def run(self) -> None:
-        """Scan the whole mount once, for what was closed while no daemon ran, then whatever is asked for."""
-        await self._walk.all(self._backing.table.root, self._first_look)
+        """Look where something went on when the last daemon ended, then wherever is asked for."""
+        journal = self._drops.journal
+        for restless in journal.left:
+            look = self._walk.all if restless.below else self._walk.directory
+            await look(restless.node, self._first_look)
+            journal.let_go(restless)
         self._drops.surveyed = True
-        self._drops.failed.surveyed()
         async for directory in self._drops.rescans:
-            self._drops.to_rescan.discard(directory)
+            asked = self._drops.to_rescan.pop(directory)
             await self.scan(directory)
-            directory.users -= 1
-            self._backing.table.release(directory)
+            journal.let_go(asked)
 
     def _first_look(self, node: Node) -> None:
         if node.is_directory:

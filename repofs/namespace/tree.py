@@ -8,7 +8,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import ExitStack
 from dataclasses import replace
+from typing import NamedTuple
 
 from repofs.access import Act
 from repofs.errors import NotPermitted
@@ -23,6 +25,17 @@ from repofs.repository.marks import ORIGINAL_BIT
 
 _FILE_BITS = 0o777  # set-user-ID and set-group-ID of files are never kept
 _DIRECTORY_BITS = 0o777 | stat.S_ISGID | stat.S_ISVTX
+
+
+class _Move(NamedTuple):
+    """A name that is to lead elsewhere; *gid* is the group that the file joins, None for its own."""
+
+    node: Node
+    parent: Node
+    name: bytes
+    new_parent: Node
+    new_name: bytes
+    gid: int | None
 
 
 Found = tuple[Node, os.stat_result]
@@ -124,9 +137,10 @@ class Tree:
         self._require_one_user(node, parent)
         self._rights.require(Act.RENAME, node, caller.uid)
         source, old = self._backing.where(node)
-        os.link(old, name, src_dir_fd=source, dst_dir_fd=self._backing.directory(parent), follow_symlinks=False)
-        self._table.add_name(node, parent, name)
-        self._drops.touched(node)
+        with self._drops.journal.naming(parent):
+            os.link(old, name, src_dir_fd=source, dst_dir_fd=self._backing.directory(parent), follow_symlinks=False)
+            self._table.add_name(node, parent, name)
+            self._drops.touched(node)
         return node, self._backing.status(node)
 
     def readlink(self, node: Node) -> bytes:
@@ -184,34 +198,38 @@ class Tree:
         self._rights.require(Act.RENAME, new_parent, caller.uid)
         replaced = self._replaceable(new_parent, new_name, flags, caller)
         gid = self._group_to_join(node, new_parent, caller)
-        exchanged = replaced if flags & RENAME_EXCHANGE else None
-        exchanged_gid = None if exchanged is None else self._group_to_join(exchanged, parent, caller)
-        rule = self._standing.names.rule(node)
+        moves = [_Move(node, parent, name, new_parent, new_name, gid)]
+        if replaced is not None and flags & RENAME_EXCHANGE:
+            back = self._group_to_join(replaced, parent, caller)
+            moves.append(_Move(replaced, new_parent, new_name, parent, name, back))
         mark = self._standing.mark(node) if node.is_file and status.st_nlink > 1 else None
-        if flags:
+        with ExitStack() as recorded:
+            for move in moves:
+                recorded.enter_context(self._drops.journal.renaming(move.node, move.new_parent, move.new_name))
+            rule = self._standing.names.rule(node)
             renameat2(source, name, target, new_name, flags)
-        else:
-            os.rename(name, new_name, src_dir_fd=source, dst_dir_fd=target)
-        if replaced is node:
-            return node  # two names of one inode: rename(2) does nothing
-        self._rights.tell(Act.RENAME, parent, name, of, caller.uid, mark, to=os.fsdecode(new_name))
-        self._table.remove_name(node, parent, name)
-        if replaced is not None:
-            self._table.remove_name(replaced, new_parent, new_name)
-        self._arrived(node, new_parent, new_name, gid)
-        moves = [(node, parent, name)]
-        if exchanged is not None:
-            self._arrived(exchanged, parent, name, exchanged_gid)
-            moves.append((exchanged, new_parent, new_name))
-        elif replaced is not None:
-            self._replaced(replaced)
-        moves = [move for move in moves if move[0].is_directory]
-        self._standing.registered.directories_renamed(moves)
-        self._drops.failed.moved(moves)
-        if node.is_directory:
-            self._drops.directory_renamed(node, rule, was_temporary=self._standing.names.temporary(name))
+            if replaced is node:
+                return node  # two names of one inode: rename(2) does nothing
+            self._rights.tell(Act.RENAME, parent, name, of, caller.uid, mark, to=os.fsdecode(new_name))
+            self._moved(moves, replaced)
+            if node.is_directory:
+                self._drops.directory_renamed(node, rule, was_temporary=self._standing.names.temporary(name))
         self._table.release(parent)
         return node
+
+    def _moved(self, moves: list[_Move], replaced: Node | None) -> None:
+        """Take in that names lead elsewhere, and that *replaced* has lost the one that the first move took."""
+        for move in moves:
+            self._table.remove_name(move.node, move.parent, move.name)
+        if replaced is not None:
+            self._table.remove_name(replaced, moves[0].new_parent, moves[0].new_name)
+        for move in moves:
+            self._arrived(move.node, move.new_parent, move.new_name, move.gid)
+        if replaced is not None and len(moves) == 1:
+            self._replaced(replaced)
+        directories = [(move.node, move.parent, move.name) for move in moves if move.node.is_directory]
+        self._standing.registered.directories_renamed(directories)
+        self._drops.failed.moved(directories)
 
     def _mark_at(self, directory: Node, name: bytes, status: os.stat_result) -> Mark | None:
         """Return the mark of what *name* in *directory* is; a single name is no original's."""
@@ -270,7 +288,7 @@ class Tree:
 
     def _lost_a_name(self, node: Node) -> None:
         if node.names:
-            self._drops.failed.changed(node)
+            self._drops.lost_a_name(node)
         else:
             self._drops.removed(node)
         self._table.release(node)

@@ -54,6 +54,17 @@ class Walk:
             for node in pending:
                 self._let_go(node)
 
+    async def directory(self, directory: Node, visit: Callable[[Node], None]) -> None:
+        """Call *visit* with *directory* and with what is in it, but not with what is below that."""
+        _attempt(visit, directory)
+        for number, name in enumerate(await self._entries(directory), 1):
+            if number % _ENTRIES_A_TURN == 0:
+                await trio.lowlevel.checkpoint()
+            node = self._enter(directory, name)
+            if node is not None:
+                _attempt(visit, node)
+                self._backing.table.release(node)
+
     def _let_go(self, node: Node) -> None:
         node.users -= 1
         self._backing.table.release(node)

@@ -101,6 +101,10 @@ class Layout:
         return self.managed / ".linked"
 
     @property
+    def journal(self) -> Path:
+        return self.managed / ".journal"
+
+    @property
     def failure_logs(self) -> Path:
         return self.managed / ".repofs" / "log"
 

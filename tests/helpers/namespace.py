@@ -20,6 +20,7 @@ from repofs.namespace.facts import Facts
 from repofs.namespace.failed import Failed
 from repofs.namespace.filesets import Filesets
 from repofs.namespace.handles import Directories, Handles
+from repofs.namespace.journal import Journal
 from repofs.namespace.linking import Linking
 from repofs.namespace.names import Names
 from repofs.namespace.nodes import Node
@@ -106,7 +107,8 @@ class World:
         self.rights = Rights(self.standing, self.kernel, self.trail, self.people)
         self.layout.make_own()
         self.failed = Failed(self.backing, FailedLinks(self.layout))
-        self.drops = Drops(self.standing, FailureLogs(self.layout), self.failed)
+        self.journal = Journal(self.layout.journal, self.standing)
+        self.drops = Drops(self.standing, self.journal, FailureLogs(self.layout), self.failed)
         self.clocks = self.drops.clocks = FakeClocks()
         self.drops.surveyed = True
         self.filesets = Filesets(self.standing, self.drops, self.settings.drops)
@@ -214,6 +216,7 @@ class World:
         for ino, count in self._lookups.items():
             self.table.forget(ino, count)
         self._lookups.clear()
+        self.journal.end_idle()
 
     # --- files ----------------------------------------------------------------------------------
 

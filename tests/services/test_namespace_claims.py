@@ -293,4 +293,5 @@ def test_where_an_import_went_is_told_also_when_the_kernel_has_forgotten_its_dro
     w.forget_all()
     w.claims.outcome(Outcome(drop.token, State.IMPORTED, None, 17, b"2026-11/22/21-15-03.123"))
     assert w.path("2026-11/22").stat().st_ino in w.kernel.told
+    w.journal.end_idle()
     assert len(w.table) == 1

@@ -59,18 +59,17 @@ class NamespaceMachine(RuleBasedStateMachine):
             self.finish(token)
         while self.w.drops.rescans.statistics().current_buffer_used:
             directory = self.w.drops.rescans.receive_nowait()
-            directory.users -= 1
-            self.w.table.release(directory)
+            self.w.journal.let_go(self.w.drops.to_rescan.pop(directory))
         for node in list(self.w.table.root.below()):
             if node.activity is not None:  # the log of what waits for another name
-                node.activity = None
-                self.w.table.release(node)
+                self.w.drops.end(node)
         self.w.forget_all()
         try:
             assert len(self.w.handles) == 0
             assert len(self.w.table) == 1, [node.names for node in self.w.table.root.below()]
             assert not self.w.standing.sealed
         finally:
+            self.w.journal.close()
             self.w.backing.close()
             shutil.rmtree(self.directory)
 

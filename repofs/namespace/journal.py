@@ -1,0 +1,229 @@
+"""Where something is going on, so that a start after a crash looks there and nowhere else.
+
+A file to which records are added. A record is a kind, a path below the mount, and NUL:
+
+    d alice_2/run7      a file in this directory is written, or is a drop that has not come to rest
+    t alice_2/x.zarr    something at this directory or below it
+    D, T                one of these is over
+
+A beginning is recorded before the change that it stands for, an end at some time after: what is recorded once too
+often costs a look. A daemon that is killed leaves all records in the kernel; `sync` makes them survive the machine.
+Without the file, as in a repository of an older repofs, all of the mount is to be looked at.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+import trio
+
+from repofs.namespace.nodes import Node
+from repofs.namespace.standing import Standing
+from repofs.repository.durable import sync_directory
+from repofs.threads import in_thread
+
+_TICK_SECONDS = 1.0  # until an end is recorded, and a beginning is on the disk
+_MOST_ENDED = 1000  # records beyond twice those that stand, at which the file is written anew
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True, eq=False)
+class Restless:
+    """A directory in which something is going on."""
+
+    node: Node
+    below: bool  # also in the directories below it
+    path: bytes  # as recorded last
+    holders: int = 0
+
+    def record(self, *, over: bool = False) -> bytes:
+        kind = b"t" if self.below else b"d"
+        return (kind.upper() if over else kind) + b" " + self.path + b"\0"
+
+
+class Journal:
+    """The journal of one mount, in the file *path*. Every method is called on the event loop."""
+
+    def __init__(self, path: Path, standing: Standing) -> None:
+        self._path = path
+        self._next = path.with_name(f"{path.name}.new")  # while it is written anew; it is read after the other
+        self._standing = standing
+        self._root = standing.backing.table.root
+        self._fd: int | None = None  # until the earlier life is read
+        self._restless: dict[tuple[Node, bool], Restless] = {}
+        self._idle: set[Restless] = set()  # without a holder, their end not recorded yet
+        self._ended = 0  # records that do not stand any more
+        self._length = self._synced = 0
+        self.left = [place for below, where in self._read() if (place := self._again(where, below)) is not None]
+        self._fd = self._write_anew()
+        self._replace(self._fd)
+
+    # --- an earlier life ------------------------------------------------------------------------
+
+    def _read(self) -> list[tuple[bool, bytes]]:
+        """Return what stood when the last daemon ended: whether also what is below, and where."""
+        standing: Counter[tuple[bytes, bytes]] = Counter()
+        try:
+            records = self._path.read_bytes()
+        except FileNotFoundError:
+            return [(True, b"")]
+        if self._next.exists():
+            records += self._next.read_bytes()
+        for record in records.split(b"\0")[:-1]:  # what follows the last NUL was not written to its end
+            kind, where = record[:1], record[2:]
+            if kind not in (b"d", b"t", b"D", b"T"):
+                log.error("the journal is damaged: all of the repository is looked at", journal=str(self._path))
+                return [(True, b"")]
+            standing[kind.lower(), where] += 1 if kind.islower() else -1
+        return [(kind == b"t", where) for (kind, where), count in standing.items() if count > 0]
+
+    def _again(self, where: bytes, below: bool) -> Restless | None:
+        node: Node | None = self._root
+        try:
+            for name in where.split(b"/") if where else ():
+                node = node and self._standing.child(node, name)
+        except OSError as error:
+            log.error(
+                "a directory cannot be looked at: repofs fsck finds what waits in it", path=where, error=str(error)
+            )
+            return None
+        return self._begin(node, below) if node is not None and node.is_directory else None  # or it was removed
+
+    # --- this one -------------------------------------------------------------------------------
+
+    def hold(self, node: Node) -> Restless | None:
+        """Something is about to go on with *node*, a file or a directory with all below it, until `let_go`.
+
+        None for a file that has no name any more. Raises OSError when the disk is full.
+        """
+        if node.is_directory:
+            return self._begin(node, True)
+        return self._begin(node.names[0][0], False) if node.names else None
+
+    def let_go(self, place: Restless | None) -> None:
+        """End one `hold`."""
+        if place is not None:
+            place.holders -= 1
+            if not place.holders:
+                self._idle.add(place)
+
+    @contextmanager
+    def naming(self, directory: Node) -> Iterator[None]:
+        """While a name is made in *directory*: what it leads to may be a drop from that moment on."""
+        place = self._begin(directory, False)
+        try:
+            yield
+        finally:
+            self.let_go(place)
+
+    @contextmanager
+    def renaming(self, node: Node, directory: Node, name: bytes) -> Iterator[None]:
+        """While *node* becomes *name* in *directory*: what goes on in a directory is known by both names."""
+        if not node.is_directory:
+            with self.naming(directory):
+                yield
+            return
+        old = self._path_of(node)
+        new = self._path_of(directory) + b"/" + name
+        whole = self._begin(node, True)
+        inside = [place for place in self._restless.values() if place.path == old or place.path.startswith(old + b"/")]
+        moved = [Restless(place.node, place.below, new + place.path[len(old) :]) for place in inside]
+        self._append(b"".join(place.record() for place in moved))
+        try:
+            yield
+        except BaseException:
+            self._over(moved)
+            raise
+        else:
+            self._over(inside)
+            for place, there in zip(inside, moved, strict=True):
+                place.path = there.path
+        finally:
+            self.let_go(whole)
+
+    def _begin(self, node: Node, below: bool) -> Restless:
+        place = self._restless.get((node, below))
+        if place is None:
+            place = Restless(node, below, self._path_of(node))
+            self._append(place.record())
+            node.users += 1
+            self._restless[node, below] = place
+        place.holders += 1
+        self._idle.discard(place)
+        return place
+
+    def _path_of(self, node: Node) -> bytes:
+        return self._standing.backing.path_below(self._root, node)
+
+    def _over(self, places: list[Restless]) -> None:
+        self._append(b"".join(place.record(over=True) for place in places))
+        self._ended += 2 * len(places)
+
+    def _append(self, records: bytes) -> None:
+        # At its place, not at the end: what a full disk has cut is written over.
+        while records and self._fd is not None:
+            done = os.pwrite(self._fd, records, self._length)
+            self._length, records = self._length + done, records[done:]
+
+    # --- on the disk ----------------------------------------------------------------------------
+
+    async def sync(self) -> None:
+        """Return when all that is recorded now survives the machine."""
+        fd, length = self._fd, self._length
+        if fd is not None and self._synced < length:
+            await in_thread(os.fdatasync, fd)
+            if fd == self._fd:
+                self._synced = max(self._synced, length)
+
+    async def run(self) -> None:
+        """Record what has ended, and sync, now and then until cancelled."""
+        while True:
+            await trio.sleep(_TICK_SECONDS)
+            try:
+                self.end_idle()
+                if self._ended > 2 * len(self._restless) + _MOST_ENDED:
+                    await self._renew()
+                await self.sync()
+            except OSError as error:
+                log.error("the journal cannot be written now", journal=str(self._path), error=str(error))
+
+    def end_idle(self) -> None:
+        """Record the end of what nobody holds any more."""
+        over = list(self._idle)
+        self._over(over)
+        self._idle.clear()
+        for place in over:
+            del self._restless[place.node, place.below]
+            place.node.users -= 1
+            self._standing.backing.table.release(place.node)
+
+    async def _renew(self) -> None:
+        """Begin a new file with what stands. Until it has the name of the old one both are read."""
+        before = self._fd
+        self._fd = self._write_anew()
+        await in_thread(self._replace, self._fd)
+        if before is not None:
+            os.close(before)
+
+    def _write_anew(self) -> int:
+        records = b"".join(place.record() for place in self._restless.values())
+        fd = os.open(self._next, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        self._length = os.write(fd, records)
+        self._synced = self._ended = 0
+        return fd
+
+    def _replace(self, fd: int) -> None:
+        os.fdatasync(fd)
+        self._next.rename(self._path)
+        sync_directory(self._path.parent)
+
+    def close(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
