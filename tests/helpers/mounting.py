@@ -163,7 +163,9 @@ class Drive:
             until(lambda: not self._open_files(pids), lambda: f"closed: {self._open_files(pids)}", 20.0)
 
     def _open_files(self, pids: Sequence[int]) -> list[str]:
-        return [path for pid in pids if processes.alive(pid) for path in processes.open_files(pid, self.layout.managed)]
+        living = [pid for pid in pids if processes.alive(pid)]
+        found = [path for pid in living for path in processes.open_files(pid, self.layout.managed)]
+        return [path for path in found if path != str(self.layout.journal)]
 
     def new_log_lines(self) -> list[str]:
         """Return what the daemon has logged since this was called last."""
