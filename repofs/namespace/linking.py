@@ -86,6 +86,7 @@ class Linking:
         self._staging = layout.staging
         self._numbers = itertools.count()
         self._limiter = trio.CapacityLimiter(_AT_A_TIME)
+        self._filled: set[Node] = set()  # directories that are being filled
         self._fillings_in, self._fillings = trio.open_memory_channel[_Filling](math.inf)
 
     # --- one file or directory ------------------------------------------------------------------------
@@ -202,7 +203,9 @@ class Linking:
         self._fill_later(_Filling(node, origin, as_user.caller_of(caller.task, caller.uid, caller.gid), restless))
 
     def resume(self, directory: Node) -> None:
-        """Go on with *directory* if an earlier life was filling it."""
+        """Go on with *directory* if an earlier life was filling it. It may be come across several times."""
+        if directory in self._filled:
+            return
         target = self._backing.target(directory)
         origin = self._standing.marks.origin(target)
         if origin is not None:
@@ -210,6 +213,7 @@ class Linking:
             self._fill_later(_Filling(directory, origin, as_user.by_account(uid), self._drops.journal.hold(directory)))
 
     def _fill_later(self, filling: _Filling) -> None:
+        self._filled.add(filling.node)
         self._fillings_in.send_nowait(filling)
 
     async def run(self) -> None:
@@ -231,6 +235,7 @@ class Linking:
                 self._let_go(pending.popleft()[0])
             if filling.node.names:
                 self._standing.marks.clear_origin(self._backing.target(filling.node))
+            self._filled.discard(filling.node)
             self._drops.journal.let_go(filling.restless)
         except OSError as error:
             log.warning("a linked directory is left half filled: the next start goes on", error=str(error))
