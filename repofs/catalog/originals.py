@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, or_, select, true, update
 
 from repofs.catalog import origins
 from repofs.catalog.forms import nearest, signed
-from repofs.catalog.schema import fileset_entries, filesets, imports, original_files
+from repofs.catalog.schema import fileset_entries, filesets, original_files
 from repofs.catalog.schema import origins as origins_table
 from repofs.lifecycle import State
 from repofs.model import FilesetId, ImportId, ObjectRef, Origin, OriginalFileId
@@ -23,7 +23,10 @@ class Held:
     original_id: OriginalFileId
     fileset_id: FilesetId
     import_id: ImportId
-    state: State  # of its fileset
+    stands: State  # how it was found last: imported, altered, missing or offline
+    verified: (
+        str | None
+    )  # when its bytes were last compared with the checksum: ISO 8601, UTC; None: not since its import
     dropped: bytes  # path below the mount
     path: bytes  # below the mount, in its import directory
     size: int
@@ -38,23 +41,27 @@ class Held:
 
 def held(conn: Connection, which: ObjectRef | bytes | None = None) -> Iterator[Held]:
     """Yield the originals of a fileset or image, those at or below a path in the mount, or all; by fileset."""
-    files = fileset_entries.join(original_files).join(filesets).join(imports, imports.c.id == filesets.c.import_id)
+    found = query(which).order_by(fileset_entries.c.fileset_id, fileset_entries.c.position)
+    for row in conn.execute(found.execution_options(yield_per=1000)):
+        yield of_row(row)
+
+
+def query(which: ObjectRef | bytes | None = None) -> Select[Any]:
+    """Return the query of the same originals, in no order, for `of_row`."""
+    files = fileset_entries.join(original_files).join(filesets)
     source = files.outerjoin(origins_table, origins_table.c.original_id == original_files.c.id)
-    entry, whole, origin = fileset_entries.c, filesets.c, origins_table.c
-    query = (
+    entry, whole, file, origin = fileset_entries.c, filesets.c, original_files.c, origins_table.c
+    return (
         select(
             entry.original_id, entry.fileset_id, entry.path.label("dropped"), entry.name,
             whole.import_id, whole.user_directory, whole.import_directory,
-            imports.c.state, original_files.c.size.label("held_size"), original_files.c.checksum,
+            file.stands, file.verified, file.size.label("held_size"), file.checksum,
             origin.source, origin.path, origin.transfer, origin.device, origin.inode, origin.handle, origin.size,
             origin.mtime_ns, origin.ctime_ns,
         )
         .select_from(source)
         .where(_which(which))
-        .order_by(entry.fileset_id, entry.position)
     )  # fmt: skip
-    for row in conn.execute(query.execution_options(yield_per=1000)):
-        yield _held(row)
 
 
 def _which(which: ObjectRef | bytes | None) -> ColumnElement[bool]:
@@ -74,12 +81,14 @@ def _which(which: ObjectRef | bytes | None) -> ColumnElement[bool]:
     return and_(filesets.c.user_directory == user, or_(dropped, inside))
 
 
-def _held(row: Any) -> Held:
+def of_row(row: Any) -> Held:
+    """Return what a row of `query` tells."""
     return Held(
         original_id=row.original_id,
         fileset_id=row.fileset_id,
         import_id=row.import_id,
-        state=State(row.state),
+        stands=State.IMPORTED if row.stands is None else State(row.stands),
+        verified=row.verified,
         dropped=row.user_directory + b"/" + row.dropped,
         path=b"/".join((row.user_directory, row.import_directory, row.name)),
         size=row.held_size,

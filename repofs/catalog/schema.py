@@ -194,6 +194,14 @@ original_files = Table(
     _need("mtime_ns", Big, "the file's own time when it was imported; its owner may change it later"),
     _need("checksum", Text, "algorithm:hex of the bytes as read from the repository, SHA1-160:…", index=True),
     _may("verified", Text, "when its bytes were last compared with the checksum; null: not since its import"),
+    _may("stands", Text, "altered, missing or offline: how it was found last; null: as it was imported"),
+    Index("ix_original_files_verified", "verified"),
+    Index(
+        "ix_original_files_stands",
+        "stands",
+        sqlite_where=text("stands IS NOT NULL"),
+        postgresql_where=text("stands IS NOT NULL"),
+    ),
     comment="The immutable files. Their bytes are checked against size and checksum by verify.",
 )
 

@@ -11,6 +11,16 @@ Big = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 def upgrade() -> None:
     op.add_column("original_files", sa.Column("verified", sa.Text(), nullable=True))
+    op.add_column("original_files", sa.Column("stands", sa.Text(), nullable=True))
+    op.create_index("ix_original_files_verified", "original_files", ["verified"])
+    some = sa.text("stands IS NOT NULL")
+    op.create_index("ix_original_files_stands", "original_files", ["stands"], sqlite_where=some, postgresql_where=some)
+    # Which file of an import is not well stands on its mark: until verify has looked, all of them are as their import.
+    op.execute(
+        "UPDATE original_files SET stands = imports.state FROM fileset_entries, filesets, imports"
+        " WHERE fileset_entries.original_id = original_files.id AND filesets.id = fileset_entries.fileset_id"
+        " AND imports.id = filesets.import_id AND imports.state IN ('altered', 'missing', 'offline')"
+    )
     op.create_table(
         "trash",
         sa.Column("fileset_id", Big, primary_key=True, autoincrement=False),
