@@ -21,6 +21,7 @@ import structlog
 import trio
 
 from repofs import config, logs
+from repofs.control.protocol import OriginalsFound
 from repofs.control.server import Control, listening
 from repofs.errors import Busy, RepofsError
 from repofs.events import News
@@ -222,7 +223,12 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
         with listening(layout) as sock:
             questions = inbox.questions
             begin = None if web is None else Grants(web.sessions, rights.people, trail.done).create
-            control = Control(sock, questions.administer, trail.refused, questions.arrive, begin)
+
+            async def found(request: OriginalsFound) -> None:
+                claims.marked(request.inodes)
+                await questions.committed()
+
+            control = Control(sock, questions.administer, trail.refused, questions.arrive, found, begin)
             yield _Rooms(
                 operations,
                 inbox,

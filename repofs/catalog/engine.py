@@ -11,10 +11,10 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from repofs.errors import AlreadyExists, NotARepository, NotPermitted
+from repofs.errors import AlreadyExists, Busy, NotARepository, NotPermitted
 
 __all__ = ["Connection", "Engine", "create", "open_engine"]
 
@@ -68,6 +68,12 @@ def _engine(path: Path, *, read_only: bool) -> Engine:
     @event.listens_for(engine, "begin")
     def _begun(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    @event.listens_for(engine, "handle_error")
+    def _refused(context: ExceptionContext) -> None:
+        error = context.original_exception
+        if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+            raise Busy(f"{path} is written by another program, for {BUSY_SECONDS:.0f} s by now: try again") from error
 
     return engine
 

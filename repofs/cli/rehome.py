@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from repofs.cli import location
+from repofs.cli.findings import Report, recording
 from repofs.cli.output import AsJson
-from repofs.cli.verify import report
 
 
 def rehome(
@@ -26,7 +26,9 @@ def rehome(
     from repofs.repository.layout import Layout
 
     layout = Layout.open(location.repository(context))
-    with catalogue(layout) as engine:
-        rehoming = Rehoming(layout, load(layout.root), engine)
-        found = rehoming.rehome(os.fsencode(old), os.fsencode(new), dry_run=dry_run)
-        report(found, as_json=as_json, well="would be rehomed" if dry_run else "rehomed")
+    report = Report(as_json=as_json, well="would be rehomed" if dry_run else "rehomed")
+    with catalogue(layout) as engine, catalogue(layout, read_only=True) as reading:
+        rehoming = Rehoming(layout, load(layout.root), reading, recording(layout, engine))
+        for finding in rehoming.rehome(os.fsencode(old), os.fsencode(new), dry_run=dry_run):
+            report.add(finding)
+    report.end()

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from repofs.cli import location
+from repofs.cli import amounts, location
 from repofs.cli.audit import below_mount, object_of
 from repofs.cli.exit_codes import ExitCode
-from repofs.cli.output import AsJson, cell, print_json
+from repofs.cli.findings import Report, recording
+from repofs.cli.output import AsJson
 from repofs.errors import InvalidValue
 
 if TYPE_CHECKING:
-    from repofs.inspection.recording import Finding
+    from repofs.catalog.engine import Engine
+    from repofs.catalog.originals import Held
+    from repofs.catalog.verification import Which
+
+_NICENESS = 19
 
 
 def verify(
@@ -23,50 +33,103 @@ def verify(
     what: Annotated[
         str | None, typer.Argument(metavar="[Fileset:N|OriginalFile:N|PATH]", help="Only this; else all originals.")
     ] = None,
+    path: Annotated[str | None, typer.Option(metavar="PATH", help="Only what lies there or below.")] = None,
+    sample: Annotated[str | None, typer.Option(metavar="N|N%", help="Only so many, drawn at random.")] = None,
+    older_than: Annotated[
+        str | None, typer.Option(metavar="AGE|TIME", help="Only what was not verified since: 30d, 2026-11-22.")
+    ] = None,
+    budget: Annotated[str | None, typer.Option(metavar="RATE", help="Read no faster: 100MB/s.")] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Read no bytes: only see whether sources are still the same files.")
+        bool, typer.Option("--quick", help="Read no bytes: see whether files are there, and sources the same.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare originals with their checksums."""
     from repofs.cli.repository import catalogue
+    from repofs.cli.verify_progress import shown
     from repofs.config import load
     from repofs.inspection.verify import Verifier
+    from repofs.repository.gently import idle_priority
     from repofs.repository.layout import Layout
 
     layout = Layout.open(location.repository(context))
-    which = None if what is None else object_of(what) or below_mount(what, layout.root)
-    if which is not None and not isinstance(which, bytes) and which.kind not in ("Fileset", "OriginalFile"):
+    rate = None if budget is None else amounts.rate(budget)
+    options = _Options(_which(what, path, layout.root), _before(older_than), sample, budget, quick)
+    report = Report(as_json=as_json, well="as imported")
+    os.nice(_NICENESS)
+    with catalogue(layout) as engine, catalogue(layout, read_only=True) as reading, idle_priority():
+        part = _part(options, reading)
+        verifier = Verifier(layout, load(layout.root), recording(layout, engine), rate)
+        count = 0
+        try:
+            with shown(part.files, part.size, verifier, drawn=not as_json and sys.stderr.isatty()) as console:
+                for finding in verifier.verify(part.held, quick=quick):
+                    count += 1
+                    console(finding)
+                    report.add(finding)
+        except KeyboardInterrupt:
+            print(f"stopped after {count:,} of {part.files:,} files; to go on:", file=sys.stderr)
+            print(f"  {options.going_on(layout.root, part.files - count)}", file=sys.stderr)
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
+    report.end()
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    which: Which
+    before: datetime
+    sample: str | None
+    budget: str | None
+    quick: bool
+
+    def going_on(self, root: Path, left: int) -> str:
+        """Return the command that does the rest: what was not verified since this one began."""
+        words = ["repofs", "-C", str(root), "verify"]
+        if self.which is not None:
+            words.append(os.fsdecode(self.which) if isinstance(self.which, bytes) else str(self.which))
+        words += ["--older-than", self.before.isoformat(timespec="milliseconds")]
+        words += ["--sample", str(left)] if self.sample is not None else []
+        words += ["--budget", self.budget] if self.budget is not None else []
+        words += ["--quick"] if self.quick else []
+        return shlex.join(words)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What is to be looked at."""
+
+    files: int
+    size: int  # bytes
+    held: Iterator[Held]
+
+
+def _part(options: _Options, reading: Engine) -> _Part:
+    from repofs.catalog import verification
+    from repofs.catalog.forms import iso
+    from repofs.inspection.verify import due, these
+
+    before = iso(options.before)
+    with reading.begin() as conn:
+        files, size = verification.total(conn, options.which, before)
+    if options.sample is None:
+        return _Part(files, size, due(reading, options.which, before))
+    count = amounts.share(options.sample, files)
+    with reading.begin() as conn:
+        drawn = verification.sample(conn, options.which, before, count)
+    return _Part(len(drawn), size * len(drawn) // max(files, 1), these(reading, drawn))
+
+
+def _before(older_than: str | None) -> datetime:
+    now = datetime.now(UTC)
+    return now if older_than is None else amounts.moment(older_than, now)
+
+
+def _which(what: str | None, path: str | None, root: Path) -> Which:
+    if what is not None and path is not None:
+        raise InvalidValue(f"{what} and --path {path}: name one of the two")
+    if what is None:
+        return None if path is None else below_mount(path, root)
+    which = object_of(what) or below_mount(what, root)
+    if not isinstance(which, bytes) and which.kind not in ("Fileset", "OriginalFile"):
         raise InvalidValue(f"{which} has no files of its own: name a Fileset, an OriginalFile or a path")
-    with catalogue(layout) as engine:
-        found = Verifier(layout, load(layout.root), engine).verify(which, quick=quick)
-        report(found, as_json=as_json, well="as imported")
-
-
-def report(found: Iterable[Finding], *, as_json: bool, well: str) -> None:
-    """Print each file that is not well, and how many are *well*; exit with 1 if not all are."""
-    from repofs.catalog.forms import shown
-    from repofs.lifecycle import State
-
-    counts: Counter[State] = Counter()
-    for finding in found:
-        counts[finding.state] += 1
-        if as_json:
-            facts = {
-                "path": shown(finding.held.dropped),
-                "import_path": shown(finding.held.path),
-                "original": f"OriginalFile:{finding.held.original_id}",
-                "fileset": f"Fileset:{finding.held.fileset_id}",
-                "state": finding.state,
-                "error": finding.error,
-            }
-            print_json(facts)
-        elif finding.state is not State.IMPORTED:
-            print(f"{finding.state}: {cell(shown(finding.held.dropped))}: {cell(finding.error)}")
-    if not as_json:
-        others = "".join(
-            f", {counts[state]:,} {state}" for state in State if state in counts and state is not State.IMPORTED
-        )
-        print(f"{counts[State.IMPORTED]:,} {well}{others}")
-    if counts.total() > counts[State.IMPORTED]:
-        raise typer.Exit(ExitCode.FAILED)
+    return which

@@ -3,15 +3,17 @@
 {"request": {"type": "user.add", "name": "alice"}, "audit_uid": 1000}
 {"request": {"type": "import", "directory": "L2RhdGE=", "name": "c2Nhbi50aWY="}}    and a descriptor (SCM_RIGHTS)
 {"request": {"type": "session.create", "user": "alice"}}
+{"request": {"type": "originals.found", "inodes": [17]}}
 {"result": {"user": "alice", …}}    or    {"error": {"errno": 13, "message": "…"}}
 """
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from repofs.administration.requests import Name, Number, Request
 from repofs.errors import InvalidValue, RepofsError, told
@@ -26,10 +28,16 @@ class CreateSession(msgspec.Struct, frozen=True, tag="session.create"):
     user: Name | None = None  # whose it is to be; None: the caller's
 
 
+class OriginalsFound(msgspec.Struct, frozen=True, tag="originals.found"):
+    """A command has looked at originals and written how it found them: on these inodes, and in the catalogue."""
+
+    inodes: Annotated[tuple[int, ...], Meta(max_length=1024)]
+
+
 class Call(msgspec.Struct, frozen=True):
     """A request, and who is named for it in the audit trail: the caller, if nobody; by root, who called sudo."""
 
-    request: Request | Import | CreateSession
+    request: Request | Import | CreateSession | OriginalsFound
     audit_uid: Number | None = None
 
 

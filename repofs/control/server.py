@@ -21,7 +21,7 @@ import trio
 from repofs.administration import requests
 from repofs.administration.requests import Request
 from repofs.control import protocol
-from repofs.control.protocol import MOST_BYTES, Call, CreateSession
+from repofs.control.protocol import MOST_BYTES, Call, CreateSession, OriginalsFound
 from repofs.errors import AccessDenied, Busy, InvalidValue, NotFound, RepofsError
 from repofs.importer.requests import Import
 from repofs.repository import as_user
@@ -54,6 +54,10 @@ Begin = Callable[[int, str | None, int], str]
 audit), and returns it as JSON; raises RepofsError."""
 
 
+Found = Callable[[OriginalsFound], Awaitable[None]]
+"""Has the mount and the catalogue look again at what a command has written."""
+
+
 @contextmanager
 def listening(layout: Layout) -> Iterator[socket.socket]:
     """Make the control socket and listen; whoever connects waits until a Control serves. Removed on leaving.
@@ -80,12 +84,19 @@ class Control:
     """Serves any number of clients."""
 
     def __init__(
-        self, sock: socket.socket, administer: Administer, refused: Refused, arrive: Arrive, begin: Begin | None = None
+        self,
+        sock: socket.socket,
+        administer: Administer,
+        refused: Refused,
+        arrive: Arrive,
+        found: Found,
+        begin: Begin | None = None,
     ) -> None:
         """Without *begin* there is no HTTPS door."""
         self._sock = sock
         self._administer = administer
         self._arrive = arrive
+        self._found = found
         self._refused = refused
         self._begin = begin
         self._connections: Counter[int] = Counter()  # by uid; without root's
@@ -102,7 +113,7 @@ class Control:
             with self._seat(caller.uid) as seated:
                 if seated:
                     conversation = _Conversation(
-                        stream, caller, self._administer, self._refused, self._arrive, self._begin
+                        stream, caller, self._administer, self._refused, self._arrive, self._found, self._begin
                     )
                     with closing(conversation):
                         await conversation.run()
@@ -143,6 +154,7 @@ class _Conversation:
         administer: Administer,
         refused: Refused,
         arrive: Arrive,
+        found: Found,
         begin: Begin | None,
     ) -> None:
         self._stream = stream
@@ -151,6 +163,7 @@ class _Conversation:
         self._administer = administer
         self._refused = refused
         self._arrive = arrive
+        self._found = found
         self._begin = begin
         self._received = bytearray()
         self._descriptor: int | None = None  # the last that came
@@ -214,6 +227,8 @@ class _Conversation:
                 return protocol.result_line(await self._import(call.request, audit_uid))
             if isinstance(call.request, CreateSession):
                 return protocol.result_line(self._create_session(call.request, audit_uid))
+            if isinstance(call.request, OriginalsFound):
+                return protocol.result_line(await self._look_again(call.request))
             return protocol.result_line(await self._see_to(call.request, audit_uid))
         except RepofsError as error:
             return protocol.error_line(error)
@@ -244,6 +259,12 @@ class _Conversation:
         except AccessDenied as error:
             self._refused(audit_uid, "session.create", error.message)
             raise
+
+    async def _look_again(self, request: OriginalsFound) -> str:
+        if self._uid not in (0, os.geteuid()):
+            raise AccessDenied("only root and the owner of the repository write into the catalogue")
+        await self._found(request)
+        return "null"
 
     def _audit_uid(self, call: Call) -> int:
         if call.audit_uid is None:

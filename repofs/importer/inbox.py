@@ -33,6 +33,7 @@ from repofs.importer.wire import (
     Handed,
     Hangup,
     Happened,
+    Marked,
     Message,
     PeopleAre,
     Stop,
@@ -50,7 +51,7 @@ log = structlog.get_logger(__name__)
 
 
 class Source(Protocol):
-    """Where drops come from: the namespace. Both are called on the event loop and must not block."""
+    """Where drops come from: the namespace. All are called on the event loop and must not block."""
 
     def claim(self, token: int) -> tuple[Drop, int] | None:
         """Seal the drop and return it with a descriptor open for reading, which is then the inbox's to close.
@@ -61,6 +62,9 @@ class Source(Protocol):
 
     def outcome(self, outcome: Outcome) -> None:
         """Take in what became of a claimed drop, and unseal it unless it is imported."""
+
+    def marked(self, inodes: Sequence[int]) -> None:
+        """Forget the marks of these inodes: somebody else has written them."""
 
 
 StartImporter = Callable[[], AbstractAsyncContextManager[tuple[Channel, People]]]
@@ -252,6 +256,8 @@ class Inbox:
                 self.questions.answered(message)
             case Happened(news):
                 self._hear(news)
+            case Marked(inodes):
+                self._source.marked(inodes)
             case _:
                 raise AssertionError(f"the importer does not send {message}")
 

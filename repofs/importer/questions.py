@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import msgspec
 import trio
@@ -16,7 +17,9 @@ from repofs.importer.wire import (
     Answer,
     Arriving,
     Ask,
+    AskVerified,
     Channel,
+    Committed,
     Deeds,
     Hangup,
     ListTables,
@@ -116,11 +119,24 @@ class Questions:
             raise Busy("the importer has just been restarted: try again in a moment")
         _json(answer)
 
-    async def stands(self, importing: int, state: State) -> None:
-        """Have the catalogue say how the source of an import was found. Raises Busy when that cannot be now."""
-        answer = await self._answer(Stands(self._number(), importing, state))
+    async def stands(self, original: int, state: State) -> None:
+        """Have the catalogue say how the source of an original was found. Raises Busy when that cannot be now."""
+        answer = await self._answer(Stands(self._number(), original, state))
         if answer is None or answer.json is None:
             raise Busy((answer and answer.error) or "the catalogue cannot be told now")
+
+    async def committed(self) -> None:
+        """Tell the importer that a command has written into the catalogue. One that starts later sees it by itself."""
+        if self.channel is not None:
+            with suppress(Hangup):
+                await self.channel.send(Committed())
+
+    async def verified(self) -> str:
+        """Return how far the verification of originals is, as JSON. Raises Busy when that cannot be told now."""
+        answer = await self._answer(AskVerified(self._number()))
+        if answer is None:
+            raise Busy("the importer has just been restarted: try again in a moment")
+        return _json(answer)
 
     async def tables(self) -> list[Table]:
         """Return all registered tables. Raises Busy when no importer process is ready."""
@@ -166,7 +182,7 @@ class Questions:
 
     async def _answer(
         self,
-        message: Ask | View | Stands | Administer | Arriving | Deeds | Move | TableMessage,
+        message: Ask | AskVerified | View | Stands | Administer | Arriving | Deeds | Move | TableMessage,
         descriptors: Sequence[int] = (),
     ) -> Answer | None:
         """Send a question and return its answer; None when the process has died. Raises Busy when none is ready."""

@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from repofs.administration.user_directories import UserDirectories
-from repofs.catalog import audit, containers, filesets, ids, imports, moves, tables, users
+from repofs.catalog import audit, containers, filesets, ids, imports, moves, tables, users, verification
 from repofs.catalog.containers import Target
 from repofs.catalog.engine import Connection
 from repofs.catalog.filesets import FinishedImport
 from repofs.catalog.imports import NewImport
 from repofs.catalog.users import Experimenter, Group
+from repofs.catalog.verification import Found
 from repofs.deeds import Deed
 from repofs.errors import NotFound
-from repofs.importer.wire import Move, Stands
+from repofs.importer.wire import Move
 from repofs.lifecycle import State
 from repofs.model import ExperimenterId, FilesetId, GroupId, Identity, ImportId, ObjectRef
 from repofs.people import Actor
@@ -170,14 +171,9 @@ def move(conn: Connection, items: Sequence[Move]) -> Sequence[list[moves.Place] 
     return answers
 
 
-def stands(conn: Connection, items: Sequence[Stands]) -> Sequence[None]:
-    """Write how the sources of imported filesets were found: as imported, altered, missing, offline."""
-    for one in items:
-        number = ImportId(one.importing)
-        current = imports.get(conn, number).state
-        if current is not one.state:
-            imports.advance(conn, number, current, one.state)
-    return [None] * len(items)
+def found(conn: Connection, items: Sequence[Sequence[Found]]) -> Sequence[Sequence[bool]]:
+    """Write how originals were found; False for one that has gone."""
+    return [verification.record(conn, one) for one in items]
 
 
 def keep(conn: Connection, items: Sequence[Sequence[Deed]]) -> Sequence[int]:

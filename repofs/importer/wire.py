@@ -72,11 +72,21 @@ class Move(msgspec.Struct, frozen=True, tag="move"):
 
 
 class Stands(msgspec.Struct, frozen=True, tag="stands"):
-    """Mount to importer: so the source of an original of that import was found. Answered by null."""
+    """Mount to importer: so the source of that original was found. Answered by null."""
 
     id: int
-    importing: int
+    original: int
     state: State
+
+
+class Committed(msgspec.Struct, frozen=True, tag="committed"):
+    """Mount to importer: a command has written into the catalogue, and there may be news."""
+
+
+class AskVerified(msgspec.Struct, frozen=True, tag="verified"):
+    """Mount to importer: how far is the verification of originals? Answered as JSON."""
+
+    id: int  # of the same row as those of Ask
 
 
 class Administer(msgspec.Struct, frozen=True, tag="administer"):
@@ -161,6 +171,12 @@ class Happened(msgspec.Struct, frozen=True, tag="happened"):
     news: tuple[News, ...]
 
 
+class Marked(msgspec.Struct, frozen=True, tag="marked"):
+    """Importer to mount: the marks of these inodes are others by now."""
+
+    inodes: tuple[int, ...]
+
+
 class NotReady(msgspec.Struct, frozen=True, tag="not ready"):
     """Importer to mount: it cannot start, and ends now."""
 
@@ -179,6 +195,8 @@ Message = (
     | Ask
     | View
     | Stands
+    | Committed
+    | AskVerified
     | Administer
     | Arriving
     | Deeds
@@ -191,6 +209,7 @@ Message = (
     | Ready
     | PeopleAre
     | Happened
+    | Marked
     | NotReady
     | Stop
 )

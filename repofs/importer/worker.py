@@ -23,6 +23,7 @@ from repofs.catalog import views
 from repofs.catalog.engine import Engine, open_engine
 from repofs.catalog.moves import Place
 from repofs.catalog.objects import describe
+from repofs.catalog.verification import Found
 from repofs.errors import InvalidValue, NotFound, RepofsError
 from repofs.importer import removal, transactions
 from repofs.importer.administration import Administration
@@ -48,6 +49,7 @@ from repofs.importer.wire import (
     Arriving,
     Ask,
     Channel,
+    Committed,
     Deeds,
     Done,
     Handed,
@@ -65,7 +67,7 @@ from repofs.importer.wire import (
     View,
 )
 from repofs.lifecycle import State
-from repofs.model import Drop, ObjectRef, Outcome
+from repofs.model import Drop, ObjectRef, OriginalFileId, Outcome
 from repofs.people import People
 from repofs.repository import import_directory
 from repofs.repository.layout import Layout, load_key
@@ -178,6 +180,8 @@ class _Desk:
                 nursery.start_soon(self._describe, message)
             case View(), []:
                 nursery.start_soon(self._view, message)
+            case Committed(), []:
+                self._commits.committed.ring()
             case Stands(), []:
                 nursery.start_soon(self._stands, message)
             case Move(), []:
@@ -219,7 +223,7 @@ class _Desk:
 
     async def _stands(self, found: Stands) -> None:
         try:
-            await self._commits.write(transactions.stands, found)
+            await self._commits.write(transactions.found, [Found(OriginalFileId(found.original), found.state)])
         except Exception as error:  # the mount tells it again, and it is no reason to leave imports undone
             log.exception("how a source stands could not be written")
             await self._answer(Answer(found.id, None, f"the catalogue refused it: {error}", errno.EIO))

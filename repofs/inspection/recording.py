@@ -1,23 +1,21 @@
-"""Writing what an inspection has found: on the mark of each file, and in the row of their import, which is as its worst
-file is."""
+"""Writing what an inspection has found: on the mark of each file, then in the catalogue, then told to the mount.
+
+The mark is on the disk before the row is written. Where only the mark was, the row says that the original was not
+verified, and it is the next to be.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from repofs import lifecycle
-from repofs.catalog import imports, originals
-from repofs.catalog.engine import Engine
 from repofs.catalog.originals import Held
+from repofs.catalog.verification import Found
 from repofs.lifecycle import State
 from repofs.model import Origin, Original
 from repofs.repository.layout import Layout, load_key
 from repofs.repository.marks import Marks
-
-LOOKED_AT = (State.IMPORTED, State.ALTERED, State.MISSING, State.OFFLINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,59 +24,56 @@ class Finding:
 
     held: Held
     state: State  # imported: all is well
-    error: str | None = None
+    error: str | None = None  # why it is not, or why nothing was found out: the state is then as it was before
+    verified: str | None = None  # when it was looked at, to its last byte if it could be read; None: only in passing
     origin: Origin | None = None  # how its source is to be known from now on, when that is not as before
+
+    @property
+    def well(self) -> bool:
+        return self.state is State.IMPORTED and self.error is None
+
+
+Write = Callable[[Sequence[Found]], Sequence[bool]]
+"""Does `catalog.verification.record` in a transaction."""
+
+Tell = Callable[[Sequence[int]], None]
+"""Tells the mount of inodes whose marks are others by now, and that the catalogue has news."""
 
 
 class Recording:
     """For one repository. Blocking; needs the rights of the daemon."""
 
-    def __init__(self, layout: Layout, engine: Engine) -> None:
+    def __init__(self, layout: Layout, write: Write, tell: Tell) -> None:
         self._managed = os.fsencode(layout.managed)
-        self._engine = engine
         self._marks = Marks(load_key(layout))
+        self._write = write
+        self._tell = tell
 
-    def path(self, held: Held) -> bytes:
-        """Return where the file, or its stand-in, lies."""
-        return os.path.join(self._managed, held.path)
+    def record(self, findings: Sequence[Finding]) -> list[Finding]:
+        """Write what was found and return it, without originals that were deleted meanwhile."""
+        marked = [inode for finding in findings if (inode := self._mark(finding)) is not None]
+        rows = [Found(one.held.original_id, one.state, one.error, one.verified, one.origin) for one in findings]
+        there = self._write(rows)
+        if marked or any(finding.state is not finding.held.stands for finding in findings):
+            self._tell(marked)
+        return [finding for finding, is_there in zip(findings, there, strict=True) if is_there]
 
-    @contextmanager
-    def opened(self, held: Held) -> Iterator[int]:
-        """Lend a descriptor of the file, or of its stand-in."""
-        fd = os.open(self.path(held), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    def _mark(self, finding: Finding) -> int | None:
+        """Have the mark of the file say what was found; return its inode when it has said something else before."""
         try:
-            yield fd
+            fd = os.open(os.path.join(self._managed, finding.held.path), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None  # its state is missing, and there is nothing to write that on
+        try:
+            mark = self._marks.read(fd)
+            stale = isinstance(mark, Original) and mark.stands is not finding.state
+            if finding.origin is not None:
+                self._marks.write_origin(fd, finding.origin)
+            if isinstance(mark, Original) and stale:
+                self._marks.write(fd, replace(mark, stands=finding.state))
+            if not stale and finding.origin is None:
+                return None
+            os.fsync(fd)
+            return os.fstat(fd).st_ino
         finally:
             os.close(fd)
-
-    def stands(self, held: Held) -> State:
-        """Return how the file was found last."""
-        with self.opened(held) as fd:
-            mark = self._marks.read(fd)
-        return mark.stands if isinstance(mark, Original) else held.state
-
-    def record(self, findings: Sequence[Finding]) -> None:
-        """Write what was found of all files of one fileset."""
-        for finding in findings:
-            self._mark(finding)
-        held, worst = findings[0].held, lifecycle.worst({finding.state: 1 for finding in findings})
-        moved = [(finding.held.original_id, finding.origin) for finding in findings if finding.origin is not None]
-        if worst is None or (worst is held.state and not moved):
-            return
-        with self._engine.begin() as conn:
-            for original_id, origin in moved:
-                originals.move(conn, original_id, origin)
-            if worst is not held.state:
-                error = next((finding.error for finding in findings if finding.state is worst), None)
-                imports.advance(conn, held.import_id, held.state, worst, error=error)
-
-    def _mark(self, finding: Finding) -> None:
-        try:
-            with self.opened(finding.held) as fd:
-                if finding.origin is not None:
-                    self._marks.write_origin(fd, finding.origin)
-                mark = self._marks.read(fd)
-                if isinstance(mark, Original) and mark.stands is not finding.state:
-                    self._marks.write(fd, replace(mark, stands=finding.state))
-        except FileNotFoundError:
-            return  # its state is missing, and there is nothing to write that on

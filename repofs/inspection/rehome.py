@@ -9,10 +9,11 @@ from itertools import groupby
 
 from repofs.catalog import originals
 from repofs.catalog.engine import Engine
+from repofs.catalog.forms import now
 from repofs.catalog.originals import Held
 from repofs.config import Settings
 from repofs.errors import InvalidValue
-from repofs.inspection.recording import LOOKED_AT, Finding, Recording
+from repofs.inspection.recording import Finding, Recording
 from repofs.lifecycle import State
 from repofs.model import Origin
 from repofs.repository import transfers
@@ -28,9 +29,9 @@ Place = tuple[str, bytes]
 class Rehoming:
     """For one repository. Blocking; needs the rights of the daemon."""
 
-    def __init__(self, layout: Layout, settings: Settings, engine: Engine) -> None:
-        self._engine = engine
-        self._recording = Recording(layout, engine)
+    def __init__(self, layout: Layout, settings: Settings, catalogue: Engine, recording: Recording) -> None:
+        self._catalogue = catalogue
+        self._recording = recording
         self._sources = Sources(settings.declared_sources(), layout.root)
 
     def rehome(self, old: bytes, new: bytes, *, dry_run: bool = False) -> Iterator[Finding]:
@@ -42,14 +43,12 @@ class Rehoming:
         before, after = self._place(old), self._place(new)
         if after[0] not in self._sources.names():
             raise InvalidValue(f"{after[0]} is no declared source: declare it in the settings first")
-        with self._engine.begin() as conn:
-            held = [one for one in originals.held(conn) if one.state in LOOKED_AT]
-        for _, group in groupby(held, key=lambda one: one.import_id):
-            files = list(group)
-            found = {one.original_id: self._look(one, before, after) for one in files}
-            moved = [finding for finding in found.values() if finding is not None]
-            if not dry_run and any(finding.state is State.IMPORTED for finding in moved):
-                self._recording.record([self._now(one, found[one.original_id]) for one in files])
+        with self._catalogue.begin() as conn:
+            held = list(originals.held(conn))
+        for _, group in groupby(held, key=lambda one: one.fileset_id):
+            moved = [found for one in group if (found := self._look(one, before, after)) is not None]
+            if not dry_run:
+                self._recording.record([finding for finding in moved if finding.state is State.IMPORTED])
             yield from moved
 
     def _look(self, held: Held, before: Place, after: Place) -> Finding | None:
@@ -60,11 +59,6 @@ class Rehoming:
         if below is None:
             return None
         return self._prove(held, held.origin, (after[0], os.path.normpath(os.path.join(after[1], below))))
-
-    def _now(self, held: Held, finding: Finding | None) -> Finding:
-        """Return what is to be written of a file: what was not proven stays as it is."""
-        proven = finding is not None and finding.state is State.IMPORTED
-        return finding if finding is not None and proven else Finding(held, self._recording.stands(held))
 
     def _place(self, text: bytes) -> Place:
         if text.startswith(b"/"):
@@ -90,7 +84,7 @@ class Rehoming:
             return Finding(
                 held, State.ALTERED, f"{moved.path!r} in the source {source} has other bytes: it stays as it is"
             )
-        return Finding(held, State.IMPORTED, origin=moved)
+        return Finding(held, State.IMPORTED, verified=now(), origin=moved)
 
 
 def _found_by_name(origin: Origin) -> bool:

@@ -1,98 +1,111 @@
-"""Do the bytes of originals agree with their checksums, and are the sources of those in place what they were?
+"""Which originals agree with their checksums, one after another, without a list of them all.
 
-What is found is written where it belongs: on the mark of the file, and in the row of its import. A source that is
-another inode by now, or of another time, and has the very bytes (restored from a backup) is the source again.
+What is found is written each second: who is interrupted has lost no more, and goes on with what is longest ago.
 """
 
 from __future__ import annotations
 
-import errno
-import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import replace
-from itertools import groupby
+import functools
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
-from repofs.catalog import originals
+from repofs.catalog import verification
 from repofs.catalog.engine import Engine
 from repofs.catalog.originals import Held
+from repofs.catalog.verification import Which
 from repofs.config import Settings
-from repofs.errors import Busy
-from repofs.inspection.recording import LOOKED_AT, Finding, Recording
-from repofs.lifecycle import State
-from repofs.model import ObjectRef, Origin
-from repofs.repository import transfers
-from repofs.repository.checksum import checksum
+from repofs.inspection.looking import Looking
+from repofs.inspection.recording import Finding, Recording
+from repofs.model import OriginalFileId
+from repofs.repository.gently import Budget
 from repofs.repository.layout import Layout
-from repofs.repository.outside import identity_of, is_same
-from repofs.repository.sources import OriginLost, Sources
+
+_BATCH = 256  # rows read, and findings written, at a time
+_WRITE_SECONDS = 1.0  # that a finding waits for others
+
+
+def due(catalogue: Engine, which: Which, before: str) -> Iterator[Held]:
+    """Yield the originals that were neither verified nor imported since *before*, never and longest ago first."""
+    last = None
+    while True:
+        with catalogue.begin() as conn:
+            batch = verification.due(conn, which, before, last, _BATCH)
+        if not batch:
+            return
+        yield from batch
+        last = batch[-1]
+
+
+def these(catalogue: Engine, numbers: Sequence[OriginalFileId]) -> Iterator[Held]:
+    """Yield these originals, in no order."""
+    for begin in range(0, len(numbers), _BATCH):
+        with catalogue.begin() as conn:
+            batch = verification.these(conn, numbers[begin : begin + _BATCH])
+        yield from batch
 
 
 class Verifier:
-    """Looks at the originals of one repository. Blocking; needs the rights of the daemon."""
+    """Looks at originals of one repository. Blocking; needs the rights of the daemon."""
 
-    def __init__(self, layout: Layout, settings: Settings, engine: Engine) -> None:
-        self._layout = layout
-        self._engine = engine
-        self._recording = Recording(layout, engine)
-        self._sources = Sources(settings.declared_sources(), layout.root)
+    def __init__(
+        self, layout: Layout, settings: Settings, recording: Recording, bytes_per_second: float | None = None
+    ) -> None:
+        """*bytes_per_second*: how much to read at most; None: as fast as it goes."""
+        self.read = 0  # bytes so far
+        self._budget = Budget(bytes_per_second)
+        self._ended = threading.Event()
+        self._looking = Looking(layout, settings, self._pace)
+        self._recording = recording
         self._parallel = settings.imports.parallel
 
-    def verify(self, which: ObjectRef | bytes | None, *, quick: bool) -> Iterator[Finding]:
-        """Look at all originals that are *which* and yield a Finding of each, in order; what was found is written then.
+    def _pace(self, count: int) -> None:
+        self.read += count
+        if self._ended.wait(self._budget.spend(count)):
+            raise _Ended
 
-        *quick* reads no bytes: it asks only whether the sources of those in place are still the same files.
-        """
-        with self._engine.begin() as conn:
-            held = [one for one in originals.held(conn, which) if one.state in LOOKED_AT]
-        with ThreadPoolExecutor(self._parallel) as threads:
-            findings = threads.map(lambda one: self._look(one, quick=quick), held)
-            for _, group in groupby(findings, key=lambda finding: finding.held.import_id):
-                together = list(group)
-                self._recording.record(together)
-                yield from together
+    def verify(self, held: Iterable[Held], *, quick: bool = False) -> Iterator[Finding]:
+        """Look at each of *held* and yield what was found once it is written. Left early, it ends at once."""
+        look = functools.partial(self._looking.look, quick=quick)
+        with ThreadPoolExecutor(self._parallel) as pool:
+            try:
+                yield from recorded(_ahead(pool, look, held, 2 * self._parallel), self._recording)
+            finally:
+                self._ended.set()
+                pool.shutdown(wait=False, cancel_futures=True)
 
-    def _look(self, held: Held, *, quick: bool) -> Finding:
-        in_place = held.origin is not None and transfers.named(held.origin.transfer).in_place
-        try:
-            if in_place:
-                assert held.origin is not None
-                return self._look_outside(held, held.origin, quick=quick)
-            return Finding(held, State.IMPORTED) if quick else self._look_inside(held)
-        except (OriginLost, Busy) as error:
-            return Finding(held, getattr(error, "state", held.state), str(error))
-        except OSError as error:
-            if error.errno == errno.ENOENT:
-                return Finding(held, State.MISSING, "it is not in the repository any more: restore it from a backup")
-            return Finding(held, State.ALTERED, f"it cannot be read ({error.strerror}): have the disk looked at")
 
-    def _look_inside(self, held: Held) -> Finding:
-        with self._recording.opened(held) as fd:
-            if checksum(fd, held.algorithm) == held.checksum:
-                return Finding(held, State.IMPORTED)
-        return Finding(held, State.ALTERED, "its bytes are not those that were imported: restore it from a backup")
+class _Ended(Exception):
+    """Nobody waits for it any more."""
 
-    def _look_outside(self, held: Held, origin: Origin, *, quick: bool) -> Finding:
-        with self._bytes(held, origin) as fd:
-            identity = identity_of(fd)
-            same = is_same(identity, origin.identity)
-            if quick:
-                state = State.IMPORTED if same else State.ALTERED
-                return Finding(held, state, None if same else "its source is not the file that was imported")
-            if identity.size != held.size or checksum(fd, held.algorithm) != held.checksum:
-                return Finding(held, State.ALTERED, "the bytes of its source are not those that were imported")
-        renewed = None if identity == origin.identity else replace(origin, identity=identity)
-        return Finding(held, State.IMPORTED, origin=renewed)
 
-    @contextmanager
-    def _bytes(self, held: Held, origin: Origin) -> Iterator[int]:
-        if transfers.named(origin.transfer).linked:
-            inode = os.stat(self._recording.path(held), follow_symlinks=False).st_ino
-            fd = transfers.open_link(os.fsencode(self._layout.linked), inode)
-        else:
-            fd = self._sources.open(origin, altered_too=True).fd
-        try:
-            yield fd
-        finally:
-            os.close(fd)
+def _ahead(
+    pool: ThreadPoolExecutor, look: Callable[[Held], Finding], held: Iterable[Held], most: int
+) -> Iterator[Finding]:
+    """Yield what *look* finds of each of *held*, in their order, *most* of them ahead."""
+    looks: deque[Future[Finding]] = deque()
+    for one in held:
+        looks.append(pool.submit(look, one))
+        if len(looks) > most:
+            yield looks.popleft().result()
+    while looks:
+        yield looks.popleft().result()
+
+
+def recorded(findings: Iterable[Finding], recording: Recording) -> Iterator[Finding]:
+    """Write *findings* as they come, many at a time, and yield each once it is written."""
+    waiting: list[Finding] = []
+    began = time.monotonic()
+    try:
+        for finding in findings:
+            waiting.append(finding)
+            if len(waiting) == _BATCH or time.monotonic() - began > _WRITE_SECONDS:
+                found, waiting = waiting, []
+                yield from recording.record(found)
+                began = time.monotonic()
+    except KeyboardInterrupt:
+        recording.record(waiting)
+        raise
+    yield from recording.record(waiting)

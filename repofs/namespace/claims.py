@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 import structlog
@@ -122,6 +123,13 @@ class Claims:
         if len(found.nodes) == 1 or found.names is None:
             return self._backing.path_below(user, found.nodes[0])
         return os.path.join(self._backing.path_below(user, found.directory), found.names[0])
+
+    def marked(self, inodes: Sequence[int]) -> None:
+        """Read the marks of these inodes anew when they are asked for: somebody else has written them."""
+        for inode in inodes:
+            node = self._backing.table.known(inode)
+            if node is not None:
+                self._standing.forget_mark(node)
 
     def outcome(self, outcome: Outcome) -> None:
         """The importer is done with a drop: what it wrote on the inodes holds from here on."""

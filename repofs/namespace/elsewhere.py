@@ -30,7 +30,7 @@ _AT_A_TIME = 16  # a store that hangs holds these threads up, and no others
 _PAUSE_SECONDS = 5.0
 
 Tell = Callable[[int, State], Awaitable[None]]
-"""Tells the catalogue how the fileset of an import stands; raises Busy when it cannot be told now."""
+"""Tells the catalogue how an original stands; raises Busy when it cannot be told now."""
 
 log = structlog.get_logger()
 
@@ -125,14 +125,14 @@ class Elsewhere:
         node.mark = mark
         tell = log.info if state is State.IMPORTED else log.warning
         tell("an original in place", fileset=mark.fileset, original=mark.original, state=state)
-        self._news_in.send_nowait((mark.importing, state))
+        self._news_in.send_nowait((mark.original, state))
 
     async def run(self) -> None:
         """Tell the catalogue until cancelled."""
-        async for importing, state in self._news:
+        async for original, state in self._news:
             while True:
                 try:
-                    await self._tell(importing, state)
+                    await self._tell(original, state)
                     break
                 except Busy:
                     await trio.sleep(_PAUSE_SECONDS)

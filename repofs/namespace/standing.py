@@ -73,8 +73,13 @@ class Standing:
 
     def origin_anew(self, node: Node) -> Origin | None:
         """Return the same, as it stands on the inode now."""
-        node.origin = node.mark = UNKNOWN
+        self.forget_mark(node)
         return self.origin(node)
+
+    @staticmethod
+    def forget_mark(node: Node) -> None:
+        """Let what stands on the inode be read again: somebody else may have written it."""
+        node.origin = node.mark = UNKNOWN
 
     def _came_from(self, node: Node) -> Origin | None:
         if isinstance(node.origin, Unknown):

@@ -68,7 +68,17 @@ _NEW: dict[str, Callable[[], _Hash]] = {
 }
 
 
-def checksum(fd: int, algorithm: str) -> str:
+Read = Callable[[int, memoryview, int], int]
+"""Fills a buffer from a descriptor at an offset and returns how many bytes have come, 0 at the end."""
+
+
+def _read(fd: int, buffer: memoryview, offset: int) -> int:
+    if offset == 0:
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+    return os.preadv(fd, [buffer], offset)
+
+
+def checksum(fd: int, algorithm: str, read: Read = _read) -> str:
     """Return the checksum of the whole file of *fd* as ``SHA1-160:a9993e36…``; the offset of *fd* does not move.
 
     Raises InvalidValue for an algorithm that is not one of ALGORITHMS, OSError when a read fails.
@@ -76,10 +86,9 @@ def checksum(fd: int, algorithm: str) -> str:
     if algorithm not in _NEW:
         raise InvalidValue(f"{algorithm!r} is no checksum algorithm: allowed are {', '.join(ALGORITHMS)}")
     hashing = _NEW[algorithm]()
-    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
     buffer = memoryview(bytearray(min(_BUFFER_BYTES, os.fstat(fd).st_size + 1)))  # + 1: a file that is empty may grow
     offset = 0
-    while count := os.preadv(fd, [buffer], offset):
+    while count := read(fd, buffer, offset):
         hashing.update(buffer[:count])
         offset += count
     return f"{algorithm}:{hashing.digest().hex()}"

@@ -21,7 +21,7 @@ import trio.testing
 
 from repofs.administration.requests import AddUser, ListPeople, RemoveUser, Request
 from repofs.control import client, protocol, server
-from repofs.control.protocol import MOST_BYTES, Call, CreateSession
+from repofs.control.protocol import MOST_BYTES, Call, CreateSession, OriginalsFound
 from repofs.control.server import SHARE, Control, listening
 from repofs.errors import AccessDenied, AlreadyExists, Busy, DaemonUnreachable, NotFound, RepofsError
 from repofs.importer.requests import Import
@@ -45,6 +45,7 @@ class Daemon:
     refused: list[tuple[int, str, str]] = field(default_factory=list)
     arrived: list[tuple[Import, Caller, list[str]]] = field(default_factory=list)
     begun: list[tuple[int, str | None, int]] = field(default_factory=list)
+    looked_again: list[tuple[int, ...]] = field(default_factory=list)
     answer: str | Exception = '{"done": true}'
     go: trio.Event | None = None  # an answer waits for it
     _heard: trio.Event = field(default_factory=trio.Event)
@@ -64,6 +65,9 @@ class Daemon:
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
+
+    async def found(self, request: OriginalsFound) -> None:
+        self.looked_again.append(request.inodes)
 
     def begin(self, uid: int, user: str | None, audit_uid: int) -> str:
         self.begun.append((uid, user, audit_uid))
@@ -120,7 +124,7 @@ async def serving(directory: Path, *, https: bool = True) -> AsyncIterator[Daemo
     with listening(layout) as sock:
         async with trio.open_nursery() as nursery:
             begin = daemon.begin if https else None
-            nursery.start_soon(Control(sock, daemon.administer, daemon.note, daemon.arrive, begin).run)
+            nursery.start_soon(Control(sock, daemon.administer, daemon.note, daemon.arrive, daemon.found, begin).run)
             yield daemon
             nursery.cancel_scope.cancel()
     assert not layout.control.exists()
@@ -231,7 +235,7 @@ async def test_who_connects_before_the_daemon_serves_waits(tmp_path: Path) -> No
         async with trio.open_nursery() as nursery:
             with closing(daemon.connected()) as early:
                 early.sendall(LIST)
-                nursery.start_soon(Control(sock, daemon.administer, daemon.note, daemon.arrive).run)
+                nursery.start_soon(Control(sock, daemon.administer, daemon.note, daemon.arrive, daemon.found).run)
                 await daemon.wait_asked()
             nursery.cancel_scope.cancel()
 
@@ -254,7 +258,7 @@ async def test_a_daemon_that_ends_without_an_answer(tmp_path: Path) -> None:
                     await daemon.ask(Call(ListPeople()))
 
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(Control(sock, daemon.administer, daemon.note, daemon.arrive).run)
+                nursery.start_soon(Control(sock, daemon.administer, daemon.note, daemon.arrive, daemon.found).run)
                 outer.start_soon(ask)
                 await daemon.wait_asked()
                 nursery.cancel_scope.cancel()

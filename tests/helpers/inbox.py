@@ -51,6 +51,9 @@ class FakeMount:
         if self.faulty:
             raise RuntimeError("nobody foresaw this outcome")
 
+    def marked(self, inodes: Sequence[int]) -> None:
+        raise AssertionError(inodes)
+
     def hear(self, news: Sequence[News]) -> None:
         self.heard += news
 

@@ -95,6 +95,9 @@ class Mount:
         self.changed.set()
         self.changed = trio.Event()
 
+    def marked(self, inodes: Sequence[int]) -> None:
+        raise AssertionError(inodes)
+
     def hear(self, news: Sequence[News]) -> None:
         self.heard += news
 

@@ -39,6 +39,9 @@ class NoDrops:
     def outcome(self, outcome: Outcome) -> None:
         raise AssertionError(outcome)
 
+    def marked(self, inodes: Sequence[int]) -> None:
+        raise AssertionError(inodes)
+
     def hear(self, news: Sequence[News]) -> None:
         raise AssertionError(news)
 
