@@ -122,6 +122,12 @@ class InPlace(_Section):
     serve_altered: bool = False  # whether an original whose source has changed may be read all the same
 
 
+class Verify(_Section):
+    every_days: Annotated[float, Field(ge=0.0, le=3650.0)] = 30.0  # each original is verified in the background; 0: off
+    bytes_per_second: Annotated[float, Field(ge=1.0)] = 20e6  # that this reads at most
+    serve_altered: bool = False  # whether one that was found altered in the repository itself may be read
+
+
 class PathMap(_Section):
     client: Annotated[str, Field(min_length=1)]  # as clients write it: J:\\tables, \\\\host\\share, /Volumes/tables
     server: AbsolutePath  # where that is on this machine
@@ -221,6 +227,7 @@ class Settings(_Section):
     mount: Mount = Mount()
     log: Log = Log()
     in_place: InPlace = InPlace()
+    verify: Verify = Verify()
     tables: Tables = Tables()
     web: Web = Web()
     sources: tuple[Source, ...] = ()

@@ -140,7 +140,8 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
     names = Names(Template(settings.repository.template).reserved, settings.drops)
     registry, processes = Registry(), TableProcesses(settings.tables)
     registered = Registered(registry, backing)
-    standing = Standing(backing, names, Marks(load_key(layout)), settings.drops, registered)
+    marks, serve = Marks(load_key(layout)), settings.verify.serve_altered
+    standing = Standing(backing, names, marks, settings.drops, registered, serve_altered=serve)
     kernel, trail = mount.KernelCache(), Trail()
     rights = Rights(standing, kernel, trail)
     failed = Failed(backing, FailedLinks(layout))
@@ -184,7 +185,8 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
     table_facts = TableFacts(
         standing, registry, registrar, watch.look, processes.create, mountpoint, inbox.questions.ask
     )
-    facts = Facts(standing, rights, drops, survey, regrouping, elsewhere, linking, table_facts, inbox.questions.ask)
+    ask, verified = inbox.questions.ask, inbox.questions.verified
+    facts = Facts(standing, rights, drops, survey, regrouping, elsewhere, linking, table_facts, ask, verified)
     web = _web(layout, settings, rights, registry, registrar, watch)
     own_files: dict[bytes, Personal] = {b"events": stream}
     if web is not None:

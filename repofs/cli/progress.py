@@ -32,6 +32,7 @@ class Progress:
     sizes: dict[State, int]  # bytes
     problems: tuple[Problem, ...]
     more: int  # problems that the mount has not listed
+    verification: dict[str, Any] | None = None  # of all originals; told to administrators, of a whole mount
 
     @property
     def under_way(self) -> int:
@@ -58,13 +59,15 @@ def ask(paths: Iterable[Path]) -> Progress:
     sizes: Counter[State] = Counter()
     problems: list[Problem] = []
     more = 0
+    verification = None
     for path in paths:
         told, top = raw(path), location.mount_of(path).mountpoint
         counts.update({State(state): count for state, count in told["counts"].items() if count})
         sizes.update({State(state): size for state, size in told["bytes"].items()})
         problems += [Problem(top / one["path"], State(one["state"]), one["error"]) for one in told["problems"]]
         more += told["more"]
-    return Progress(dict(counts), dict(sizes), tuple(problems), more)
+        verification = told.get("verification", verification)
+    return Progress(dict(counts), dict(sizes), tuple(problems), more, verification)
 
 
 def rows(progress: Progress) -> list[tuple[str, str, str]]:
@@ -82,7 +85,21 @@ def print_progress(progress: Progress) -> None:
         print_columns(("STATE", "FILES", "SIZE"), rows(progress))
     else:
         print("no files")
+    if progress.verification is not None:
+        print(_verification(progress.verification))
     print_problems(progress)
+
+
+def _verification(told: dict[str, Any]) -> str:
+    """Return how far the verification of originals is, as a sentence."""
+    words = [f"{told['files']:,} originals"]
+    if told["every_days"]:
+        words.append(f"{told['due']:,} due{', running' if told['running'] else ''}")
+    words.append(f"{told['never']:,} not since their import")
+    if told["oldest"] is not None:
+        words.append(f"longest ago {told['oldest'][:10]}, last {told['newest'][:10]}")
+    words += [f"{count:,} {state}" for state, count in told["found"].items()]
+    return f"verification: {', '.join(words)}"
 
 
 def print_problems(progress: Progress) -> None:

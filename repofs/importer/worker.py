@@ -10,6 +10,7 @@ import errno
 import functools
 import json
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -40,6 +41,7 @@ from repofs.importer.preparing import Preparing
 from repofs.importer.readers import Readers
 from repofs.importer.reception import Reception
 from repofs.importer.recovery import recover
+from repofs.importer.scrub import Scrub
 from repofs.importer.table_desk import TableDesk
 from repofs.importer.thumbnails import Thumbnails
 from repofs.importer.waiting_room import WaitingRoom
@@ -48,6 +50,7 @@ from repofs.importer.wire import (
     Answer,
     Arriving,
     Ask,
+    AskVerified,
     Channel,
     Committed,
     Deeds,
@@ -55,6 +58,7 @@ from repofs.importer.wire import (
     Handed,
     Hangup,
     ListTables,
+    Marked,
     Message,
     Move,
     NotReady,
@@ -122,9 +126,17 @@ async def serve(directory: Path, channel: Channel) -> None:
             services.start_soon(Herald(channel, catalogue, commits.committed).run)
             for hook in settings.hooks:
                 services.start_soon(HookQueue(hook, delivery(hook), catalogue, commits).run)
+            scrub = Scrub(layout, settings, commits, catalogue, pipeline.idle, functools.partial(_tell_marked, channel))
+            services.start_soon(scrub.run)
             tables = TableDesk(settings, commits, catalogue, who)
-            await _Desk(channel, layout, pipeline, commits, catalogue, people, reception, watching, tables).run()
+            desk = _Desk(channel, layout, pipeline, commits, catalogue, people, reception, watching, tables, scrub)
+            await desk.run()
             services.cancel_scope.cancel()
+
+
+async def _tell_marked(channel: Channel, inodes: Sequence[int]) -> None:
+    with suppress(Hangup):  # the receiving side sees it too, and ends all
+        await channel.send(Marked(tuple(inodes)))
 
 
 class _Desk:
@@ -141,6 +153,7 @@ class _Desk:
         reception: Reception,
         watching: Dropboxes,
         tables: TableDesk,
+        scrub: Scrub,
     ) -> None:
         self._channel = channel
         self._layout = layout
@@ -151,6 +164,7 @@ class _Desk:
         self._reception = reception
         self._watching = watching
         self._tables = tables
+        self._scrub = scrub
 
     async def run(self) -> None:
         """Return when all that is in hand is done after a Stop, or at once when the mount has gone."""
@@ -182,6 +196,8 @@ class _Desk:
                 nursery.start_soon(self._view, message)
             case Committed(), []:
                 self._commits.committed.ring()
+            case AskVerified(), []:
+                nursery.start_soon(self._verified, message)
             case Stands(), []:
                 nursery.start_soon(self._stands, message)
             case Move(), []:
@@ -220,6 +236,9 @@ class _Desk:
     async def _view(self, asked: View) -> None:
         page = await in_thread(self._page, asked.look)
         await self._answer(Answer(asked.id, msgspec.json.encode(page).decode()))
+
+    async def _verified(self, asked: AskVerified) -> None:
+        await self._answer(Answer(asked.id, json.dumps(await self._scrub.facts())))
 
     async def _stands(self, found: Stands) -> None:
         try:

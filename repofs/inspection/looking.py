@@ -66,9 +66,8 @@ class Looking:
             same = checksum(fd, held.algorithm, self._read) == held.checksum
         if same:
             return Finding(held, State.IMPORTED, verified=now())
-        return Finding(
-            held, State.ALTERED, "its bytes are not those that were imported: restore it from a backup", now()
-        )
+        words = "its bytes are not those that were imported: restore it from a backup"
+        return Finding(held, State.ALTERED, words, now())
 
     def _look_outside(self, held: Held, origin: Origin, *, quick: bool) -> Finding:
         with self._bytes(held, origin) as fd:

@@ -6,11 +6,12 @@ import errno
 import json
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from repofs import xattrs
 from repofs.access import Act
-from repofs.errors import AccessDenied, InvalidValue, NotFound, NotPermitted, RepofsError
+from repofs.errors import AccessDenied, Busy, InvalidValue, NotFound, NotPermitted, RepofsError
 from repofs.model import ObjectRef, Original, Refused
 from repofs.namespace.drops import Drops
 from repofs.namespace.elsewhere import Elsewhere
@@ -29,7 +30,8 @@ _REASON_CHARACTERS = 1000  # a refused value may be 64 KiB long
 
 
 class Facts:
-    """Attributes of one mount's nodes. *ask* answers what only the catalogue knows, as JSON: ``Fileset:17``."""
+    """Attributes of one mount's nodes. *ask* answers what only the catalogue knows, as JSON: ``Fileset:17``;
+    *verified* how far the verification of originals is."""
 
     def __init__(
         self,
@@ -42,6 +44,7 @@ class Facts:
         linking: Linking,
         tables: TableFacts,
         ask: Callable[[str], Awaitable[str]],
+        verified: Callable[[], Awaitable[str]],
     ) -> None:
         self._standing = standing
         self._rights = rights
@@ -53,6 +56,7 @@ class Facts:
         self._linking = linking
         self._tables = tables
         self._ask = ask
+        self._verified = verified
         self._of_original: dict[str, Callable[[Original], str | None]] = {
             "fileset": lambda original: f"Fileset:{original.fileset}",
             "images": lambda original: ",".join(f"Image:{image}" for image in original.images) or None,
@@ -79,7 +83,7 @@ class Facts:
             error = self._error(node)
             return None if error is None else os.fsencode(error)
         if name == "status":
-            return (await self._survey.report(node, caller.uid)).json()
+            return await self._status(node, caller)
         if name == "state" and node.is_directory:
             return (await self._survey.report(node, caller.uid)).summary().encode()
         if name == "metadata":
@@ -95,6 +99,14 @@ class Facts:
             await self._elsewhere.look(node)
         fact = self._fact(node, name)
         return None if fact is None else os.fsencode(fact)
+
+    async def _status(self, node: Node, caller: Caller) -> bytes:
+        """Return how all at and below *node* stands, as JSON; of the root also how far verification is."""
+        report = await self._survey.report(node, caller.uid)
+        if node is self._backing.table.root and self._rights.seen(caller.uid).everything:
+            with suppress(Busy):  # it is told again once the catalogue can be asked
+                report.verification = json.loads(await self._verified())
+        return report.json()
 
     def _origin(self, node: Node) -> bytes | None:
         """Return as JSON where the bytes of *node* came from, be it that they are still there; None: from a writer."""

@@ -105,6 +105,7 @@ class Handles:
                 return self._keep_own(node, caller.uid)
             if self._standing.origin(node) is not None:
                 raise OSError(errno.ESTALE, "its bytes are elsewhere: open_elsewhere")
+            self._standing.require_intact(node)
             return self._keep(Handle(self._backing.open(node, os.O_RDONLY), node, None))
         self._rights.require_writable(node, caller.uid)
         opener = Opener.of(caller.task, caller.uid) if flags & os.O_ACCMODE else None

@@ -18,6 +18,7 @@ from repofs.namespace.nodes import UNKNOWN, Area, Node, Unknown
 from repofs.namespace.registered import Registered
 from repofs.repository import stand_ins
 from repofs.repository.marks import Marks
+from repofs.repository.sources import OriginLost
 from repofs.table import SHOWN_AS
 from repofs.xattrs import ImportCommand
 
@@ -38,13 +39,22 @@ class Standing:
     """Answers about nodes; changes nothing but the marks it remembers."""
 
     def __init__(
-        self, backing: Backing, names: Names, marks: Marks, settings: DropSettings, registered: Registered
+        self,
+        backing: Backing,
+        names: Names,
+        marks: Marks,
+        settings: DropSettings,
+        registered: Registered,
+        *,
+        serve_altered: bool = False,
     ) -> None:
+        """*serve_altered*: whether an original may be read whose bytes were found altered in the repository itself."""
         self.backing = backing
         self.registered = registered
         self.names = names
         self.marks = marks
         self._settings = settings
+        self._serve_altered = serve_altered
         self._default = Policy(
             settings.settle_seconds, settings.duplicates, missing=settings.missing, skip=settings.skip
         )
@@ -164,6 +174,12 @@ class Standing:
         if self.origin(node) is not None:
             raise NotPermitted("its bytes are outside the repository: remove it, or write a new file")
         self.registered.require_free(node)
+
+    def require_intact(self, node: Node) -> None:
+        """Refuse (OriginLost) to serve bytes that are in the repository, and were found altered there."""
+        mark = self.mark(node)
+        if isinstance(mark, Original) and mark.stands is State.ALTERED and not self._serve_altered:
+            raise OriginLost(State.ALTERED, _DAMAGED)
 
     def is_original(self, node: Node) -> bool:
         """Whether *node* is a file that has been imported."""

@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from repofs.access import Act
 from repofs.errors import Busy
@@ -32,6 +33,7 @@ class Report:
     sizes: Counter[State] = field(default_factory=Counter)
     problems: list[dict[str, str]] = field(default_factory=list)
     more: int = 0  # problems that are not listed
+    verification: dict[str, Any] | None = None  # of all originals, for who may see them all
     _room: int = _PROBLEM_BYTES
 
     def count(self, state: State, size: int) -> None:
@@ -50,9 +52,10 @@ class Report:
 
     def json(self) -> bytes:
         """Return everything as JSON that fits into one attribute."""
-        return json.dumps(
-            {"counts": self.counts, "bytes": self.sizes, "problems": self.problems, "more": self.more}
-        ).encode()
+        told = {"counts": self.counts, "bytes": self.sizes, "problems": self.problems, "more": self.more}
+        if self.verification is not None:
+            told["verification"] = self.verification
+        return json.dumps(told).encode()
 
     def summary(self) -> str:
         """Return the worst state and the counts: ``failed: 1 failed, 12 imported``; "empty" without files."""

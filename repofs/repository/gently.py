@@ -1,5 +1,5 @@
-"""Reading very much without being in anybody's way: at the lowest priority for the disk, within a budget, and leaving the
-page cache to those whose files are in it."""
+"""Reading very much without being in anybody's way: at the lowest priority for the disk, within a budget, and leaving
+the page cache to those whose files are in it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,10 @@ class GentleReader:
         self._pace = pace
 
     def __call__(self, fd: int, buffer: memoryview, offset: int) -> int:
-        """Fill *buffer* from *offset* and return how many bytes have come, 0 at the end. Raises OSError, and as *pace*."""
+        """Fill *buffer* from *offset* and return how many bytes have come, 0 at the end.
+
+        Raises OSError, and what the pace raises.
+        """
         if offset == 0:  # no reading ahead: it could not be told from what others have had read
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
         count = _cached(fd, buffer, offset)

@@ -156,6 +156,7 @@ class World:
             self.linking,
             self.table_facts,
             self._ask,
+            lambda: self._ask("verified"),
         )
         self.answers: dict[str, str] = {}  # what the catalogue says
         self._lookups: Counter[int] = Counter()

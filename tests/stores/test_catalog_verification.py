@@ -115,7 +115,7 @@ def test_the_summary(conn: Connection, filesets: list[FinishedImport]) -> None:
 def test_what_is_next_is_found_by_an_index(conn: Connection) -> None:
     queries = (
         "SELECT id FROM original_files WHERE verified IS NULL AND id > 5 ORDER BY id LIMIT 10",
-        "SELECT id FROM original_files WHERE verified < 'x' AND (verified, id) > ('a', 5) ORDER BY verified, id LIMIT 9",
+        "SELECT id FROM original_files WHERE verified < 'x' AND (verified, id) > ('a', 5) ORDER BY verified, id",
         "SELECT stands, count(*) FROM original_files WHERE stands IS NOT NULL GROUP BY stands",
     )
     for query in queries:
