@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from repofs.catalog.engine import Engine
     from repofs.catalog.originals import Held
     from repofs.catalog.verification import Which
+    from repofs.inspection.verify import Verifier
 
 _NICENESS = 19
 
@@ -61,17 +64,35 @@ def verify(
         part = _part(options, reading)
         verifier = Verifier(layout, load(layout.root), recording(layout, engine), rate)
         count = 0
-        try:
-            with shown(part.files, part.size, verifier, drawn=not as_json and sys.stderr.isatty()) as console:
-                for finding in verifier.verify(part.held, quick=quick):
-                    count += 1
-                    console(finding)
-                    report.add(finding)
-        except KeyboardInterrupt:
-            print(f"stopped after {count:,} of {part.files:,} files; to go on:", file=sys.stderr)
-            print(f"  {options.going_on(layout.root, part.files - count)}", file=sys.stderr)
-            raise typer.Exit(ExitCode.INTERRUPTED) from None
+        with _stopped_by_ctrl_c(verifier), shown(part.files, part.size, verifier, drawn=_drawn(as_json)) as done:
+            for finding in verifier.verify(part.held, quick=quick):
+                count += 1
+                done(finding)
+                report.add(finding)
+    if verifier.stopped:
+        print(f"stopped after {count:,} of {part.files:,} files; to go on:", file=sys.stderr)
+        print(f"  {options.going_on(layout.root, part.files - count)}", file=sys.stderr)
+        raise typer.Exit(ExitCode.INTERRUPTED)
     report.end()
+
+
+@contextmanager
+def _stopped_by_ctrl_c(verifier: Verifier) -> Iterator[None]:
+    """Let Ctrl-C stop *verifier* in good order; a second one ends the command as usual."""
+
+    def stop(*_: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        verifier.stop()
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _drawn(as_json: bool) -> bool:
+    return not as_json and sys.stderr.isatty()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 
 from repofs.catalog import verification
 from repofs.catalog.engine import Engine
@@ -47,6 +48,19 @@ def these(catalogue: Engine, numbers: Sequence[OriginalFileId]) -> Iterator[Held
         yield from batch
 
 
+def recorded(findings: Iterable[Finding], recording: Recording) -> Iterator[Finding]:
+    """Write *findings* as they come, many at a time, and yield each once it is written."""
+    waiting: list[Finding] = []
+    began = time.monotonic()
+    for finding in findings:
+        waiting.append(finding)
+        if len(waiting) == _BATCH or time.monotonic() - began > _WRITE_SECONDS:
+            yield from recording.record(waiting)
+            waiting = []
+            began = time.monotonic()
+    yield from recording.record(waiting)
+
+
 class Verifier:
     """Looks at originals of one repository. Blocking; needs the rights of the daemon."""
 
@@ -56,56 +70,50 @@ class Verifier:
         """*bytes_per_second*: how much to read at most; None: as fast as it goes."""
         self.read = 0  # bytes so far
         self._budget = Budget(bytes_per_second)
-        self._ended = threading.Event()
+        self._stopped = threading.Event()
         self._looking = Looking(layout, settings, self._pace)
         self._recording = recording
         self._parallel = settings.imports.parallel
 
     def _pace(self, count: int) -> None:
         self.read += count
-        if self._ended.wait(self._budget.spend(count)):
-            raise _Ended
+        if self._stopped.wait(self._budget.spend(count)):
+            raise _Stopped
+
+    def stop(self) -> None:
+        """Let `verify` come to its end soon: what was found is written, what is being read is left."""
+        self._stopped.set()
+
+    @property
+    def stopped(self) -> bool:
+        return self._stopped.is_set()
 
     def verify(self, held: Iterable[Held], *, quick: bool = False) -> Iterator[Finding]:
-        """Look at each of *held* and yield what was found once it is written. Left early, it ends at once."""
+        """Look at each of *held* and yield what was found once it is written, until `stop`."""
         look = functools.partial(self._looking.look, quick=quick)
         with ThreadPoolExecutor(self._parallel) as pool:
             try:
-                yield from recorded(_ahead(pool, look, held, 2 * self._parallel), self._recording)
-            finally:
-                self._ended.set()
-                pool.shutdown(wait=False, cancel_futures=True)
+                yield from recorded(self._ahead(pool, look, held), self._recording)
+            except BaseException:
+                self.stop()  # else leaving the pool waits for all that is being read
+                raise
+
+    def _ahead(
+        self, pool: ThreadPoolExecutor, look: Callable[[Held], Finding], held: Iterable[Held]
+    ) -> Iterator[Finding]:
+        """Yield what *look* finds of each of *held*, in their order, a few of them ahead."""
+        looks: deque[Future[Finding]] = deque()
+        for one in held:
+            if self.stopped:
+                break
+            looks.append(pool.submit(look, one))
+            if len(looks) > 2 * self._parallel:
+                with suppress(_Stopped):
+                    yield looks.popleft().result()
+        while looks:
+            with suppress(_Stopped):
+                yield looks.popleft().result()
 
 
-class _Ended(Exception):
-    """Nobody waits for it any more."""
-
-
-def _ahead(
-    pool: ThreadPoolExecutor, look: Callable[[Held], Finding], held: Iterable[Held], most: int
-) -> Iterator[Finding]:
-    """Yield what *look* finds of each of *held*, in their order, *most* of them ahead."""
-    looks: deque[Future[Finding]] = deque()
-    for one in held:
-        looks.append(pool.submit(look, one))
-        if len(looks) > most:
-            yield looks.popleft().result()
-    while looks:
-        yield looks.popleft().result()
-
-
-def recorded(findings: Iterable[Finding], recording: Recording) -> Iterator[Finding]:
-    """Write *findings* as they come, many at a time, and yield each once it is written."""
-    waiting: list[Finding] = []
-    began = time.monotonic()
-    try:
-        for finding in findings:
-            waiting.append(finding)
-            if len(waiting) == _BATCH or time.monotonic() - began > _WRITE_SECONDS:
-                found, waiting = waiting, []
-                yield from recording.record(found)
-                began = time.monotonic()
-    except KeyboardInterrupt:
-        recording.record(waiting)
-        raise
-    yield from recording.record(waiting)
+class _Stopped(Exception):
+    """Whoever has asked for it wants no more."""
