@@ -19,7 +19,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from repofs.catalog import engine, reference, schema, users
 from repofs.catalog.engine import Engine
-from repofs.errors import AlreadyExists, NotARepository, NotPermitted
+from repofs.errors import AlreadyExists, Busy, NotARepository, NotPermitted
 from repofs.model import PermissionLevel
 
 ROOT = Path(__file__).parents[2]
@@ -139,6 +139,18 @@ revision, down_revision = "0007", "0006"
 def upgrade():
     op.add_column("groups", sa.Column("motto", sa.Text()))
 """
+
+
+def test_one_that_somebody_else_keeps_is_busy(
+    catalogue: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "BUSY_SECONDS", 0.1)
+    other = engine.open_engine(tmp_path / "catalogue.sqlite")
+    with catalogue.begin(), pytest.raises(Busy, match="is written by another program"), other.begin():
+        pass
+    with other.begin():  # it is free again
+        pass
+    other.dispose()
 
 
 @pytest.fixture
