@@ -16,8 +16,8 @@ KINDS: Mapping[State, str] = {
     State.IMPORTED: "it is an original now, or is as it was imported again",
     State.FAILED: "it was not imported; `error` says why and what to do",
     State.DUPLICATE: "its owner has these bytes already, and duplicates are refused",
-    State.ALTERED: "an original's source has changed since it was imported in place",
-    State.MISSING: "an original's source is gone",
+    State.ALTERED: "an original's bytes, or its source, are not those that were imported, or cannot be read",
+    State.MISSING: "an original, or its source, is gone",
     State.OFFLINE: "the store of an original's source is away",
 }
 

@@ -168,6 +168,23 @@ async def test_no_session_is_begun_without_the_https_door(tmp_path: Path) -> Non
             await daemon.ask(Call(CreateSession()))
 
 
+def words_of_refusal(layout: Layout, call: Call) -> str:
+    try:
+        client.ask(layout, call)
+    except AccessDenied as error:
+        return error.message
+    return "not refused"
+
+
+@root_only
+async def test_who_cannot_write_the_catalogue_has_nothing_looked_at_again(tmp_path: Path) -> None:
+    async with serving(tmp_path) as daemon:
+        assert await daemon.ask(Call(OriginalsFound((17, 18)))) is None
+        refused = await trio.to_thread.run_sync(EVE.do, words_of_refusal, daemon.layout, Call(OriginalsFound((17,))))
+        assert "owner of the repository" in refused
+        assert daemon.looked_again == [(17, 18)]
+
+
 async def test_a_refusal_is_told_as_what_it_is(tmp_path: Path) -> None:
     async with serving(tmp_path) as daemon:
         for error in (AlreadyExists("alice is there"), AccessDenied("not you"), Busy("later")):
