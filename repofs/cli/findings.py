@@ -29,6 +29,11 @@ class Report:
         self._well = well
         self._counts: Counter[str] = Counter()
 
+    @property
+    def count(self) -> int:
+        """Of all files."""
+        return self._counts.total()
+
     def add(self, finding: Finding) -> None:
         from repofs.catalog.forms import shown
 
@@ -55,7 +60,7 @@ class Report:
             order = [*(str(state) for state in State if state is not State.IMPORTED), _NOT_FOUND_OUT]
             others = "".join(f", {self._counts[word]:,} {word}" for word in order if self._counts[word])
             print(f"{self._counts[State.IMPORTED]:,} {self._well}{others}")
-        if self._counts.total() > self._counts[State.IMPORTED]:
+        if self.count > self._counts[State.IMPORTED]:
             raise typer.Exit(ExitCode.FAILED)
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from repofs.catalog.originals import Held
     from repofs.catalog.verification import Which
     from repofs.inspection.verify import Verifier
+    from repofs.repository.layout import Layout
 
 _NICENESS = 19
 
@@ -48,32 +49,39 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Compare originals with their checksums."""
-    from repofs.cli.repository import catalogue
-    from repofs.cli.verify_progress import shown
-    from repofs.config import load
-    from repofs.inspection.verify import Verifier
-    from repofs.repository.gently import idle_priority
     from repofs.repository.layout import Layout
 
     layout = Layout.open(location.repository(context))
-    rate = None if budget is None else amounts.rate(budget)
-    options = _Options(_which(what, path, layout.root), _before(older_than), sample, budget, quick)
+    before, rate = _before(older_than), None if budget is None else amounts.rate(budget)
+    options = _Options(_which(what, path, layout.root), before, sample, rate, quick)
     report = Report(as_json=as_json, well="as imported")
     os.nice(_NICENESS)
-    with catalogue(layout) as engine, catalogue(layout, read_only=True) as reading, idle_priority():
-        part = _part(options, reading)
-        verifier = Verifier(layout, load(layout.root), recording(layout, engine), rate)
-        count = 0
-        with _stopped_by_ctrl_c(verifier), shown(part.files, part.size, verifier, drawn=_drawn(as_json)) as done:
-            for finding in verifier.verify(part.held, quick=quick):
-                count += 1
-                done(finding)
-                report.add(finding)
-    if verifier.stopped:
-        print(f"stopped after {count:,} of {part.files:,} files; to go on:", file=sys.stderr)
-        print(f"  {options.going_on(layout.root, part.files - count)}", file=sys.stderr)
+    left = _run(layout, options, report, drawn=sys.stderr.isatty() and not as_json and not quick)
+    if left is not None:
+        print(f"stopped after {report.count:,} of {report.count + left:,} files", file=sys.stderr)
+        if not quick:  # which writes nowhere what it has passed
+            print(f"to go on: {options.going_on(layout.root, left, budget)}", file=sys.stderr)
         raise typer.Exit(ExitCode.INTERRUPTED)
     report.end()
+
+
+def _run(layout: Layout, options: _Options, report: Report, *, drawn: bool) -> int | None:
+    """Look at all that is wanted; return how many files were left when Ctrl-C came, None when it did not come."""
+    from repofs.cli.repository import catalogue
+    from repofs.cli.verify_progress import bar, silent
+    from repofs.config import load
+    from repofs.inspection.verify import Verifier
+    from repofs.repository.gently import idle_priority
+
+    with catalogue(layout) as engine, catalogue(layout, read_only=True) as reading, idle_priority():
+        part = _part(options, reading)
+        with bar(part.files, part.size) if drawn else silent() as drawing:
+            verifier = Verifier(layout, load(layout.root), recording(layout, engine), options.rate, drawing.read)
+            with _stopped_by_ctrl_c(verifier):
+                for finding in verifier.verify(part.held, quick=options.quick):
+                    drawing.done()
+                    report.add(finding)
+    return part.files - report.count if verifier.stopped else None
 
 
 @contextmanager
@@ -91,27 +99,22 @@ def _stopped_by_ctrl_c(verifier: Verifier) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _drawn(as_json: bool) -> bool:
-    return not as_json and sys.stderr.isatty()
-
-
 @dataclass(frozen=True, slots=True)
 class _Options:
     which: Which
     before: datetime
     sample: str | None
-    budget: str | None
+    rate: float | None  # bytes per second
     quick: bool
 
-    def going_on(self, root: Path, left: int) -> str:
+    def going_on(self, root: Path, left: int, budget: str | None) -> str:
         """Return the command that does the rest: what was not verified since this one began."""
         words = ["repofs", "-C", str(root), "verify"]
         if self.which is not None:
             words.append(os.fsdecode(self.which) if isinstance(self.which, bytes) else str(self.which))
         words += ["--older-than", self.before.isoformat(timespec="milliseconds")]
         words += ["--sample", str(left)] if self.sample is not None else []
-        words += ["--budget", self.budget] if self.budget is not None else []
-        words += ["--quick"] if self.quick else []
+        words += ["--budget", budget] if budget is not None else []
         return shlex.join(words)
 
 

@@ -65,10 +65,15 @@ class Verifier:
     """Looks at originals of one repository. Blocking; needs the rights of the daemon."""
 
     def __init__(
-        self, layout: Layout, settings: Settings, recording: Recording, bytes_per_second: float | None = None
+        self,
+        layout: Layout,
+        settings: Settings,
+        recording: Recording,
+        bytes_per_second: float | None,
+        told: Callable[[int], None],
     ) -> None:
-        """*bytes_per_second*: how much to read at most; None: as fast as it goes."""
-        self.read = 0  # bytes so far
+        """*bytes_per_second*: how much to read at most; None: as fast as it goes. *told* is told how much was."""
+        self._told = told
         self._budget = Budget(bytes_per_second)
         self._stopped = threading.Event()
         self._looking = Looking(layout, settings, self._pace)
@@ -76,7 +81,7 @@ class Verifier:
         self._parallel = settings.imports.parallel
 
     def _pace(self, count: int) -> None:
-        self.read += count
+        self._told(count)
         if self._stopped.wait(self._budget.spend(count)):
             raise _Stopped
 

@@ -83,6 +83,14 @@ def own(drive: Drive, *paths: Path, content: bytes = CONTENT) -> None:
     drive.wait_imported(*paths)
 
 
+def mend(drive: Drive, *paths: Path) -> None:
+    """Give files their bytes back, as from a backup, and have that found."""
+    for path in paths:
+        with drive.backing(path).open("r+b") as file:
+            file.write(CONTENT)
+    assert run(drive, "verify", below(drive, paths[0].parent))[0] == 0
+
+
 def test_the_running_mount_knows_at_once(drive: Drive, folder: Path) -> None:
     path = folder / "shown.dat"
     own(drive, path)
@@ -99,9 +107,7 @@ def test_the_running_mount_knows_at_once(drive: Drive, folder: Path) -> None:
     words = "its bytes are not those that were imported: restore it from a backup"
     until(lambda: events(drive, ALICE, path)[-1:] == [("altered", words)], "the event")
     assert events(drive, CAROL, path) == []
-    with backing.open("r+b") as file:
-        file.write(CONTENT[:1])
-    assert run(drive, "verify", below(drive, path))[0] == 0
+    mend(drive, path)
     assert fact(path, "state") == "imported" and ALICE.do(Path.read_bytes, path) == CONTENT + b"0"
     until(lambda: events(drive, ALICE, path)[-1:] == [("imported", None)], "the event that it is well again")
 
@@ -109,13 +115,18 @@ def test_the_running_mount_knows_at_once(drive: Drive, folder: Path) -> None:
 def test_a_file_that_has_gone_and_one_that_is_short(drive: Drive, folder: Path) -> None:
     gone, short = folder / "gone.dat", folder / "short.dat"
     own(drive, gone, short)
-    for path in (drive.backing(drive.original_of(gone)), drive.backing(gone)):
-        path.rename(path.with_name(path.name + ".away"))
-    os.truncate(drive.backing(short), 10)
+    import_path = drive.backing(drive.original_of(gone))
+    import_path.unlink()
+    os.truncate(drive.backing(short), len(CONTENT))
     code, found, _ = run(drive, "verify", below(drive, folder))
     assert (code, states(found)) == (1, {"gone.dat": "missing", "short.dat": "altered"})
     assert drive.originals_at(gone)[0]["state"] == "missing"
     until(lambda: [kind for kind, _ in events(drive, ALICE, gone)][-1:] == ["missing"], "the event")
+    os.link(drive.backing(gone), import_path)
+    with drive.backing(short).open("ab") as file:
+        file.write(b"1")
+    mend(drive, gone, short)
+    assert drive.originals_at(gone)[0]["state"] == "imported"
 
 
 def test_one_file_does_not_speak_for_its_fileset(drive: Drive, folder: Path) -> None:
@@ -130,6 +141,7 @@ def test_one_file_does_not_speak_for_its_fileset(drive: Drive, folder: Path) -> 
     assert run(drive, "verify", str(fact(top / "b", "original")))[0] == 0
     assert {one["state"] for one in drive.originals_at(top / "b")} == {"altered"}  # as its worst file
     assert ALICE.do(Path.read_bytes, top / "b") == CONTENT + b"b"
+    mend(drive, top / "a")
 
 
 def verified(drive: Drive) -> dict[str, str | None]:
@@ -158,8 +170,8 @@ def test_interrupted_it_says_how_to_go_on(drive: Drive, folder: Path) -> None:
     before = done()
     assert process.returncode == 130 and 1 <= len(before) < 6, said
     first, command = said.splitlines()
-    assert first == f"stopped after {len(before)} of 6 files; to go on:"
-    words = shlex.split(command)
+    assert first == f"stopped after {len(before)} of 6 files"
+    words = shlex.split(command.removeprefix("to go on: "))
     assert words[:4] == ["repofs", "-C", str(drive.repository), "verify"]
     words[words.index("--budget") + 1] = "1GB/s"
     code, found, _ = run(drive, *words[3:])
@@ -177,6 +189,23 @@ def test_a_part(drive: Drive, folder: Path) -> None:
     assert len(run(drive, "verify", where, "--sample", "1000")[1]) == 10
     assert run(drive, "verify", where, "--older-than", "1h")[1] == []
     assert len(run(drive, "verify", where, "--older-than", "0s")[1]) == 10
+
+
+def test_progress_is_drawn_beside_the_report(drive: Drive, folder: Path) -> None:
+    path = folder / "bad.dat"
+    own(drive, path)
+    with drive.backing(path).open("r+b") as file:
+        file.write(b"X")
+    screen, terminal = os.openpty()
+    command = [*REPOFS, "-C", str(drive.repository), "verify", below(drive, folder)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=terminal, text=True, check=False)
+    os.close(terminal)
+    drawn = os.read(screen, 1 << 16).decode()
+    os.close(screen)
+    assert done.returncode == 1 and "1 of 1 files" in drawn and "23.4/23.4" in drawn
+    assert done.stdout.splitlines()[1:] == ["0 as imported, 1 altered"]
+    assert done.stdout.startswith(f"altered: {below(drive, path)}: its bytes")
+    mend(drive, path)
 
 
 def test_while_files_are_imported(drive: Drive, folder: Path) -> None:
