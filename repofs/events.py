@@ -19,6 +19,7 @@ KINDS: Mapping[State, str] = {
     State.ALTERED: "an original's bytes, or its source, are not those that were imported, or cannot be read",
     State.MISSING: "an original, or its source, is gone",
     State.OFFLINE: "the store of an original's source is away",
+    State.DELETED: "an original's fileset was deleted; `repofs trash restore` brings it back for a while",
 }
 
 RECENT = 1000  # pieces of news that a mount keeps

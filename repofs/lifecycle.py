@@ -22,6 +22,7 @@ class State(StrEnum):
     MISSING = "missing"
     FAILED = "failed"
     ALTERED = "altered"
+    DELETED = "deleted"  # of an import only: its fileset is in the trash, or has gone for good
 
 
 TRANSITIONS: dict[State, frozenset[State]] = {
@@ -31,14 +32,15 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.IMPORTING: frozenset({State.IMPORTED, State.FAILED, State.DUPLICATE, State.SETTLING}),
     State.FAILED: frozenset({State.SETTLING, State.WRITING}),
     State.DUPLICATE: frozenset({State.SETTLING, State.WRITING}),
-    State.IMPORTED: frozenset({State.ALTERED, State.MISSING, State.OFFLINE}),
-    State.ALTERED: frozenset({State.IMPORTED, State.MISSING, State.OFFLINE}),
-    State.MISSING: frozenset({State.IMPORTED, State.ALTERED, State.OFFLINE}),
-    State.OFFLINE: frozenset({State.IMPORTED, State.ALTERED, State.MISSING}),
+    State.IMPORTED: frozenset({State.ALTERED, State.MISSING, State.OFFLINE, State.DELETED}),
+    State.ALTERED: frozenset({State.IMPORTED, State.MISSING, State.OFFLINE, State.DELETED}),
+    State.MISSING: frozenset({State.IMPORTED, State.ALTERED, State.OFFLINE, State.DELETED}),
+    State.OFFLINE: frozenset({State.IMPORTED, State.ALTERED, State.MISSING, State.DELETED}),
+    State.DELETED: frozenset({State.IMPORTED, State.ALTERED, State.MISSING, State.OFFLINE}),
 }
 
 RESTING = frozenset({State.IMPORTED, State.INCOMPLETE, State.DUPLICATE, State.FAILED,
-                     State.ALTERED, State.MISSING, State.OFFLINE})  # fmt: skip
+                     State.ALTERED, State.MISSING, State.OFFLINE, State.DELETED})  # fmt: skip
 """States that nothing but a person changes: who waits for an import waits for one of these."""
 
 

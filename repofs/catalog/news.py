@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
-from repofs.catalog.schema import experimenters, filesets, groups, hooks, ids, imports
+from repofs.catalog.schema import experimenters, filesets, groups, hooks, ids, imports, trash
 from repofs.events import KINDS, News
 from repofs.lifecycle import State
 
@@ -19,12 +19,14 @@ from repofs.lifecycle import State
 def after(conn: Connection, number: int, kinds: Collection[State] = tuple(KINDS), limit: int = 256) -> list[News]:
     """Return the first *limit* pieces of news with a greater *number*, in their order, of these *kinds*."""
     of_fileset, of_owner = groups.alias(), groups.alias()
+    fileset = func.coalesce(filesets.c.id, trash.c.fileset_id).label("fileset")
     gid = func.coalesce(of_fileset.c.gid, imports.c.gid, of_owner.c.gid).label("whose_gid")
     query = (
-        select(imports, filesets.c.id.label("fileset"), filesets.c.import_directory, experimenters.c.user_name, gid)
+        select(imports, fileset, filesets.c.import_directory, experimenters.c.user_name, gid)
         .join(experimenters, experimenters.c.id == imports.c.owner_id)
         .outerjoin(filesets, filesets.c.import_id == imports.c.id)
-        .outerjoin(of_fileset, of_fileset.c.id == filesets.c.group_id)
+        .outerjoin(trash, trash.c.import_id == imports.c.id)
+        .outerjoin(of_fileset, of_fileset.c.id == func.coalesce(filesets.c.group_id, trash.c.group_id))
         .join(of_owner, of_owner.c.id == experimenters.c.group_id)
         .where(imports.c.state.in_([kind.value for kind in kinds]), imports.c.ending > number)
         .order_by(imports.c.ending)

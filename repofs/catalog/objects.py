@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, Table, Text, cast, func, select, true
 
+from repofs.catalog import trash
 from repofs.catalog.forms import shown
 from repofs.catalog.schema import (
     channels,
@@ -52,7 +53,7 @@ def describe(conn: Connection, ref: ObjectRef) -> Facts:
         raise NotFound(f"{ref.kind} is nothing that can be shown: ask for {', '.join(_KINDS)}")
     facts = _KINDS[ref.kind](conn, ref.id)
     if facts is None:
-        raise NotFound(f"there is no {ref}")
+        raise NotFound(trash.missing(conn, ref.id) if ref.kind == "Fileset" else f"there is no {ref}")
     return {"object": str(ref), **facts}
 
 

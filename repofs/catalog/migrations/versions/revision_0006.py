@@ -24,16 +24,22 @@ def upgrade() -> None:
     op.create_table(
         "trash",
         sa.Column("fileset_id", Big, primary_key=True, autoincrement=False),
+        sa.Column("import_id", Big, sa.ForeignKey("imports.id", name="fk_trash_import_id"), nullable=False),
         sa.Column("owner_id", Big, sa.ForeignKey("experimenters.id", name="fk_trash_owner_id"), nullable=False),
         sa.Column("group_id", Big, sa.ForeignKey("groups.id", name="fk_trash_group_id"), nullable=False),
         sa.Column("user_directory", sa.LargeBinary(), nullable=False),
         sa.Column("import_directory", sa.LargeBinary(), nullable=False),
+        sa.Column("step", sa.Text(), nullable=False),
         sa.Column("deleted", sa.Text(), nullable=False),
         sa.Column("actor_uid", Big, nullable=False),
         sa.Column("files", sa.Integer(), nullable=False),
         sa.Column("size", Big, nullable=False),
+        sa.Column("names", sa.Text(), nullable=False),
         sa.Column("rows", sa.Text(), nullable=False),
+        sa.UniqueConstraint("import_id", name="uq_trash_import_id"),
     )
+    unfinished = sa.text("step != 'kept'")
+    op.create_index("ix_trash_unfinished", "trash", ["step"], sqlite_where=unfinished, postgresql_where=unfinished)
     op.create_index("ix_trash_deleted", "trash", ["deleted"])
     op.create_table(
         "quotas",

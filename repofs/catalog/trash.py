@@ -1,0 +1,372 @@
+"""The trash: a deleted fileset leaves all tables, with its rows kept as JSON in one row, and may come back as it was."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    LargeBinary,
+    Row,
+    Table,
+    bindparam,
+    delete,
+    insert,
+    literal_column,
+    select,
+    update,
+)
+
+from repofs.access import Whose
+from repofs.catalog import imports
+from repofs.catalog.containers import Target, dataset_for
+from repofs.catalog.forms import now
+from repofs.catalog.schema import (
+    annotation_links,
+    annotations,
+    channels,
+    dataset_image_links,
+    datasets,
+    experimenters,
+    fileset_entries,
+    filesets,
+    groups,
+    images,
+    original_files,
+    origins,
+    project_dataset_links,
+    projects,
+    trash,
+)
+from repofs.errors import NotFound
+from repofs.lifecycle import State
+from repofs.model import ExperimenterId, FilesetId, GroupId, ImportId, ObjectRef, PermissionLevel
+from repofs.targets import Named
+
+Values = dict[str, Any]
+
+
+class Step(StrEnum):
+    """Where the files of a deleted fileset are."""
+
+    MOVING = "moving"  # on their way into the trash, or out of it: recovery takes them back in
+    KEPT = "kept"
+    EMPTYING = "emptying"  # on their way to nowhere: recovery removes the rest
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A name below the user directory that led to a file of a fileset, besides the one in the import directory."""
+
+    path: bytes
+    position: int  # of the file in the fileset
+
+
+@dataclass(frozen=True, slots=True)
+class HeldFile:
+    """A file of a fileset, as deleting needs to know it."""
+
+    path: bytes  # as dropped, below the user directory
+    name: bytes  # below the import directory
+    transfer: str | None  # of a file from outside: how its bytes came
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A fileset, in the catalogue or in the trash, by where its files are and whose it is."""
+
+    fileset: FilesetId
+    of: Whose
+    owner: str  # login name
+    user_directory: bytes
+    import_directory: bytes
+    files: tuple[HeldFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Trashed:
+    """A deleted fileset, as lists show it."""
+
+    fileset: FilesetId
+    of: Whose
+    owner: str  # login name
+    group: str
+    user_directory: bytes
+    import_directory: bytes
+    step: Step
+    deleted: str  # ISO 8601, UTC
+    actor_uid: int
+    files: int
+    size: int  # bytes that are free when it has gone for good
+    names: tuple[Name, ...]
+
+
+# --- looking -------------------------------------------------------------------------------------
+
+
+def held(conn: Connection, fileset: int) -> Held:
+    """Return a fileset that is to be deleted. Raises NotFound, with the reason when it is in the trash already."""
+    query = select(filesets, *_WHOSE).select_from(_owned(filesets)).where(filesets.c.id == fileset)
+    row = conn.execute(query).one_or_none()
+    if row is None:
+        raise NotFound(missing(conn, fileset))
+    entries = fileset_entries.outerjoin(origins, origins.c.original_id == fileset_entries.c.original_id)
+    files = select(fileset_entries.c.path, fileset_entries.c.name, origins.c.transfer).select_from(entries)
+    files = files.where(fileset_entries.c.fileset_id == fileset).order_by(fileset_entries.c.position)
+    return _held(row, fileset, tuple(HeldFile(*file) for file in conn.execute(files)))
+
+
+def missing(conn: Connection, fileset: int) -> str:
+    """Return the sentence for a fileset that is not in the catalogue."""
+    deleted = conn.execute(select(trash.c.deleted).where(trash.c.fileset_id == fileset)).scalar()
+    if deleted is None:
+        return f"there is no Fileset:{fileset}"
+    return f"Fileset:{fileset} was deleted at {deleted}: repofs trash restore Fileset:{fileset} brings it back"
+
+
+def fileset_of(conn: Connection, image: int) -> FilesetId:
+    """Return the fileset that Image:*image* was found in. Raises NotFound."""
+    found = conn.execute(select(images.c.fileset_id).where(images.c.id == image)).scalar()
+    if found is None:
+        raise NotFound(f"there is no Image:{image}")
+    return FilesetId(found)
+
+
+def get(conn: Connection, fileset: int) -> Trashed:
+    """Return a deleted fileset. Raises NotFound when it is not in the trash."""
+    row = conn.execute(_query().where(trash.c.fileset_id == fileset)).one_or_none()
+    if row is None:
+        raise NotFound(f"Fileset:{fileset} is not in the trash: repofs trash list shows what is")
+    return _trashed(row)
+
+
+def every(conn: Connection) -> list[Trashed]:
+    """Return all deleted filesets, the oldest first."""
+    return [_trashed(row) for row in conn.execute(_query().order_by(trash.c.deleted, trash.c.fileset_id))]
+
+
+def older_than(conn: Connection, time: str) -> list[Trashed]:
+    """Return those that were deleted at *time* (ISO 8601, UTC) or before."""
+    return [_trashed(row) for row in conn.execute(_query().where(trash.c.deleted <= time))]
+
+
+def unfinished(conn: Connection) -> list[Trashed]:
+    """Return those whose files are on their way, or were when the importer died."""
+    # A literal, as in the index: only so does the planner use it.
+    return [_trashed(row) for row in conn.execute(_query().where(trash.c.step != literal_column("'kept'")))]
+
+
+def contents(conn: Connection, fileset: int) -> tuple[tuple[HeldFile, ...], tuple[int, ...]]:
+    """Return the files and the ids of the images of a deleted fileset."""
+    rows = _kept_rows(conn, fileset)
+    transfers = {row["original_id"]: row["transfer"] for row in rows["origins"]}
+    entries = sorted(rows["fileset_entries"], key=lambda entry: int(entry["position"]))
+    files = (HeldFile(entry["path"], entry["name"], transfers.get(entry["original_id"])) for entry in entries)
+    return tuple(files), tuple(image["id"] for image in rows["images"])
+
+
+_WHOSE = (
+    experimenters.c.user_name,
+    experimenters.c.uid,
+    experimenters.c.removed,
+    groups.c.name.label("group_name"),
+    groups.c.gid,
+    groups.c.level,
+)
+
+
+def _owned(table: Table) -> Any:
+    joined = table.join(experimenters, experimenters.c.id == table.c.owner_id)
+    return joined.join(groups, groups.c.id == table.c.group_id)
+
+
+def _of(row: Row[Any]) -> Whose:
+    return Whose(row.uid if row.removed is None else None, row.gid, PermissionLevel(row.level))
+
+
+def _held(row: Row[Any], fileset: int, files: tuple[HeldFile, ...]) -> Held:
+    return Held(FilesetId(fileset), _of(row), row.user_name, row.user_directory, row.import_directory, files)
+
+
+def _query() -> Any:
+    columns = [column for column in trash.c if column.name != "rows"]  # which may be long
+    return select(*columns, *_WHOSE).select_from(_owned(trash))
+
+
+def _trashed(row: Row[Any]) -> Trashed:
+    return Trashed(
+        FilesetId(row.fileset_id),
+        _of(row),
+        row.user_name,
+        row.group_name,
+        row.user_directory,
+        row.import_directory,
+        Step(row.step),
+        row.deleted,
+        row.actor_uid,
+        row.files,
+        row.size,
+        tuple(Name(os.fsencode(path), position) for path, position in json.loads(row.names)),
+    )
+
+
+# --- changing ------------------------------------------------------------------------------------
+
+
+def discard(conn: Connection, fileset: int, actor_uid: int, names: Sequence[Name], size: int) -> None:
+    """Take a fileset out of all tables into the trash; committing makes it deleted. Raises NotFound."""
+    row = conn.execute(select(filesets).where(filesets.c.id == fileset)).one_or_none()
+    if row is None:
+        raise NotFound(missing(conn, fileset))
+    rows = {table.name: _taken(conn, table, wanted) for table, wanted in _belonging(fileset)}
+    state = imports.get(conn, ImportId(row.import_id)).state
+    kept = {"state": state.value, "datasets": _datasets(conn, rows["dataset_image_links"]), "rows": rows}
+    for table, _ in reversed(list(_belonging(fileset))):
+        _remove(conn, table, rows[table.name])
+    imports.advance(conn, ImportId(row.import_id), state, State.DELETED)
+    conn.execute(
+        insert(trash).values(
+            fileset_id=fileset,
+            **{name: getattr(row, name) for name in _COPIED},
+            step=Step.MOVING,
+            deleted=now(),
+            actor_uid=actor_uid,
+            files=len(rows["fileset_entries"]),
+            size=size,
+            names=_names(names),
+            rows=json.dumps(kept),
+        )
+    )
+
+
+_COPIED = ("import_id", "owner_id", "group_id", "user_directory", "import_directory")
+
+
+def note(conn: Connection, fileset: int, step: Step, names: Sequence[Name] | None = None) -> None:
+    """Write where the files of a deleted fileset are, and, if given, by which names they went."""
+    values: Values = {"step": step} if names is None else {"step": step, "names": _names(names)}
+    conn.execute(update(trash).where(trash.c.fileset_id == fileset).values(values))
+
+
+def forget(conn: Connection, fileset: int) -> None:
+    """Take a deleted fileset out of the trash for good: its files are gone."""
+    conn.execute(delete(trash).where(trash.c.fileset_id == fileset))
+
+
+def restore(conn: Connection, fileset: int, import_directory: bytes) -> list[str]:
+    """Put a fileset back into all tables, its files lying in *import_directory*; return what is not as it was.
+
+    A dataset that has gone, or is of another group by now, is found or made again by its name.
+    """
+    row = conn.execute(select(trash).where(trash.c.fileset_id == fileset)).one()
+    kept, rows = json.loads(row.rows), _kept_rows(conn, fileset)
+    rows["filesets"][0]["import_directory"] = import_directory
+    places, told = _places(conn, kept["datasets"], ExperimenterId(row.owner_id), GroupId(row.group_id))
+    rows["dataset_image_links"] = [
+        {**link, "dataset_id": places[link["dataset_id"]]} for link in rows["dataset_image_links"]
+    ]
+    links = rows["annotation_links"]
+    rows["annotation_links"] = [link for link in links if _is_there(conn, annotations, link["annotation_id"])]
+    if len(rows["annotation_links"]) < len(links):
+        told.append("annotations that have been removed meanwhile are left out")
+    for table, _ in _belonging(fileset):
+        if rows[table.name]:
+            conn.execute(insert(table), rows[table.name])
+    forget(conn, fileset)
+    imports.advance(conn, ImportId(row.import_id), State.DELETED, State(kept["state"]))
+    return told
+
+
+# --- rows as JSON --------------------------------------------------------------------------------
+
+
+def _belonging(fileset: int) -> Iterator[tuple[Table, ColumnElement[bool]]]:
+    """Yield each table that has rows of a fileset, and which: in the order in which they may be inserted."""
+    files = select(fileset_entries.c.original_id).where(fileset_entries.c.fileset_id == fileset)
+    found = select(images.c.id).where(images.c.fileset_id == fileset)
+    kind, number = annotation_links.c.object_kind, annotation_links.c.object_id
+    yield filesets, filesets.c.id == fileset
+    yield original_files, original_files.c.id.in_(files)
+    yield fileset_entries, fileset_entries.c.fileset_id == fileset
+    yield origins, origins.c.original_id.in_(files)
+    yield images, images.c.fileset_id == fileset
+    yield channels, channels.c.image_id.in_(found)
+    yield dataset_image_links, dataset_image_links.c.image_id.in_(found)
+    yield (
+        annotation_links,
+        ((kind == "Fileset") & (number == fileset))
+        | ((kind == "Image") & number.in_(found))
+        | ((kind == "OriginalFile") & number.in_(files)),
+    )
+
+
+def _taken(conn: Connection, table: Table, wanted: ColumnElement[bool]) -> list[Values]:
+    """Return rows fit for JSON: bytes as text, as `os.fsdecode` has them."""
+    found = conn.execute(select(table).where(wanted))
+    return [
+        {name: os.fsdecode(value) if isinstance(value, bytes) else value for name, value in row._mapping.items()}
+        for row in found
+    ]
+
+
+def _remove(conn: Connection, table: Table, rows: Sequence[Values]) -> None:
+    keys = [column.name for column in table.primary_key]
+    if rows:
+        one = delete(table).where(*(table.c[key] == bindparam(f"the_{key}") for key in keys))
+        conn.execute(one, [{f"the_{key}": row[key] for key in keys} for row in rows])
+
+
+def _kept_rows(conn: Connection, fileset: int) -> dict[str, list[Values]]:
+    """Return the rows of a deleted fileset by table, as they were."""
+    kept = json.loads(conn.execute(select(trash.c.rows).where(trash.c.fileset_id == fileset)).scalar_one())["rows"]
+    for table, _ in _belonging(fileset):
+        binary = [column.name for column in table.c if isinstance(column.type, LargeBinary)]
+        for row in kept[table.name]:
+            row |= {name: os.fsencode(row[name]) for name in binary if row[name] is not None}
+    return dict(kept)
+
+
+def _names(names: Sequence[Name]) -> str:
+    return json.dumps([[os.fsdecode(name.path), name.position] for name in names])
+
+
+# --- datasets ------------------------------------------------------------------------------------
+
+
+def _datasets(conn: Connection, links: Sequence[Values]) -> list[Values]:
+    """Return the datasets of *links*, each with its name and that of a project that it is in."""
+    known = []
+    for number in sorted({link["dataset_id"] for link in links}):
+        name = conn.execute(select(datasets.c.name).where(datasets.c.id == number)).scalar_one()
+        within = project_dataset_links.join(projects, projects.c.id == project_dataset_links.c.project_id)
+        project = select(projects.c.name).select_from(within).where(project_dataset_links.c.dataset_id == number)
+        known.append({"id": number, "name": name, "project": conn.execute(project.limit(1)).scalar()})
+    return known
+
+
+def _places(
+    conn: Connection, known: Sequence[Values], owner: ExperimenterId, group_id: GroupId
+) -> tuple[dict[int, int], list[str]]:
+    """Return which dataset stands for each of *known* now, and a sentence for each that is not itself."""
+    places: dict[int, int] = {}
+    told: list[str] = []
+    for dataset in known:
+        number, name, project = dataset["id"], dataset["name"], dataset["project"]
+        if _is_there(conn, datasets, number, datasets.c.group_id == group_id):
+            places[number] = number
+            continue
+        target = Target(None if project is None else Named(project), Named(name))
+        places[number] = dataset_for(conn, target, owner, group_id)
+        instead = ObjectRef("Dataset", places[number])
+        told.append(f"Dataset:{number} is not there for it any more: it is in {instead}, called {name!r} too")
+    return places, told
+
+
+def _is_there(conn: Connection, table: Table, number: int, *more: ColumnElement[bool]) -> bool:
+    return conn.execute(select(table.c.id).where(table.c.id == number, *more)).first() is not None
