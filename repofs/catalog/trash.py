@@ -1,21 +1,18 @@
-"""The trash: a deleted fileset leaves all tables, with its rows kept as JSON in one row, and may come back as it was."""
+"""The trash: a deleted fileset leaves all tables, its rows are kept as JSON in one row, and may come back."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    LargeBinary,
     Row,
     Table,
-    bindparam,
     delete,
     insert,
     literal_column,
@@ -24,21 +21,18 @@ from sqlalchemy import (
 )
 
 from repofs.access import Whose
-from repofs.catalog import imports
+from repofs.catalog import fileset_rows, imports
 from repofs.catalog.containers import Target, dataset_for
+from repofs.catalog.fileset_rows import Values
 from repofs.catalog.forms import now
+from repofs.catalog.schema import annotations as _annotations
 from repofs.catalog.schema import (
-    annotation_links,
-    annotations,
-    channels,
-    dataset_image_links,
     datasets,
     experimenters,
     fileset_entries,
     filesets,
     groups,
     images,
-    original_files,
     origins,
     project_dataset_links,
     projects,
@@ -48,63 +42,18 @@ from repofs.errors import NotFound
 from repofs.lifecycle import State
 from repofs.model import ExperimenterId, FilesetId, GroupId, ImportId, ObjectRef, PermissionLevel
 from repofs.targets import Named
-
-Values = dict[str, Any]
-
-
-class Step(StrEnum):
-    """Where the files of a deleted fileset are."""
-
-    MOVING = "moving"  # on their way into the trash, or out of it: recovery takes them back in
-    KEPT = "kept"
-    EMPTYING = "emptying"  # on their way to nowhere: recovery removes the rest
-
-
-@dataclass(frozen=True, slots=True)
-class Name:
-    """A name below the user directory that led to a file of a fileset, besides the one in the import directory."""
-
-    path: bytes
-    position: int  # of the file in the fileset
-
-
-@dataclass(frozen=True, slots=True)
-class HeldFile:
-    """A file of a fileset, as deleting needs to know it."""
-
-    path: bytes  # as dropped, below the user directory
-    name: bytes  # below the import directory
-    transfer: str | None  # of a file from outside: how its bytes came
+from repofs.trash import Deleted, Name, Place, Step
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A fileset, in the catalogue or in the trash, by where its files are and whose it is."""
+    """A fileset that may be deleted."""
 
-    fileset: FilesetId
+    place: Place
+    dropped: tuple[bytes, ...]  # of each file, below the user directory
+    transfers: frozenset[str]  # how the bytes of its files came
     of: Whose
     owner: str  # login name
-    user_directory: bytes
-    import_directory: bytes
-    files: tuple[HeldFile, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Trashed:
-    """A deleted fileset, as lists show it."""
-
-    fileset: FilesetId
-    of: Whose
-    owner: str  # login name
-    group: str
-    user_directory: bytes
-    import_directory: bytes
-    step: Step
-    deleted: str  # ISO 8601, UTC
-    actor_uid: int
-    files: int
-    size: int  # bytes that are free when it has gone for good
-    names: tuple[Name, ...]
 
 
 # --- looking -------------------------------------------------------------------------------------
@@ -116,10 +65,20 @@ def held(conn: Connection, fileset: int) -> Held:
     row = conn.execute(query).one_or_none()
     if row is None:
         raise NotFound(missing(conn, fileset))
-    entries = fileset_entries.outerjoin(origins, origins.c.original_id == fileset_entries.c.original_id)
-    files = select(fileset_entries.c.path, fileset_entries.c.name, origins.c.transfer).select_from(entries)
-    files = files.where(fileset_entries.c.fileset_id == fileset).order_by(fileset_entries.c.position)
-    return _held(row, fileset, tuple(HeldFile(*file) for file in conn.execute(files)))
+    came = fileset_entries.outerjoin(origins, origins.c.original_id == fileset_entries.c.original_id)
+    query = select(fileset_entries.c.path, fileset_entries.c.name, origins.c.transfer).select_from(came)
+    query = query.where(fileset_entries.c.fileset_id == fileset).order_by(fileset_entries.c.position)
+    files = conn.execute(query).all()
+    place = _place(fileset, row.user_directory, row.import_directory, [file.name for file in files], row.main)
+    transfers = frozenset(row.transfer if file.transfer is None else file.transfer for file in files)
+    return Held(place, tuple(file.path for file in files), transfers, _of(row), row.user_name)
+
+
+def _place(
+    fileset: int, user_directory: bytes, import_directory: bytes, files: Sequence[bytes], main: bytes | None
+) -> Place:
+    is_directory = main is not None and main.endswith(b"/")
+    return Place(FilesetId(fileset), user_directory, import_directory, tuple(files), is_directory)
 
 
 def missing(conn: Connection, fileset: int) -> str:
@@ -138,37 +97,38 @@ def fileset_of(conn: Connection, image: int) -> FilesetId:
     return FilesetId(found)
 
 
-def get(conn: Connection, fileset: int) -> Trashed:
+def get(conn: Connection, fileset: int) -> Deleted:
     """Return a deleted fileset. Raises NotFound when it is not in the trash."""
     row = conn.execute(_query().where(trash.c.fileset_id == fileset)).one_or_none()
     if row is None:
         raise NotFound(f"Fileset:{fileset} is not in the trash: repofs trash list shows what is")
-    return _trashed(row)
+    return _deleted(row)
 
 
-def every(conn: Connection) -> list[Trashed]:
+def every(conn: Connection) -> list[Deleted]:
     """Return all deleted filesets, the oldest first."""
-    return [_trashed(row) for row in conn.execute(_query().order_by(trash.c.deleted, trash.c.fileset_id))]
+    return [_deleted(row) for row in conn.execute(_query().order_by(trash.c.deleted, trash.c.fileset_id))]
 
 
-def older_than(conn: Connection, time: str) -> list[Trashed]:
+def older_than(conn: Connection, time: str) -> list[Deleted]:
     """Return those that were deleted at *time* (ISO 8601, UTC) or before."""
-    return [_trashed(row) for row in conn.execute(_query().where(trash.c.deleted <= time))]
+    return [_deleted(row) for row in conn.execute(_query().where(trash.c.deleted <= time))]
 
 
-def unfinished(conn: Connection) -> list[Trashed]:
+def unfinished(conn: Connection) -> list[Deleted]:
     """Return those whose files are on their way, or were when the importer died."""
     # A literal, as in the index: only so does the planner use it.
-    return [_trashed(row) for row in conn.execute(_query().where(trash.c.step != literal_column("'kept'")))]
+    return [_deleted(row) for row in conn.execute(_query().where(trash.c.step != literal_column("'kept'")))]
 
 
-def contents(conn: Connection, fileset: int) -> tuple[tuple[HeldFile, ...], tuple[int, ...]]:
-    """Return the files and the ids of the images of a deleted fileset."""
-    rows = _kept_rows(conn, fileset)
-    transfers = {row["original_id"]: row["transfer"] for row in rows["origins"]}
+def contents(conn: Connection, deleted: Deleted) -> tuple[Place, tuple[int, ...]]:
+    """Return where the files of a deleted fileset were, by its own rows, and the ids of its images."""
+    rows = _kept_rows(conn, deleted.fileset)
+    [fileset] = rows["filesets"]
     entries = sorted(rows["fileset_entries"], key=lambda entry: int(entry["position"]))
-    files = (HeldFile(entry["path"], entry["name"], transfers.get(entry["original_id"])) for entry in entries)
-    return tuple(files), tuple(image["id"] for image in rows["images"])
+    files = [entry["name"] for entry in entries]
+    place = _place(deleted.fileset, deleted.user_directory, fileset["import_directory"], files, fileset["main"])
+    return place, tuple(image["id"] for image in rows["images"])
 
 
 _WHOSE = (
@@ -190,17 +150,13 @@ def _of(row: Row[Any]) -> Whose:
     return Whose(row.uid if row.removed is None else None, row.gid, PermissionLevel(row.level))
 
 
-def _held(row: Row[Any], fileset: int, files: tuple[HeldFile, ...]) -> Held:
-    return Held(FilesetId(fileset), _of(row), row.user_name, row.user_directory, row.import_directory, files)
-
-
 def _query() -> Any:
     columns = [column for column in trash.c if column.name != "rows"]  # which may be long
     return select(*columns, *_WHOSE).select_from(_owned(trash))
 
 
-def _trashed(row: Row[Any]) -> Trashed:
-    return Trashed(
+def _deleted(row: Row[Any]) -> Deleted:
+    return Deleted(
         FilesetId(row.fileset_id),
         _of(row),
         row.user_name,
@@ -224,11 +180,11 @@ def discard(conn: Connection, fileset: int, actor_uid: int, names: Sequence[Name
     row = conn.execute(select(filesets).where(filesets.c.id == fileset)).one_or_none()
     if row is None:
         raise NotFound(missing(conn, fileset))
-    rows = {table.name: _taken(conn, table, wanted) for table, wanted in _belonging(fileset)}
+    rows = {table.name: fileset_rows.taken(conn, table, wanted) for table, wanted in fileset_rows.belonging(fileset)}
     state = imports.get(conn, ImportId(row.import_id)).state
     kept = {"state": state.value, "datasets": _datasets(conn, rows["dataset_image_links"]), "rows": rows}
-    for table, _ in reversed(list(_belonging(fileset))):
-        _remove(conn, table, rows[table.name])
+    for table, _ in reversed(list(fileset_rows.belonging(fileset))):
+        fileset_rows.remove(conn, table, rows[table.name])
     imports.advance(conn, ImportId(row.import_id), state, State.DELETED)
     conn.execute(
         insert(trash).values(
@@ -248,9 +204,20 @@ def discard(conn: Connection, fileset: int, actor_uid: int, names: Sequence[Name
 _COPIED = ("import_id", "owner_id", "group_id", "user_directory", "import_directory")
 
 
-def note(conn: Connection, fileset: int, step: Step, names: Sequence[Name] | None = None) -> None:
-    """Write where the files of a deleted fileset are, and, if given, by which names they went."""
-    values: Values = {"step": step} if names is None else {"step": step, "names": _names(names)}
+def note(
+    conn: Connection,
+    fileset: int,
+    step: Step,
+    *,
+    names: Sequence[Name] | None = None,
+    import_directory: bytes | None = None,
+) -> None:
+    """Write where the files of a deleted fileset are; and, if given, by which names they went or come back."""
+    values: Values = {"step": step}
+    if names is not None:
+        values["names"] = _names(names)
+    if import_directory is not None:
+        values["import_directory"] = import_directory
     conn.execute(update(trash).where(trash.c.fileset_id == fileset).values(values))
 
 
@@ -259,23 +226,24 @@ def forget(conn: Connection, fileset: int) -> None:
     conn.execute(delete(trash).where(trash.c.fileset_id == fileset))
 
 
-def restore(conn: Connection, fileset: int, import_directory: bytes) -> list[str]:
-    """Put a fileset back into all tables, its files lying in *import_directory*; return what is not as it was.
+def restore(conn: Connection, fileset: int) -> list[str]:
+    """Put a fileset back into all tables, its files lying where its row says; return what is not as it was.
 
     A dataset that has gone, or is of another group by now, is found or made again by its name.
     """
     row = conn.execute(select(trash).where(trash.c.fileset_id == fileset)).one()
-    kept, rows = json.loads(row.rows), _kept_rows(conn, fileset)
-    rows["filesets"][0]["import_directory"] = import_directory
+    kept = json.loads(row.rows)
+    rows = fileset_rows.read(kept["rows"])
+    rows["filesets"][0]["import_directory"] = row.import_directory
     places, told = _places(conn, kept["datasets"], ExperimenterId(row.owner_id), GroupId(row.group_id))
     rows["dataset_image_links"] = [
         {**link, "dataset_id": places[link["dataset_id"]]} for link in rows["dataset_image_links"]
     ]
     links = rows["annotation_links"]
-    rows["annotation_links"] = [link for link in links if _is_there(conn, annotations, link["annotation_id"])]
+    rows["annotation_links"] = [link for link in links if _is_there(conn, _annotations, link["annotation_id"])]
     if len(rows["annotation_links"]) < len(links):
         told.append("annotations that have been removed meanwhile are left out")
-    for table, _ in _belonging(fileset):
+    for table, _ in fileset_rows.belonging(fileset):
         if rows[table.name]:
             conn.execute(insert(table), rows[table.name])
     forget(conn, fileset)
@@ -283,53 +251,10 @@ def restore(conn: Connection, fileset: int, import_directory: bytes) -> list[str
     return told
 
 
-# --- rows as JSON --------------------------------------------------------------------------------
-
-
-def _belonging(fileset: int) -> Iterator[tuple[Table, ColumnElement[bool]]]:
-    """Yield each table that has rows of a fileset, and which: in the order in which they may be inserted."""
-    files = select(fileset_entries.c.original_id).where(fileset_entries.c.fileset_id == fileset)
-    found = select(images.c.id).where(images.c.fileset_id == fileset)
-    kind, number = annotation_links.c.object_kind, annotation_links.c.object_id
-    yield filesets, filesets.c.id == fileset
-    yield original_files, original_files.c.id.in_(files)
-    yield fileset_entries, fileset_entries.c.fileset_id == fileset
-    yield origins, origins.c.original_id.in_(files)
-    yield images, images.c.fileset_id == fileset
-    yield channels, channels.c.image_id.in_(found)
-    yield dataset_image_links, dataset_image_links.c.image_id.in_(found)
-    yield (
-        annotation_links,
-        ((kind == "Fileset") & (number == fileset))
-        | ((kind == "Image") & number.in_(found))
-        | ((kind == "OriginalFile") & number.in_(files)),
-    )
-
-
-def _taken(conn: Connection, table: Table, wanted: ColumnElement[bool]) -> list[Values]:
-    """Return rows fit for JSON: bytes as text, as `os.fsdecode` has them."""
-    found = conn.execute(select(table).where(wanted))
-    return [
-        {name: os.fsdecode(value) if isinstance(value, bytes) else value for name, value in row._mapping.items()}
-        for row in found
-    ]
-
-
-def _remove(conn: Connection, table: Table, rows: Sequence[Values]) -> None:
-    keys = [column.name for column in table.primary_key]
-    if rows:
-        one = delete(table).where(*(table.c[key] == bindparam(f"the_{key}") for key in keys))
-        conn.execute(one, [{f"the_{key}": row[key] for key in keys} for row in rows])
-
-
 def _kept_rows(conn: Connection, fileset: int) -> dict[str, list[Values]]:
     """Return the rows of a deleted fileset by table, as they were."""
-    kept = json.loads(conn.execute(select(trash.c.rows).where(trash.c.fileset_id == fileset)).scalar_one())["rows"]
-    for table, _ in _belonging(fileset):
-        binary = [column.name for column in table.c if isinstance(column.type, LargeBinary)]
-        for row in kept[table.name]:
-            row |= {name: os.fsencode(row[name]) for name in binary if row[name] is not None}
-    return dict(kept)
+    kept = conn.execute(select(trash.c.rows).where(trash.c.fileset_id == fileset)).scalar_one()
+    return fileset_rows.read(json.loads(kept)["rows"])
 
 
 def _names(names: Sequence[Name]) -> str:

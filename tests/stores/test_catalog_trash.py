@@ -6,12 +6,12 @@ from sqlalchemy import delete, insert, select, update
 from repofs.catalog import filesets, imports, news, schema, trash
 from repofs.catalog.engine import Connection
 from repofs.catalog.objects import describe
-from repofs.catalog.trash import Name, Step
+from repofs.catalog.origins import NewOrigin, add
 from repofs.errors import NotFound
 from repofs.image import Channel, ImageInfo
 from repofs.lifecycle import State
 from repofs.model import FilesetId, Identity, ImageId, ObjectRef, Origin
-from repofs.catalog.origins import NewOrigin, add
+from repofs.trash import Name, Step
 from tests.helpers.catalogue import NOON, Import, imported, lab
 
 COLOURED = ImageInfo("scan", 0, 512, 256, 1, 1, 1, "uint16", channels=(Channel("DAPI"),))
@@ -47,7 +47,7 @@ def discard(conn: Connection, one: filesets.FinishedImport) -> None:
 
 def test_it_is_in_no_other_table(conn: Connection, one: filesets.FinishedImport) -> None:
     discard(conn, one)
-    with pytest.raises(NotFound, match="was deleted at .* repofs trash restore Fileset:1"):
+    with pytest.raises(NotFound, match=r"was deleted at .* repofs trash restore Fileset:1"):
         describe(conn, ObjectRef("Fileset", one.fileset_id))
     with pytest.raises(NotFound):
         describe(conn, ObjectRef("Image", one.images[0][0]))
@@ -62,16 +62,32 @@ def test_it_is_shown_with_its_size_and_names(conn: Connection, one: filesets.Fin
     [found] = trash.every(conn)
     assert (found.fileset, found.owner, found.files, found.size) == (one.fileset_id, "alice", 2, 20)
     assert (found.step, found.names) == (Step.MOVING, (Name(b"P/D/\xff.tif", 1),))
-    files, images = trash.contents(conn, one.fileset_id)
-    assert [(file.name, file.transfer) for file in files] == [(b"a.tif", "ln_s"), (b"\xff.tif", None)]
-    assert images == (one.images[0][0],)
+    place, images = trash.contents(conn, found)
+    assert (place.files, place.is_directory, images) == ((b"a.tif", b"\xff.tif"), False, (one.images[0][0],))
+
+
+def test_what_deleting_needs_to_know(conn: Connection, one: filesets.FinishedImport) -> None:
+    held = trash.held(conn, one.fileset_id)
+    assert held.place.files == (b"a.tif", b"\xff.tif")
+    assert held.dropped == (b"P/D/a.tif", b"P/D/\xff.tif")
+    assert (held.owner, held.of.uid, held.of.gid) == ("alice", 5001, 5000)
+    assert held.transfers == {"ln_s", "upload"}
+
+
+def test_it_comes_back_where_its_files_are(conn: Connection, one: filesets.FinishedImport) -> None:
+    discard(conn, one)
+    trash.note(conn, one.fileset_id, Step.MOVING, import_directory=b"2026-11/22/beside", names=[])
+    [found] = trash.every(conn)
+    assert (found.import_directory, found.names) == (b"2026-11/22/beside", ())
+    trash.restore(conn, one.fileset_id)
+    assert describe(conn, ObjectRef("Fileset", one.fileset_id))["import_directory"] == "alice_2/2026-11/22/beside"
 
 
 def test_it_comes_back_as_it_was(conn: Connection, one: filesets.FinishedImport) -> None:
     before = dump(conn)
     discard(conn, one)
     assert dump(conn) != before
-    assert trash.restore(conn, one.fileset_id, one.import_directory) == []
+    assert trash.restore(conn, one.fileset_id) == []
     assert dump(conn) == before
     assert trash.every(conn) == []
     assert imports.get(conn, one.import_id).state is State.IMPORTED
@@ -80,7 +96,7 @@ def test_it_comes_back_as_it_was(conn: Connection, one: filesets.FinishedImport)
 def test_an_original_that_was_missing_is_missing_again(conn: Connection, one: filesets.FinishedImport) -> None:
     imports.advance(conn, one.import_id, State.IMPORTED, State.MISSING)
     discard(conn, one)
-    trash.restore(conn, one.fileset_id, one.import_directory)
+    trash.restore(conn, one.fileset_id)
     assert imports.get(conn, one.import_id).state is State.MISSING
 
 
@@ -89,7 +105,7 @@ def test_a_dataset_that_has_gone_is_made_again(conn: Connection, one: filesets.F
     conn.execute(delete(schema.dataset_image_links))
     conn.execute(delete(schema.project_dataset_links))
     conn.execute(delete(schema.datasets))
-    [told] = trash.restore(conn, one.fileset_id, one.import_directory)
+    [told] = trash.restore(conn, one.fileset_id)
     assert told == "Dataset:1 is not there for it any more: it is in Dataset:2, called 'D' too"
     assert describe(conn, ObjectRef("Dataset", 2))["name"] == "D"
     assert conn.execute(select(schema.project_dataset_links)).all() == [(1, 2)]
@@ -98,9 +114,7 @@ def test_a_dataset_that_has_gone_is_made_again(conn: Connection, one: filesets.F
 def test_an_annotation_that_has_gone_is_left_out(conn: Connection, one: filesets.FinishedImport) -> None:
     discard(conn, one)
     conn.execute(delete(schema.annotations))
-    assert trash.restore(conn, one.fileset_id, one.import_directory) == [
-        "annotations that have been removed meanwhile are left out"
-    ]
+    assert trash.restore(conn, one.fileset_id) == ["annotations that have been removed meanwhile are left out"]
 
 
 def test_only_what_is_on_its_way_is_unfinished(conn: Connection, one: filesets.FinishedImport) -> None:
@@ -124,7 +138,7 @@ def test_its_owner_hears_of_it(conn: Connection, one: filesets.FinishedImport) -
     discard(conn, one)
     [heard] = news.after(conn, newest)
     assert (heard.kind, heard.fileset) == (State.DELETED, one.fileset_id)
-    trash.restore(conn, one.fileset_id, one.import_directory)
+    trash.restore(conn, one.fileset_id)
     [heard] = news.after(conn, heard.number)
     assert (heard.kind, heard.fileset) == (State.IMPORTED, one.fileset_id)
 
