@@ -12,7 +12,7 @@ from repofs.formats.candidates import TABLE_PARTS, any_of
 from repofs.namespace.nodes import Area, Node
 
 # `repository.layout` says what lies there.
-HIDDEN = frozenset({b".staging", b".arriving", b".linked", b".journal", b".journal.new"})
+HIDDEN = frozenset({b".staging", b".arriving", b".linked", b".trash", b".journal", b".journal.new"})
 OWN = b".repofs"
 
 

@@ -11,7 +11,7 @@ DIR/                      0711
   thumbnails/0/Image-101.png   0700: of images 0 to 999; may be removed at any time, and is made anew
   web.pem                 0600, the certificate that the daemon makes for itself, and its key
   ManagedRepository/      0700; presented as the mount, name for name
-    .staging/N/           import N in the making; never shown, as the next two
+    .staging/N/           import N in the making; never shown, as the next three
     .arriving/N/          what a command or a watched folder has brought, until its import has ended
     .linked/INODE         the hard link behind the stand-in of that inode
     .repofs/              shown, never changed through the mount
@@ -105,6 +105,10 @@ class Layout:
         return self.managed / ".journal"
 
     @property
+    def trash(self) -> Path:
+        return self.managed / ".trash"
+
+    @property
     def failure_logs(self) -> Path:
         return self.managed / ".repofs" / "log"
 
@@ -141,7 +145,7 @@ class Layout:
 
     def make_hidden(self) -> None:
         """Make the directories that the mount does not show, those that a repository of an older repofs has not."""
-        for directory in (self.staging, self.arriving, self.linked):
+        for directory in (self.staging, self.arriving, self.linked, self.trash):
             directory.mkdir(mode=0o700, exist_ok=True)
 
     def make_thumbnails(self) -> None:

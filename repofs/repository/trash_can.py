@@ -11,47 +11,28 @@ else's file is removed in place of ours.
 
 from __future__ import annotations
 
-import errno
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import structlog
 
 from repofs.errors import NotFound
 from repofs.model import Original
-from repofs.repository import openat2, stand_ins, transfers
-from repofs.repository.durable import OPEN_DIRECTORY, own, rename_no_replace, sync_filesystem
+from repofs.repository import openat2, other_names, stand_ins, transfers
+from repofs.repository.durable import OPEN_DIRECTORY, rename_no_replace, sync_filesystem
 from repofs.repository.layout import Layout
 from repofs.repository.marks import Marks
-from repofs.repository.trees import bottom_up, exists, files_of, opened, remove_empty
+from repofs.repository.other_names import status_of
+from repofs.repository.trees import exists, files_of, lent, opened, remove_all, remove_empty, remove_empty_way, way
+from repofs.trash import Name, Place
 
 FILES, LOG, _NAME = b"files", b"log", b"name"
 _BLOCK_BYTES = 512  # of st_blocks, whatever the file system's are
-_NONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV)
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A fileset in the tree."""
-
-    fileset: int
-    user_directory: bytes
-    import_directory: bytes  # below the user directory
-    files: tuple[bytes, ...]  # below the import directory
-    is_directory: bool  # whether it was dropped as one directory
-
-
-@dataclass(frozen=True, slots=True)
-class Name:
-    """A name below the user directory that leads to a file of a fileset, besides the one in the import directory."""
-
-    path: bytes
-    position: int  # of the file in the fileset
 
 
 class TrashCan:
@@ -65,56 +46,24 @@ class TrashCan:
     # --- looking ---------------------------------------------------------------------------------
 
     def names_of(self, place: Place, dropped: Sequence[bytes]) -> list[Name]:
-        """Return the names that lead to the files of *place*, which lies in the tree or in the trash.
+        """Return the other names that lead to the files of *place*, be these in the tree or in the trash.
 
-        They are sought where they were *dropped*; when a file has more names than were found there, everywhere in the
-        user directory.
+        *dropped* says of each file where it was dropped. Raises NotFound when the user directory has gone.
         """
         with self._user(place) as user, self._files_of(place) as directory:
-            statuses = {n: status for n, name in enumerate(place.files) if (status := _status(directory, name))}
-            found = [
-                Name(dropped[n], n)
-                for n, status in statuses.items()
-                if (there := _status(user, dropped[n])) and os.path.samestat(there, status)
-            ]
-            at = {name.position for name in found}
-            more = {status.st_ino: n for n, status in statuses.items() if status.st_nlink > 1 + (n in at)}
-            return found if not more else sorted(
-                {*found, *self._everywhere(user, more)}, key=lambda name: (name.position, name.path)
-            )  # fmt: skip
-
-    def _everywhere(self, user: int, wanted: Mapping[int, int]) -> Iterator[Name]:
-        """Yield each name of the *wanted* inodes (number, position) below *user*, but for import directories."""
-        pending = [b""]
-        device = os.fstat(user).st_dev
-        while pending:
-            way = pending.pop()
-            try:
-                directory = openat2.beneath(user, way or b".", os.O_RDONLY | os.O_DIRECTORY)
-            except OSError as error:
-                if error.errno not in _NONE:
-                    raise
-                continue  # it was moved while we looked
-            with open_directory(directory), os.scandir(directory) as entries:
-                for entry in entries:
-                    name = os.fsencode(entry.name)
-                    path = os.path.join(way, name)
-                    if entry.is_dir(follow_symlinks=False):
-                        if way or not self._reserved.fullmatch(name):
-                            pending.append(path)
-                    elif entry.inode() in wanted and entry.stat(follow_symlinks=False).st_dev == device:
-                        yield Name(path, wanted[entry.inode()])
+            statuses = ((number, status_of(directory, name)) for number, name in enumerate(place.files))
+            files = {number: status for number, status in statuses if status is not None}
+            found = other_names.find(user, files, dropped, self._reserved)
+        return [Name(path, number) for path, number in sorted(found)]
 
     def frees(self, place: Place) -> int:
-        """Return how many bytes are free when the files of *place* are gone and nobody else has a name of them."""
+        """Return how many bytes are free when the files of *place* are gone: those that nobody else has a name of."""
         with self._files_of(place) as directory:
             total = 0
             for name in place.files:
-                with suppress(FileNotFoundError):
-                    fd = openat2.beneath(directory, name, os.O_RDONLY)
-                    with open_directory(fd):
-                        total += self._bytes_of(fd)
-            return total
+                with suppress(FileNotFoundError), lent(openat2.beneath(directory, name, os.O_RDONLY)) as fd:
+                    total += self._bytes_of(fd)
+        return total
 
     def _bytes_of(self, fd: int) -> int:
         """Return how many bytes only the repository holds of the original *fd*."""
@@ -134,133 +83,121 @@ class TrashCan:
     def take(self, place: Place, names: Sequence[Name]) -> bool:
         """Move the files, the log and the *names* of *place* out of the tree; not durable before `sync`.
 
-        Returns whether it is sure that no name is left: somebody may have made or moved one meanwhile.
+        Returns whether no other name is left: somebody may have moved one meanwhile, or it is outside the repository.
         """
         with self._user(place) as user, self._can(place.fileset, make=True) as can:
             self._take_directory(place, user, can)
             for name in names:
                 self._take_name(place, name, user, can)
         with self._files_of(place) as directory:
-            statuses = (_status(directory, name) for name in place.files)
+            statuses = (status_of(directory, name) for name in place.files)
             return all(status is None or status.st_nlink == 1 for status in statuses)
 
     def _take_directory(self, place: Place, user: int, can: int) -> None:
-        *way, last = place.import_directory.split(b"/")
-        try:
-            parent = openat2.beneath(user, b"/".join(way) or b".", OPEN_DIRECTORY)
-        except FileNotFoundError:
-            return  # it was taken before, and the directory above was empty then
-        with open_directory(parent):
+        *above, last = place.import_directory.split(b"/")
+        with suppress(FileNotFoundError), lent(openat2.beneath(user, _path(above), OPEN_DIRECTORY)) as parent:
             for name, into in ((last, FILES), (last + b".log", LOG)):
                 if not exists(into, dir_fd=can):
-                    try:
+                    with suppress(FileNotFoundError):  # somebody has removed it behind our back: the rest goes
                         os.rename(name, into, src_dir_fd=parent, dst_dir_fd=can)
-                    except FileNotFoundError:
-                        log.warning("missing in an import directory that was deleted", fileset=place.fileset, name=name)
-        _remove_empty_way(user, way)
+        remove_empty_way(above, dir_fd=user)
 
     def _take_name(self, place: Place, name: Name, user: int, can: int) -> None:
         """Remove *name* if it leads to its file; of a directory that was dropped also what is empty then."""
-        way, last = os.path.split(name.path)
-        file = _status(can, FILES + b"/" + place.files[name.position])
-        try:
-            directory = openat2.beneath(user, way or b".", OPEN_DIRECTORY)
-        except OSError as error:
-            if error.errno not in _NONE:
-                raise
-            return
-        with open_directory(directory):
-            there = _status(directory, last)
-            if file is None or there is None or not os.path.samestat(there, file):
-                return
-            with suppress(FileNotFoundError):
+        above, last = os.path.split(name.path)
+        file = status_of(can, FILES + b"/" + place.files[name.position])
+        there = status_of(user, name.path)
+        if file is not None and there is not None and os.path.samestat(there, file):
+            with suppress(FileNotFoundError), lent(openat2.beneath(user, above or b".", OPEN_DIRECTORY)) as directory:
                 os.rename(last, _NAME, src_dir_fd=directory, dst_dir_fd=can)
-                moved = os.stat(_NAME, dir_fd=can, follow_symlinks=False)
-                if os.path.samestat(moved, file):
+                if os.path.samestat(os.stat(_NAME, dir_fd=can, follow_symlinks=False), file):
                     os.unlink(_NAME, dir_fd=can)
                 else:  # somebody has put another file there just now
                     rename_no_replace(_NAME, last, old_dir_fd=can, new_dir_fd=directory)
         unit = _unit_of(place, name)
         if unit is not None:
-            _remove_empty_way(user, way.split(b"/"), keep=unit.count(b"/"))
+            remove_empty_way(above.split(b"/"), dir_fd=user, keep=unit.count(b"/"))
 
     # --- back into it -----------------------------------------------------------------------------
 
-    def put_back(self, place: Place, names: Sequence[Name], gid: int) -> tuple[bytes, list[str]]:
-        """Put files, log and *names* back into the tree; not durable before `sync`.
+    def free_places(self, place: Place, names: Sequence[Name]) -> tuple[Place, list[Name], list[str]]:
+        """Return where *place* and *names* can be put back, and a sentence for each name that is taken.
 
-        Returns the import directory, and a sentence for each name that is another one now because its own is taken.
-        Raises NotFound when the user directory has gone, OSError; `take` undoes it then.
+        What was dropped as one directory stays one. Raises NotFound when the user directory has gone.
         """
         told: list[str] = []
-        with self._user(place) as user, self._can(place.fileset) as can:
-            roots: dict[bytes, bytes] = {}
-            for name in names:
-                path, root = self._free(place, name, user, roots, told)
-                self._link(can, FILES + b"/" + place.files[name.position], user, path, root, gid)
-            directory = self._put_directory(place, user, can)
-        if directory != place.import_directory:
-            told.append(f"its import directory is {os.fsdecode(directory)} now: its own name is taken")
-            self._mark_anew(replace(place, import_directory=directory))
-        return directory, told
-
-    def _free(
-        self, place: Place, name: Name, user: int, roots: dict[bytes, bytes], told: list[str]
-    ) -> tuple[bytes, bytes | None]:
-        """Return the path by which *name* comes back, and the directory that it is a part of, if it was one drop."""
-        unit = _unit_of(place, name)
-        root = name.path if unit is None else unit
-        if root not in roots:
-            roots[root] = _free_beside(user, root)
-            if roots[root] != root:
-                told.append(f"{os.fsdecode(root)} is taken: it is {os.fsdecode(roots[root])} now")
-        return roots[root] + name.path[len(root) :], None if unit is None else roots[root]
-
-    def _link(self, can: int, file: bytes, user: int, path: bytes, root: bytes | None, gid: int) -> None:
-        way, last = os.path.split(path)
-        with _way(user, way, os.fstat(user).st_uid, gid) as directory:
-            os.link(file, last, src_dir_fd=can, dst_dir_fd=directory, follow_symlinks=False)
-
-    def _put_directory(self, place: Place, user: int, can: int) -> bytes:
-        path = _free_beside(user, place.import_directory, b"", b".log")
-        way, last = os.path.split(path)
-        with _way(user, way, os.fstat(user).st_uid, os.getegid()) as parent:
-            with suppress(FileNotFoundError):
-                rename_no_replace(LOG, last + b".log", old_dir_fd=can, new_dir_fd=parent)
-            rename_no_replace(FILES, last, old_dir_fd=can, new_dir_fd=parent)
-        return path
-
-    def _mark_anew(self, place: Place) -> None:
-        """Say on each file of *place* in which import directory it is now."""
+        roots: dict[bytes, bytes] = {}
+        new = []
         with self._user(place) as user:
-            for fd in files_of(place.import_directory, dir_fd=user):
-                mark = self._marks.read(fd)
-                if isinstance(mark, Original):
-                    self._marks.write(fd, replace(mark, import_directory=os.fsdecode(place.import_directory)))
+            directory = _free_beside(user, place.import_directory, log=True)
+            for name in names:
+                root = _unit_of(place, name) or name.path
+                if root not in roots:
+                    roots[root] = _free_beside(user, root)
+                    if roots[root] != root:
+                        told.append(f"{os.fsdecode(root)} is taken: it is {os.fsdecode(roots[root])} now")
+                new.append(Name(roots[root] + name.path[len(root) :], name.position))
+        if directory != place.import_directory:
+            told.append(f"its import directory is {os.fsdecode(directory)} now: the name that it had is taken")
+        return replace(place, import_directory=directory), new, told
 
-    def clear(self, fileset: int) -> None:
-        """Remove what is left in the trash of a fileset that was put back."""
-        with opened(self._layout.trash) as trash:
-            remove_empty(b"%d" % fileset, dir_fd=trash)
+    def put_back(self, place: Place, names: Sequence[Name], gid: int, *, moved: bool) -> None:
+        """Put files, log and *names* back into the tree; not durable before `sync`. `take` undoes it.
+
+        *moved*: the import directory is not the one of before. Directories that are made for names are of the group
+        *gid*. Raises FileExistsError when a name is taken by now, other OSErrors.
+        """
+        with self._user(place) as user, self._can(place.fileset) as can:
+            uid = os.fstat(user).st_uid
+            for name in names:
+                above, last = os.path.split(name.path)
+                file = FILES + b"/" + place.files[name.position]
+                with way(above, dir_fd=user, uid=uid, gid=gid) as directory:
+                    os.link(file, last, src_dir_fd=can, dst_dir_fd=directory, follow_symlinks=False)
+            if moved:
+                self._mark_anew(place, can)
+            above, last = os.path.split(place.import_directory)
+            with way(above, dir_fd=user, uid=uid, gid=os.getegid()) as parent:
+                with suppress(FileNotFoundError):
+                    rename_no_replace(LOG, last + b".log", old_dir_fd=can, new_dir_fd=parent)
+                rename_no_replace(FILES, last, old_dir_fd=can, new_dir_fd=parent)
+        self._clear(place.fileset)
+
+    def _mark_anew(self, place: Place, can: int) -> None:
+        """Say on each file in which import directory it is now."""
+        for fd in files_of(FILES, dir_fd=can):
+            mark = self._marks.read(fd)
+            if isinstance(mark, Original):
+                self._marks.write(fd, replace(mark, import_directory=os.fsdecode(place.import_directory)))
 
     # --- for good ----------------------------------------------------------------------------------
 
     def remove(self, fileset: int) -> int:
         """Remove the files of a fileset in the trash for good; return how many bytes are free by that."""
         freed = 0
-        with suppress(FileNotFoundError), self._can(fileset) as can, opened(self._layout.linked) as linked:
+        with suppress(FileNotFoundError), self._can(fileset) as can:
             if exists(FILES, dir_fd=can):
-                for fd in files_of(FILES, dir_fd=can):
-                    freed += self._bytes_of(fd) if os.fstat(fd).st_nlink == 1 else 0
-                    origin = stand_ins.bytes_elsewhere(fd, self._marks)
-                    if origin is not None:
-                        transfers.named(origin.transfer).take_back(fd, linked)
-                _remove_tree(FILES, can)
+                with opened(self._layout.linked) as linked:
+                    for fd in files_of(FILES, dir_fd=can):
+                        freed += self._let_go(fd, linked)
+                remove_all(FILES, dir_fd=can)
             for name in (LOG, _NAME):
                 with suppress(FileNotFoundError):
                     os.unlink(name, dir_fd=can)
-        self.clear(fileset)
+        self._clear(fileset)
         return freed
+
+    def _let_go(self, fd: int, linked: int) -> int:
+        """Let go of what *fd* is a stand-in of; return the bytes that are free when its name has gone, too."""
+        freed = self._bytes_of(fd) if os.fstat(fd).st_nlink == 1 else 0
+        origin = stand_ins.bytes_elsewhere(fd, self._marks)
+        if origin is not None:
+            transfers.named(origin.transfer).take_back(fd, linked)
+        return freed
+
+    def _clear(self, fileset: int) -> None:
+        with opened(self._layout.trash) as trash:
+            remove_empty(b"%d" % fileset, dir_fd=trash)
 
     def sync(self) -> None:
         """Make everything durable."""
@@ -272,10 +209,11 @@ class TrashCan:
     @contextmanager
     def _user(self, place: Place) -> Iterator[int]:
         try:
-            with opened(os.path.join(os.fsencode(self._layout.managed), place.user_directory)) as user:
-                yield user
-        except NotADirectoryError:
+            fd = os.open(os.path.join(os.fsencode(self._layout.managed), place.user_directory), OPEN_DIRECTORY)
+        except FileNotFoundError:
             raise NotFound(f"the directory {os.fsdecode(place.user_directory)} is not there any more") from None
+        with lent(fd):
+            yield fd
 
     @contextmanager
     def _can(self, fileset: int, *, make: bool = False) -> Iterator[int]:
@@ -288,15 +226,44 @@ class TrashCan:
 
     @contextmanager
     def _files_of(self, place: Place) -> Iterator[int]:
-        """Lend the directory of the files, be it in the trash or in the tree; an empty one when it is in neither."""
-        way = b"%d/%s" % (place.fileset, FILES)
-        with opened(self._layout.trash) as trash, self._user(place) as user:
-            for top, path in ((trash, way), (user, place.import_directory)):
+        """Lend the directory that the files lie in: the trash has it, or the tree. NotFound when neither has."""
+        with opened(self._layout.managed) as managed:
+            for path in (
+                b".trash/%d/%s" % (place.fileset, FILES),
+                os.path.join(place.user_directory, place.import_directory),
+            ):
                 with suppress(FileNotFoundError):
-                    fd = openat2.beneath(top, path, OPEN_DIRECTORY)
+                    fd = openat2.beneath(managed, path, OPEN_DIRECTORY)
                     break
             else:
-                log.warning("a deleted fileset has no files", fileset=place.fileset)
-                fd = os.open("/var/empty", OPEN_DIRECTORY)
-        with open_directory(fd):
+                raise NotFound(f"the files of Fileset:{place.fileset} are not there: see repofs fsck")
+        with lent(fd):
             yield fd
+
+
+def _path(names: Sequence[bytes]) -> bytes:
+    return b"/".join(names) or b"."
+
+
+def _on_disk(status: os.stat_result) -> int:
+    """Return the bytes of a file without its holes."""
+    return min(status.st_size, status.st_blocks * _BLOCK_BYTES)
+
+
+def _unit_of(place: Place, name: Name) -> bytes | None:
+    """Return the directory that was dropped and that *name* is a part of; None: it is a name by itself."""
+    within = place.files[name.position]
+    if not place.is_directory or not (b"/" + name.path).endswith(b"/" + within):
+        return None
+    return name.path[: len(name.path) - len(within)] + within.split(b"/", 1)[0]
+
+
+def _free_beside(user: int, path: bytes, *, log: bool = False) -> bytes:
+    """Return *path*, or a free name beside it, ``scan.restored.tif``; with *log* that of its log is free, too."""
+    above, last = os.path.split(path)
+    stem, dot, suffix = last.partition(b".") if not log else (last, b"", b"")
+    number, free = 0, path
+    while status_of(user, free) is not None or (log and status_of(user, free + b".log") is not None):
+        number += 1
+        free = os.path.join(above, stem + b".restored" + (b"-%d" % number if number > 1 else b"") + dot + suffix)
+    return free

@@ -8,11 +8,12 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import structlog
 
-from repofs.repository.durable import OPEN_DIRECTORY, Path
+from repofs.repository import openat2
+from repofs.repository.durable import OPEN_DIRECTORY, Path, own
 
 _log = structlog.get_logger(__name__)
 
@@ -20,7 +21,13 @@ _log = structlog.get_logger(__name__)
 @contextmanager
 def opened(path: Path, *, dir_fd: int | None = None) -> Iterator[int]:
     """Lend a descriptor of the directory *path*."""
-    fd = os.open(path, OPEN_DIRECTORY, dir_fd=dir_fd)
+    with lent(os.open(path, OPEN_DIRECTORY, dir_fd=dir_fd)) as fd:
+        yield fd
+
+
+@contextmanager
+def lent(fd: int) -> Iterator[int]:
+    """Lend *fd*, which is closed then."""
     try:
         yield fd
     finally:
@@ -137,3 +144,43 @@ def remove_empty(name: Path, *, dir_fd: int) -> bool:
             raise
         return False
     return True
+
+
+def remove_all(top: Path, *, dir_fd: int) -> None:
+    """Remove the tree *top*, the last names of its inodes too; no error when absent. May run again."""
+    with suppress(FileNotFoundError):
+        for fd in bottom_up(top, dir_fd=dir_fd):
+            with os.scandir(fd) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        os.rmdir(entry.name, dir_fd=fd)
+                    else:
+                        os.unlink(entry.name, dir_fd=fd)
+        os.rmdir(top, dir_fd=dir_fd)
+
+
+def remove_empty_way(way: Sequence[bytes], *, dir_fd: int, keep: int = 0) -> None:
+    """Remove the directory *way* leads to and those above it, as far as they are empty; the first *keep* stay."""
+    for depth in range(len(way), keep, -1):
+        *above, name = way[:depth]
+        try:
+            with lent(openat2.beneath(dir_fd, b"/".join(above) or b".", OPEN_DIRECTORY)) as parent:
+                if not remove_empty(name, dir_fd=parent):
+                    return
+        except FileNotFoundError:
+            continue
+
+
+@contextmanager
+def way(path: bytes, *, dir_fd: int, uid: int, gid: int) -> Iterator[int]:
+    """Lend a descriptor of the directory *path*; those that are missing are made, for *uid* and *gid* alone."""
+    with lent(openat2.beneath(dir_fd, b".", OPEN_DIRECTORY)) as top, ExitStack() as stack:
+        here = top
+        for name in filter(None, path.split(b"/")):
+            made = not exists(name, dir_fd=here)
+            if made:
+                os.mkdir(name, 0o700, dir_fd=here)
+            here = stack.enter_context(opened(name, dir_fd=here))
+            if made:
+                own(here, uid, gid, 0o700)
+        yield here

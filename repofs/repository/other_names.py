@@ -1,0 +1,68 @@
+"""The names that lead to an original besides the one in its import directory: its user moves and links them freely."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from repofs.repository import openat2
+from repofs.repository.durable import OPEN_DIRECTORY
+from repofs.repository.trees import lent
+
+NO_WAY = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV)  # it was moved, or is no directory of ours
+
+
+def find(
+    user: int, files: Mapping[int, os.stat_result], dropped: Sequence[bytes], reserved: re.Pattern[bytes]
+) -> set[tuple[bytes, int]]:
+    """Return (path below the directory *user*, number) of each name of *files* there, but for import directories.
+
+    They are sought where they were *dropped*, by number; when a file has more names than that and the one in its import
+    directory, everywhere: in time that the number of names in *user* takes. *reserved* matches what import directories
+    are called.
+    """
+    found: set[tuple[bytes, int]] = set()
+    missing: dict[int, int] = {}
+    for number, status in files.items():
+        there = status_of(user, dropped[number])
+        if there is not None and os.path.samestat(there, status):
+            found.add((dropped[number], number))
+        if status.st_nlink > 1 + (there is not None and os.path.samestat(there, status)):
+            missing[status.st_ino] = number
+    return found | set(_everywhere(user, missing, reserved)) if missing else found
+
+
+def status_of(directory: int, path: bytes) -> os.stat_result | None:
+    """Return the status of *path* below *directory*, over no symbolic link; None when there is nothing."""
+    try:
+        with lent(openat2.beneath(directory, path, os.O_PATH)) as fd:
+            return os.fstat(fd)
+    except OSError as error:
+        if error.errno in NO_WAY:
+            return None
+        raise
+
+
+def _everywhere(user: int, wanted: Mapping[int, int], reserved: re.Pattern[bytes]) -> Iterator[tuple[bytes, int]]:
+    """Yield each name of the *wanted* inodes (to their numbers) below *user*, but for import directories."""
+    device = os.fstat(user).st_dev
+    pending = [b""]
+    while pending:
+        way = pending.pop()
+        try:
+            directory = openat2.beneath(user, way or b".", OPEN_DIRECTORY)
+        except OSError as error:
+            if error.errno not in NO_WAY:
+                raise
+            continue  # moved while we looked
+        with lent(directory), os.scandir(directory) as entries:
+            for entry in entries:
+                name = os.fsencode(entry.name)
+                path = os.path.join(way, name)
+                if entry.is_dir(follow_symlinks=False):
+                    if way or not reserved.fullmatch(name):
+                        pending.append(path)
+                elif entry.inode() in wanted and entry.stat(follow_symlinks=False).st_dev == device:
+                    yield path, wanted[entry.inode()]
