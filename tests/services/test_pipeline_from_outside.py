@@ -9,26 +9,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import trio
 
 from repofs import config
 from repofs.importer import bringing, removal
-from repofs.importer.commits import Commits
-from repofs.importer.pipeline import Pipeline
 from repofs.lifecycle import State
-from repofs.model import Closed, Drop, Duplicates, Event, Identity, Origin, Original, Outcome, Policy, Refused
-from repofs.people import People
+from repofs.model import Closed, Drop, Duplicates, Origin, Original, Outcome, Policy, Refused
 from repofs.repository import stand_ins
-from repofs.repository.outside import Root, identity_of
+from repofs.repository.outside import Root
 from repofs.repository.sources import Sources
 from repofs.repository.transfers import transfers
 from tests.helpers import mounting
-from tests.helpers.importing import FakeReaders, Repository
+from tests.helpers.importing import Repository
+from tests.helpers.standing_in import ME, identity, stand_in, take
 
 ALL = ["upload", "upload_rm", "ln", "ln_rm", "ln_s", "cp", "cp_rm"]
 IN_PLACE = ["ln", "ln_rm", "ln_s"]
 REMOVES = ["upload_rm", "ln_rm", "cp_rm"]
-ME = os.getuid()
 
 
 @pytest.fixture
@@ -44,55 +40,6 @@ def source(tmp_path: Path) -> Path:
     file.write_bytes(b"pixels")
     os.utime(file, ns=(1_600_000_000_000_000_001, 1_600_000_000_000_000_001))
     return file
-
-
-def take(repository: Repository, source: Path, drop: Drop, fd: int, root: Root | None = None) -> Outcome:
-    """Import *drop* in a repository whose source scope1 is the directory of *source*."""
-    settings = config.Settings(sources=(config.Source(name="scope1", path=source.parent),))
-    commits = Commits(repository.engine)
-    pipeline = Pipeline(repository.layout, settings, commits, FakeReaders(), {}, People)
-
-    async def run() -> Outcome:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(commits.run)
-            nursery.start_soon(pipeline.run)
-            outcome = await pipeline.take(drop, fd, root)
-            nursery.cancel_scope.cancel()
-        return outcome
-
-    return trio.run(run)
-
-
-def identity(path: Path) -> Identity:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        return identity_of(fd)
-    finally:
-        os.close(fd)
-
-
-def stand_in(
-    repository: Repository,
-    source: Path,
-    transfer: str,
-    name: str = "scan.tif",
-    duplicates: Duplicates = Duplicates.IMPORT,
-) -> tuple[Path, Drop, int]:
-    """Make a stand-in in alice's directory, and what the mount would hand over for it."""
-    origin = Origin("scope1", os.fsdecode(os.path.relpath(source, source.parent)), identity(source), transfer)
-    user = repository.path(repository.alice, b".")
-    fd = os.open(user, os.O_RDONLY)
-    try:
-        stand_ins.make(fd, name.encode(), origin, uid=ME, gid=os.getgid(), actor_uid=ME, marks=repository.marks)
-    finally:
-        os.close(fd)
-    path = user / name
-    policy = Policy(3.0, duplicates)
-    drop = Drop(
-        path.stat().st_ino, repository.alice, name.encode(), False, None, policy, (Event(1, "linked"),), ME, "me",
-        os.getgid(), transfer,
-    )  # fmt: skip
-    return path, drop, os.open(path, os.O_RDONLY)
 
 
 def removals(repository: Repository) -> list[str | None]:

@@ -1,0 +1,170 @@
+"""Deleting filesets, restoring them and emptying the trash: catalogue and tree together. Blocking; in threads.
+
+    delete    rows into the trash, "moving": the commit point ─ files moved there ─ synced ─ "kept"
+    restore   "moving", with the places where it will be ─ files moved back ─ synced ─ rows back: the commit point
+    empty     "emptying": the commit point ─ files removed ─ out of the trash
+
+Recovery takes what is moving into the trash, and removes what is emptying: whatever had been done of it by then.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+import structlog
+
+from repofs.catalog import audit, trash
+from repofs.catalog.engine import Connection, Engine
+from repofs.errors import Busy, NotFound, RepofsError
+from repofs.model import ObjectRef
+from repofs.repository.layout import Layout
+from repofs.repository.trash_can import TrashCan
+from repofs.trash import Deleted, Name, Place, Step
+
+_SEARCHES = 3  # for names that somebody moves while they are taken away
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A fileset that was deleted just now."""
+
+    deleted: Deleted
+    names: tuple[bytes, ...]  # that are gone, below the mount: its import directory, its log, other names
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A fileset that is back."""
+
+    fileset: int
+    import_directory: bytes  # below the mount
+    told: tuple[str, ...]  # what is not as it was, in sentences
+
+
+class Disposal:
+    """One caller at a time for a fileset: it is for who calls to see to that."""
+
+    def __init__(self, layout: Layout, engine: Engine, can: TrashCan) -> None:
+        self._layout = layout
+        self._engine = engine
+        self._can = can
+
+    def delete(self, held: trash.Held, actor_uid: int) -> Gone:
+        """Move a fileset to the trash. Raises NotFound when it is not there any more; OSError when it is deleted and
+        its files are not in the trash yet: recovery takes them there."""
+        place = held.place
+        names = self._can.names_of(place, held.dropped)
+        size = self._can.frees(place)
+        with self._engine.begin() as conn:
+            trash.discard(conn, place.fileset, actor_uid, names, size)
+            _tell(conn, actor_uid, "delete", place)
+        names = self._take(place, names)
+        with self._engine.begin() as conn:
+            deleted = trash.get(conn, place.fileset)
+        directory = os.path.join(place.user_directory, place.import_directory)
+        gone = (os.path.join(place.user_directory, name.path) for name in names)
+        return Gone(deleted, (directory, directory + b".log", *gone))
+
+    def _take(self, place: Place, names: Sequence[Name]) -> list[Name]:
+        """Take the files of *place* out of the tree, and all names of them that there are."""
+        known = list(names)
+        for _ in range(_SEARCHES):
+            if self._can.take(place, known):
+                break
+            new = self._can.names_of(place, [b"."] * len(place.files))
+            if not new:
+                break  # it has a name outside the mount: a hard link that a backup keeps
+            known += [name for name in new if name not in known]
+            with self._engine.begin() as conn:
+                trash.note(conn, place.fileset, Step.MOVING, names=known)
+        self._can.sync()
+        with self._engine.begin() as conn:
+            trash.note(conn, place.fileset, Step.KEPT)
+        return known
+
+    def restore(self, deleted: Deleted, actor_uid: int) -> Restored:
+        """Put a fileset back as it was, beside what has taken its names. Raises NotFound when it is not in the trash
+        any more or its user directory has gone; Busy when a name was taken just now; OSError. It is in the trash then.
+        """
+        with self._engine.begin() as conn:
+            deleted = _kept(conn, deleted.fileset)
+            own, _ = trash.contents(conn, deleted)
+        before = replace(own, import_directory=deleted.import_directory)
+        place, names, told = self._can.free_places(own, deleted.names)
+        with self._engine.begin() as conn:
+            moving = {"names": names, "import_directory": place.import_directory}
+            trash.note(conn, deleted.fileset, Step.MOVING, **moving)
+        try:
+            moved = place.import_directory != own.import_directory
+            gid = deleted.of.gid if deleted.of.gid is not None else os.getegid()
+            self._can.put_back(place, names, gid, moved=moved)
+            self._can.sync()
+            with self._engine.begin() as conn:
+                told += trash.restore(conn, deleted.fileset)
+                _tell(conn, actor_uid, "restore", place)
+        except Exception as error:
+            with self._engine.begin() as conn:
+                trash.get(conn, deleted.fileset)  # else the commit has come to pass, whatever was raised
+            self._take(place, names)
+            with self._engine.begin() as conn:
+                back = {"names": deleted.names, "import_directory": before.import_directory}
+                trash.note(conn, deleted.fileset, Step.KEPT, **back)
+            if isinstance(error, FileExistsError):
+                raise Busy("somebody is making files where it is to come back to: try again") from None
+            raise
+        directory = os.path.join(place.user_directory, place.import_directory)
+        return Restored(deleted.fileset, directory, tuple(told))
+
+    def empty(self, deleted: Deleted, actor_uid: int) -> int:
+        """Remove a fileset for good; return how many bytes are free by that. Raises NotFound when it is not in the
+        trash any more; OSError when only recovery can remove the rest."""
+        with self._engine.begin() as conn:
+            deleted = _kept(conn, deleted.fileset)
+            trash.note(conn, deleted.fileset, Step.EMPTYING)
+            place, _ = trash.contents(conn, deleted)
+            _tell(conn, actor_uid, "empty", place)
+        return self._remove(deleted)
+
+    def _remove(self, deleted: Deleted) -> int:
+        with self._engine.begin() as conn:
+            _, images = trash.contents(conn, deleted)
+        freed = self._can.remove(deleted.fileset)
+        for image in images:
+            self._layout.thumbnail(image).unlink(missing_ok=True)
+        self._can.sync()
+        with self._engine.begin() as conn:
+            trash.forget(conn, deleted.fileset)
+        return freed
+
+    def recover(self) -> None:
+        """Finish what an importer that died has left half done. What the disk refuses is logged, and left for the next
+        time."""
+        with self._engine.begin() as conn:
+            unfinished = trash.unfinished(conn)
+        for deleted in unfinished:
+            try:
+                if deleted.step is Step.EMPTYING:
+                    self._remove(deleted)
+                else:
+                    with self._engine.begin() as conn:
+                        own, _ = trash.contents(conn, deleted)
+                    self._take(replace(own, import_directory=deleted.import_directory), deleted.names)
+            except OSError as error:
+                log.error("a deleted fileset is left as it is now", fileset=deleted.fileset, error=str(error))
+
+
+def _kept(conn: Connection, fileset: int) -> Deleted:
+    deleted = trash.get(conn, fileset)
+    if deleted.step is not Step.KEPT:
+        raise Busy(f"the files of Fileset:{fileset} are on their way: the next mount looks to it")
+    return deleted
+
+
+def _tell(conn: Connection, actor_uid: int, act: str, place: Place) -> None:
+    path = os.path.join(place.user_directory, place.import_directory)
+    audit.record(conn, actor_uid, act, ObjectRef("Fileset", place.fileset), path=path)

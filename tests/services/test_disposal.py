@@ -1,0 +1,409 @@
+"""Deleting, restoring and emptying, in catalogue and tree, and a death at every system call of them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from repofs import config
+from repofs.catalog import trash
+from repofs.errors import Busy, NotFound
+from repofs.importer.disposal import Disposal, Gone, Restored
+from repofs.lifecycle import State
+from repofs.model import Drop, ImportId
+from repofs.repository.template import Template
+from repofs.repository.trash_can import TrashCan
+from repofs.trash import Deleted, Step
+from tests.helpers.importing import Repository
+from tests.helpers.standing_in import stand_in, take
+
+SCAN, ZARR = b"P/D/scan.tif", (b"P/a.zarr/.zattrs", b"P/a.zarr/0/0.0", b"P/a.zarr/0/0.1")
+
+
+class Killed(BaseException):
+    """Stands for the death of the process: nobody catches it."""
+
+
+class Trash:
+    """That of one repository, with what it took so far."""
+
+    def __init__(self, repository: Repository) -> None:
+        self.repository = repository
+        reserved = Template(config.Settings().repository.template).reserved
+        can = TrashCan(repository.layout, repository.marks, reserved)
+        self.disposal = Disposal(repository.layout, repository.engine, can)
+
+    def imported(self, *paths: bytes, as_one: bytes | None = None, content: bytes = b"pixels") -> int:
+        """Import what is dropped at *paths*, or *as_one* directory; return the fileset."""
+        for path in paths:
+            self.repository.write(self.repository.alice, path, content)
+        return self.took(*self.repository.drop(self.repository.alice, as_one or paths[0]))
+
+    def took(self, drop: Drop, fd: int, source: Path | None = None) -> int:
+        outcome = take(self.repository, source or self.repository.layout.root / "none" / "x", drop, fd)
+        assert outcome.state is State.IMPORTED and outcome.fileset is not None
+        return outcome.fileset
+
+    def delete(self, fileset: int) -> Gone:
+        with self.repository.engine.begin() as conn:
+            held = trash.held(conn, fileset)
+        return self.disposal.delete(held, 5000)
+
+    def get(self, fileset: int) -> Deleted:
+        with self.repository.engine.begin() as conn:
+            return trash.get(conn, fileset)
+
+    def restore(self, fileset: int) -> Restored:
+        return self.disposal.restore(self.get(fileset), 5000)
+
+    def empty(self, fileset: int) -> int:
+        return self.disposal.empty(self.get(fileset), 5000)
+
+    def tree(self) -> dict[str, tuple[int, bytes]]:
+        """Return inode number and bytes of each file that the mount would show, and the directories."""
+        managed = self.repository.layout.managed
+        return {
+            str(path.relative_to(managed)): (path.stat().st_ino, path.read_bytes()) if path.is_file() else (0, b"")
+            for user in self.repository.users
+            for path in (managed / os.fsdecode(user)).rglob("*")
+        }
+
+    def has_thrown(self, fileset: int) -> bool:
+        """Whether *fileset* is in the trash and nowhere else."""
+        files = self.repository.layout.trash / str(fileset) / "files"
+        assert self.get(fileset).step is Step.KEPT
+        return files.is_dir() and not any(one["fileset"] == f"Fileset:{fileset}" for one in self.repository.originals())
+
+
+@pytest.fixture
+def t(tmp_path: Path) -> Trash:
+    return Trash(Repository.make(tmp_path / "repository"))
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    (tmp_path / "scope1").mkdir()
+    file = tmp_path / "scope1" / "scan.tif"
+    file.write_bytes(b"pixels")
+    return file
+
+
+def test_a_deleted_fileset_is_in_the_trash_and_comes_back(t: Trash) -> None:
+    kept = t.imported(b"P/D/other.tif", content=b"others")
+    alone = t.tree()
+    fileset = t.imported(SCAN)
+    before, originals = t.tree(), t.repository.originals()
+    gone = t.delete(fileset)
+    assert t.tree() == alone and t.has_thrown(fileset)
+    assert [one["fileset"] for one in t.repository.originals()] == [f"Fileset:{kept}"]
+    directory = os.fsencode(str(originals[1]["import_path"])).rpartition(b"/")[0]
+    assert gone.names == (directory, directory + b".log", b"alice_2/" + SCAN)
+    assert gone.deleted.size == 6
+    restored = t.restore(fileset)
+    assert (restored.import_directory, restored.told) == (directory, ())
+    assert t.tree() == before and t.repository.originals() == originals
+    assert os.listdir(t.repository.layout.trash) == []
+
+
+def test_emptied_it_is_gone_for_good_and_its_id_is_not_used_again(t: Trash) -> None:
+    fileset = t.imported(SCAN)
+    t.delete(fileset)
+    assert t.empty(fileset) == 6
+    assert os.listdir(t.repository.layout.trash) == []
+    with pytest.raises(NotFound, match="not in the trash"):
+        t.restore(fileset)
+    assert t.imported(SCAN) > fileset
+
+
+def test_a_directory_goes_as_one_with_the_directories_in_it(t: Trash) -> None:
+    t.repository.path(t.repository.alice, b"P").mkdir()
+    alone = t.tree()
+    fileset = t.imported(*ZARR, as_one=b"P/a.zarr")
+    before = t.tree()
+    t.delete(fileset)
+    assert t.tree() == alone
+    t.restore(fileset)
+    assert t.tree() == before
+
+
+def test_what_was_added_to_a_directory_stays(t: Trash) -> None:
+    fileset = t.imported(*ZARR, as_one=b"P/a.zarr")
+    mine = t.repository.path(t.repository.alice, b"P/a.zarr/0/notes.txt")
+    mine.write_bytes(b"mine")
+    t.delete(fileset)
+    assert [path.name for path in mine.parents[1].rglob("*")] == ["0", "notes.txt"]
+
+
+def test_names_that_its_user_has_moved_or_made_go_along(t: Trash) -> None:
+    fileset = t.imported(SCAN)
+    path = t.repository.path(t.repository.alice, SCAN)
+    elsewhere = t.repository.path(t.repository.alice, b"Q/deep/renamed.tif")
+    elsewhere.parent.mkdir(parents=True)
+    os.rename(path, elsewhere)
+    os.link(elsewhere, path.with_name("second.tif"))
+    before = t.tree()
+    t.delete(fileset)
+    assert not elsewhere.exists() and not path.with_name("second.tif").exists() and elsewhere.parent.is_dir()
+    t.restore(fileset)
+    assert t.tree() == before
+
+
+def test_a_name_that_is_moved_meanwhile_is_found(t: Trash, monkeypatch: pytest.MonkeyPatch) -> None:
+    fileset = t.imported(SCAN)
+    path = t.repository.path(t.repository.alice, SCAN)
+    discard = trash.discard
+
+    def move_first(*args: object, **more: object) -> None:
+        os.rename(path, path.with_name("moved.tif"))
+        discard(*args, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(trash, "discard", move_first)
+    gone = t.delete(fileset)
+    assert b"alice_2/P/D/moved.tif" in gone.names
+    assert not path.with_name("moved.tif").exists()
+    t.restore(fileset)
+    assert path.with_name("moved.tif").read_bytes() == b"pixels"
+
+
+def test_another_file_of_its_name_is_left_alone(t: Trash) -> None:
+    fileset = t.imported(SCAN)
+    path = t.repository.path(t.repository.alice, SCAN)
+    path.unlink()
+    path.write_bytes(b"another")
+    t.delete(fileset)
+    assert path.read_bytes() == b"another"
+    t.restore(fileset)
+    assert path.read_bytes() == b"another"
+
+
+def test_names_that_are_taken_come_back_beside(t: Trash) -> None:
+    fileset, zarr = t.imported(SCAN), t.imported(*ZARR, as_one=b"P/a.zarr")
+    gone = t.delete(fileset), t.delete(zarr)
+    t.repository.write(t.repository.alice, SCAN, b"another")
+    t.repository.write(t.repository.alice, ZARR[1], b"another")
+    taken = t.repository.layout.managed / os.fsdecode(gone[0].names[0])
+    taken.mkdir(parents=True)
+    restored = t.restore(fileset)
+    directory = f"{taken.relative_to(taken.parents[2])}"
+    assert restored.told == (
+        "P/D/scan.tif is taken: it is P/D/scan.restored.tif now",
+        f"its import directory is {directory}.restored now: the name that it had is taken",
+    )
+    beside = t.repository.path(t.repository.alice, b"P/D/scan.restored.tif")
+    mark = t.repository.check_whole(beside)
+    assert mark.import_directory == f"{directory}.restored"
+    assert t.restore(zarr).told == ("P/a.zarr is taken: it is P/a.restored.zarr now",)
+    assert t.repository.path(t.repository.alice, b"P/a.restored.zarr/0/0.1").read_bytes() == b"pixels"
+    assert not t.repository.path(t.repository.alice, b"P/a.zarr/0/0.1").exists()
+    t.delete(fileset)  # and it can be deleted again from there
+    assert not beside.exists() and t.has_thrown(fileset)
+
+
+@pytest.mark.parametrize(
+    ("transfer", "frees"),
+    [("upload", 6), ("upload_rm", 6), ("cp", 6), ("cp_rm", 6), ("ln_s", 0), ("ln", 0), ("ln_rm", 6)],
+)
+def test_of_every_transfer_what_is_outside_stays(t: Trash, source: Path, transfer: str, frees: int) -> None:
+    path, drop, fd = stand_in(t.repository, source, transfer)
+    fileset = t.took(drop, fd, source)
+    there = source.exists()
+    before, originals, links = t.tree(), t.repository.originals(), os.listdir(t.repository.layout.linked)
+    assert t.delete(fileset).deleted.size == frees
+    assert not path.exists() and os.listdir(t.repository.layout.linked) == links
+    t.restore(fileset)
+    assert t.tree() == before and t.repository.originals() == originals
+    t.delete(fileset)
+    assert t.empty(fileset) == frees
+    assert source.exists() is there and (not there or source.read_bytes() == b"pixels")
+    assert os.listdir(t.repository.layout.linked) == []
+
+
+def test_a_hard_link_outside_the_mount_keeps_the_bytes(t: Trash, tmp_path: Path) -> None:
+    fileset = t.imported(SCAN)
+    backup = tmp_path / "backup.tif"
+    os.link(t.repository.path(t.repository.alice, SCAN), backup)
+    t.delete(fileset)
+    assert t.has_thrown(fileset)
+    assert t.empty(fileset) == 0
+    assert backup.read_bytes() == b"pixels"
+
+
+def test_holes_are_not_counted(t: Trash) -> None:
+    path = t.repository.write(t.repository.alice, SCAN, b"x")
+    os.truncate(path, 1 << 26)
+    t.repository.marks.write(str(path), replace(t.repository.marks.read(str(path)), size=1 << 26))  # type: ignore[type-var]
+    fileset = t.took(*t.repository.drop(t.repository.alice, SCAN))
+    assert t.delete(fileset).deleted.size <= 1 << 16
+
+
+def test_without_its_user_directory_it_stays_in_the_trash(t: Trash) -> None:
+    fileset = t.imported(SCAN)
+    t.delete(fileset)
+    user = t.repository.layout.managed / os.fsdecode(t.repository.alice)
+    shutil.rmtree(user)
+    with pytest.raises(NotFound, match="the directory alice_2 is not there any more"):
+        t.restore(fileset)
+    assert t.get(fileset).step is Step.KEPT
+    assert t.empty(fileset) == 6
+
+
+def test_a_restore_that_the_disk_refuses_leaves_it_in_the_trash(t: Trash, monkeypatch: pytest.MonkeyPatch) -> None:
+    fileset = t.imported(*ZARR, as_one=b"P/a.zarr")
+    names = t.delete(fileset).deleted.names
+    alone = t.tree()
+    link, done = os.link, []
+
+    def second_fails(*args: object, **more: object) -> None:
+        done.append(args)
+        if len(done) == 2:
+            raise FileExistsError(17, "File exists")
+        link(*args, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "link", second_fails)
+    with pytest.raises(Busy, match="try again"):
+        t.restore(fileset)
+    assert t.tree().keys() - {"alice_2/P"} == alone.keys() - {"alice_2/P"}
+    assert t.has_thrown(fileset) and t.get(fileset).names == names
+    t.restore(fileset)
+
+
+# --- a death at each step ---------------------------------------------------------------------------
+
+CALLS = ("mkdir", "rmdir", "rename", "link", "unlink", "setxattr")
+WAYS = {
+    "a file": ((SCAN,), None),
+    "a directory": (ZARR, b"P/a.zarr"),
+}
+
+
+@contextmanager
+def death_at(number: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Die before the change of that number: of a name, of a row that is committed, of the disk."""
+    made = [0]
+
+    def dying(real: Callable[..., object]) -> Callable[..., object]:
+        def call(*args: object, **more: object) -> object:
+            if made[0] == number:
+                raise Killed
+            made[0] += 1
+            return real(*args, **more)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        for name in CALLS:
+            patch.setattr(os, name, dying(getattr(os, name)))
+        patch.setattr("repofs.repository.trash_can.rename_no_replace", dying(disposal_rename()))
+        patch.setattr(TrashCan, "sync", dying(TrashCan.sync))
+        for name in ("discard", "note", "restore", "forget"):
+            patch.setattr(trash, name, dying(getattr(trash, name)))
+        yield made
+
+
+def disposal_rename() -> Callable[..., None]:
+    from repofs.repository.durable import rename_no_replace
+
+    return rename_no_replace
+
+
+def die_in(act: Callable[[], object], number: int, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Do *act* up to the change of that number; return whether it had so many."""
+    with death_at(number, monkeypatch):
+        try:
+            act()
+        except Killed:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("deaths", [1, 2])
+def test_a_death_while_deleting_leaves_it_whole_or_deleted(
+    t: Trash, way: str, deaths: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths, as_one = WAYS[way]
+    t.repository.path(t.repository.alice, b"P/D").mkdir(parents=True)
+    alone = t.tree()
+    fileset = t.imported(*paths, as_one=as_one)
+    before, originals = t.tree(), t.repository.originals()
+    outcomes = set()
+    number = 0
+    while die_in(lambda: t.delete(fileset), number, monkeypatch):
+        if deaths == 2:
+            die_in(t.disposal.recover, number % 5, monkeypatch)
+        t.disposal.recover()
+        deleted = t.repository.originals() == []
+        outcomes.add(deleted)
+        if deleted:
+            assert t.tree() == alone and t.has_thrown(fileset)
+            t.restore(fileset)
+        assert t.tree() == before
+        assert t.repository.originals() == originals
+        number += 1
+    assert outcomes == {False, True} and number > 5
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_death_while_restoring_leaves_it_in_the_trash_or_back(
+    t: Trash, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths, as_one = WAYS[way]
+    t.repository.path(t.repository.alice, b"P/D").mkdir(parents=True)
+    alone = t.tree()
+    fileset = t.imported(*paths, as_one=as_one)
+    before, originals = t.tree(), t.repository.originals()
+    t.delete(fileset)
+    number = 0
+    while die_in(lambda: t.restore(fileset), number, monkeypatch):
+        t.disposal.recover()
+        assert t.tree() == alone and t.has_thrown(fileset)
+        number += 1
+    assert number > 5
+    assert t.tree() == before
+    assert t.repository.originals() == originals
+    assert t.repository.row(ImportId(1)).state is State.IMPORTED
+
+
+@pytest.mark.parametrize("transfer", ["upload", "ln", "ln_s"])
+def test_a_death_while_emptying_leaves_it_in_the_trash_or_nowhere(
+    t: Trash, source: Path, transfer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number, dies = 0, True
+    while dies:
+        _, drop, fd = stand_in(t.repository, source, transfer, f"{number}.tif")
+        fileset = t.took(drop, fd, source)
+        t.delete(fileset)
+        dies = die_in(lambda fileset=fileset: t.empty(fileset), number, monkeypatch)  # type: ignore[misc]
+        t.disposal.recover()
+        if number and dies:
+            with pytest.raises(NotFound):
+                t.get(fileset)
+            assert os.listdir(t.repository.layout.trash) == [] == os.listdir(t.repository.layout.linked)
+        elif dies:
+            assert t.has_thrown(fileset)
+            t.empty(fileset)
+        number += 1
+    assert number > 4 and source.read_bytes() == b"pixels"
+
+
+def test_recovery_leaves_what_the_disk_refuses_to_the_next(t: Trash, monkeypatch: pytest.MonkeyPatch) -> None:
+    fileset = t.imported(SCAN)
+    assert die_in(lambda: t.delete(fileset), 1, monkeypatch)
+
+    def broken(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrashCan, "take", broken)
+        t.disposal.recover()
+    assert t.get(fileset).step is Step.MOVING
+    with pytest.raises(Busy, match="on their way"):
+        t.restore(fileset)
+    t.disposal.recover()
+    assert t.has_thrown(fileset)
