@@ -150,6 +150,10 @@ class Store(_Section):
     credentials_file: AbsolutePath | None = None  # TOML: access_key_id, secret_access_key; of root's to read
 
 
+class Trash(_Section):
+    days: Annotated[float, Field(ge=0.0, le=36_500.0)] = 30.0  # that a deleted fileset is kept; 0: it goes at once
+
+
 class Web(_Section):
     listen: Annotated[str, Field(pattern=r"^(\[[0-9a-f:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")] | None = None  # None: off
     prefix: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9_-]+)*$")] = ""
@@ -229,6 +233,7 @@ class Settings(_Section):
     in_place: InPlace = InPlace()
     verify: Verify = Verify()
     tables: Tables = Tables()
+    trash: Trash = Trash()
     web: Web = Web()
     sources: tuple[Source, ...] = ()
     dropbox: tuple[Dropbox, ...] = ()

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Row,
     Table,
     delete,
+    func,
     insert,
     literal_column,
     select,
@@ -54,6 +55,7 @@ class Held:
     transfers: frozenset[str]  # how the bytes of its files came
     of: Whose
     owner: str  # login name
+    images: int
 
 
 # --- looking -------------------------------------------------------------------------------------
@@ -69,9 +71,10 @@ def held(conn: Connection, fileset: int) -> Held:
     query = select(fileset_entries.c.path, fileset_entries.c.name, origins.c.transfer).select_from(came)
     query = query.where(fileset_entries.c.fileset_id == fileset).order_by(fileset_entries.c.position)
     files = conn.execute(query).all()
+    count = conn.execute(select(func.count()).where(images.c.fileset_id == fileset)).scalar_one()
     place = _place(fileset, row.user_directory, row.import_directory, [file.name for file in files], row.main)
     transfers = frozenset(row.transfer if file.transfer is None else file.transfer for file in files)
-    return Held(place, tuple(file.path for file in files), transfers, _of(row), row.user_name)
+    return Held(place, tuple(file.path for file in files), transfers, _of(row), row.user_name, count)
 
 
 def _place(

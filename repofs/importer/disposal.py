@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import structlog
 
 from repofs.catalog import audit, trash
 from repofs.catalog.engine import Connection, Engine
-from repofs.errors import Busy, NotFound, RepofsError
+from repofs.config import Settings
+from repofs.errors import Busy
 from repofs.model import ObjectRef
-from repofs.repository.layout import Layout
+from repofs.repository.layout import Layout, load_key
+from repofs.repository.marks import Marks
+from repofs.repository.template import Template
 from repofs.repository.trash_can import TrashCan
 from repofs.trash import Deleted, Name, Place, Step
 
@@ -53,6 +55,16 @@ class Disposal:
         self._layout = layout
         self._engine = engine
         self._can = can
+
+    @classmethod
+    def of(cls, layout: Layout, settings: Settings, engine: Engine) -> Disposal:
+        """Return that of the repository with these *settings*."""
+        reserved = Template(settings.repository.template).reserved
+        return cls(layout, engine, TrashCan(layout, Marks(load_key(layout)), reserved))
+
+    def frees(self, held: trash.Held) -> int:
+        """Return how many bytes are free when a fileset has been deleted and has left the trash. Raises NotFound."""
+        return self._can.frees(held.place)
 
     def delete(self, held: trash.Held, actor_uid: int) -> Gone:
         """Move a fileset to the trash. Raises NotFound when it is not there any more; OSError when it is deleted and
@@ -94,11 +106,9 @@ class Disposal:
         with self._engine.begin() as conn:
             deleted = _kept(conn, deleted.fileset)
             own, _ = trash.contents(conn, deleted)
-        before = replace(own, import_directory=deleted.import_directory)
         place, names, told = self._can.free_places(own, deleted.names)
         with self._engine.begin() as conn:
-            moving = {"names": names, "import_directory": place.import_directory}
-            trash.note(conn, deleted.fileset, Step.MOVING, **moving)
+            trash.note(conn, deleted.fileset, Step.MOVING, names=names, import_directory=place.import_directory)
         try:
             moved = place.import_directory != own.import_directory
             gid = deleted.of.gid if deleted.of.gid is not None else os.getegid()
@@ -112,8 +122,8 @@ class Disposal:
                 trash.get(conn, deleted.fileset)  # else the commit has come to pass, whatever was raised
             self._take(place, names)
             with self._engine.begin() as conn:
-                back = {"names": deleted.names, "import_directory": before.import_directory}
-                trash.note(conn, deleted.fileset, Step.KEPT, **back)
+                was = deleted.import_directory
+                trash.note(conn, deleted.fileset, Step.KEPT, names=deleted.names, import_directory=was)
             if isinstance(error, FileExistsError):
                 raise Busy("somebody is making files where it is to come back to: try again") from None
             raise

@@ -11,7 +11,7 @@ import trio
 from repofs.administration.requests import Request
 from repofs.deeds import Deed
 from repofs.errors import Busy, told
-from repofs.importer.requests import Import
+from repofs.importer.requests import Import, TrashRequest
 from repofs.importer.wire import (
     Administer,
     Answer,
@@ -28,6 +28,7 @@ from repofs.importer.wire import (
     Stands,
     TableIs,
     TableMessage,
+    Trashing,
     UnregisterTable,
     View,
 )
@@ -109,6 +110,16 @@ class Questions:
             raise Busy("the importer has just been restarted: run the same command again")
         return _json(answer)
 
+    async def trash(self, uid: int, request: TrashRequest, audit_uid: int) -> str:
+        """See to *request* of *uid*, whom the audit trail calls *audit_uid*; return the result as JSON.
+
+        Raises AccessDenied, and other RepofsErrors that say why it was not done; Busy as `administer`.
+        """
+        answer = await self._answer(Trashing(self._number(), request, uid, audit_uid))
+        if answer is None:
+            raise Busy("the importer has just been restarted: look with repofs trash list whether it was done")
+        return _json(answer)
+
     async def move(self, filesets: Sequence[int], gid: int, actor_uid: int, path: bytes) -> None:
         """Have filesets moved to the group of *gid*, as *actor_uid* asks for *path*; it may be asked for again.
 
@@ -182,7 +193,7 @@ class Questions:
 
     async def _answer(
         self,
-        message: Ask | AskVerified | View | Stands | Administer | Arriving | Deeds | Move | TableMessage,
+        message: Ask | AskVerified | View | Stands | Administer | Arriving | Trashing | Deeds | Move | TableMessage,
         descriptors: Sequence[int] = (),
     ) -> Answer | None:
         """Send a question and return its answer; None when the process has died. Raises Busy when none is ready."""

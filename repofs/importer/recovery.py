@@ -24,6 +24,8 @@ from repofs.repository.layout import Layout, load_key
 from repofs.repository.marks import Marks
 from repofs.repository.sources import Sources
 
+_COMMITTED = (State.IMPORTED, State.ALTERED, State.MISSING, State.OFFLINE, State.DELETED)
+
 log = structlog.get_logger(__name__)
 
 
@@ -46,7 +48,7 @@ def recover(layout: Layout, engine: Engine) -> Interrupted:
 
 def _settle(layout: Layout, engine: Engine, importing: ImportId) -> None:
     """Finish or undo what the import has in the tree."""
-    if _state(engine, importing) is State.IMPORTED:
+    if _state(engine, importing) in _COMMITTED:
         import_directory.finish(layout, importing)
         return
     marks = Marks(load_key(layout))

@@ -32,3 +32,31 @@ class Import(msgspec.Struct, frozen=True, tag="import"):
     checksum_algorithm: Text | None = None  # None: that of the settings
     skip: tuple[Skip, ...] = ()
     wait: bool = True  # answer when it is imported; else once it is certain to be seen to
+
+
+class Delete(msgspec.Struct, frozen=True, tag="delete"):
+    """Move a fileset to the trash."""
+
+    what: Text  # Fileset:17, or Image:101 for the fileset that it is in
+    only_ask: bool = False  # tell what would be deleted
+
+
+class ListTrash(msgspec.Struct, frozen=True, tag="trash.list"):
+    """Tell which filesets are in the trash that the caller may delete."""
+
+
+class Restore(msgspec.Struct, frozen=True, tag="restore"):
+    """Put a fileset back that is in the trash."""
+
+    what: Text  # Fileset:17
+
+
+class Empty(msgspec.Struct, frozen=True, tag="empty"):
+    """Remove for good what is in the trash: a fileset, or all that is the caller's to remove."""
+
+    what: Text | None = None  # Fileset:17; None: all of hers, of administrators and group owners all that they may
+    older_than_days: Annotated[float, Meta(ge=0.0, le=36_500.0)] = 0.0
+    only_ask: bool = False  # tell what would be removed
+
+
+TrashRequest = Delete | ListTrash | Restore | Empty

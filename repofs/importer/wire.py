@@ -20,7 +20,7 @@ import trio
 from repofs.administration.requests import Request
 from repofs.deeds import Deed
 from repofs.events import News
-from repofs.importer.requests import Import
+from repofs.importer.requests import Import, TrashRequest
 from repofs.lifecycle import State
 from repofs.model import Drop, Outcome
 from repofs.people import People
@@ -104,6 +104,15 @@ class Arriving(msgspec.Struct, frozen=True, tag="arriving"):
     id: int  # of the same row as those of Ask
     request: Import
     caller: Caller
+
+
+class Trashing(msgspec.Struct, frozen=True, tag="trashing"):
+    """Mount to importer: see to this request about deleting. Answered by what `TrashDesk` tells."""
+
+    id: int  # of the same row as those of Ask
+    request: TrashRequest
+    uid: int  # who asks
+    audit_uid: int  # who is named for it in the audit trail
 
 
 class Deeds(msgspec.Struct, frozen=True, tag="deeds"):
@@ -199,6 +208,7 @@ Message = (
     | AskVerified
     | Administer
     | Arriving
+    | Trashing
     | Deeds
     | Move
     | ListTables

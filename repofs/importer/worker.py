@@ -31,6 +31,7 @@ from repofs.importer.administration import Administration
 from repofs.importer.arrivals import Arrivals
 from repofs.importer.bringing import Bringing
 from repofs.importer.commits import Commits
+from repofs.importer.disposal import Disposal
 from repofs.importer.dropbox import dropboxes
 from repofs.importer.dropbox.dropboxes import Dropboxes
 from repofs.importer.gathering import Gathering
@@ -44,6 +45,7 @@ from repofs.importer.recovery import recover
 from repofs.importer.scrub import Scrub
 from repofs.importer.table_desk import TableDesk
 from repofs.importer.thumbnails import Thumbnails
+from repofs.importer.trash_desk import TrashDesk
 from repofs.importer.waiting_room import WaitingRoom
 from repofs.importer.wire import (
     Administer,
@@ -67,6 +69,7 @@ from repofs.importer.wire import (
     Stop,
     TableIs,
     TableMessage,
+    Trashing,
     UnregisterTable,
     View,
 )
@@ -94,7 +97,9 @@ async def serve(directory: Path, channel: Channel) -> None:
         engine = await in_thread(open_engine, layout.catalogue)
         catalogue = await in_thread(functools.partial(open_engine, layout.catalogue, read_only=True))
         await in_thread(layout.make_hidden)
+        disposal = Disposal.of(layout, settings, engine)
         interrupted = await in_thread(recover, layout, engine)
+        await in_thread(disposal.recover)
         office = await in_thread(functools.partial(Office, layout, settings, writing=engine, reading=catalogue))
         await in_thread(dropboxes.check, settings, layout)
     except RepofsError as error:
@@ -129,7 +134,11 @@ async def serve(directory: Path, channel: Channel) -> None:
             scrub = Scrub(layout, settings, commits, catalogue, pipeline.idle, functools.partial(_tell_marked, channel))
             services.start_soon(scrub.run)
             tables = TableDesk(settings, commits, catalogue, who)
-            desk = _Desk(channel, layout, pipeline, commits, catalogue, people, reception, watching, tables, scrub)
+            trash = TrashDesk(settings.trash, disposal, catalogue, commits.committed, who)
+            services.start_soon(trash.run)
+            desk = _Desk(
+                channel, layout, pipeline, commits, catalogue, people, reception, watching, tables, scrub, trash
+            )
             await desk.run()
             services.cancel_scope.cancel()
 
@@ -154,6 +163,7 @@ class _Desk:
         watching: Dropboxes,
         tables: TableDesk,
         scrub: Scrub,
+        trash: TrashDesk,
     ) -> None:
         self._channel = channel
         self._layout = layout
@@ -165,6 +175,7 @@ class _Desk:
         self._watching = watching
         self._tables = tables
         self._scrub = scrub
+        self._trash = trash
 
     async def run(self) -> None:
         """Return when all that is in hand is done after a Stop, or at once when the mount has gone."""
@@ -211,6 +222,8 @@ class _Desk:
                 nursery.start_soon(self._answer, busy)
             case ((ListTables() | RegisterTable() | UnregisterTable() | TableIs()), []):
                 nursery.start_soon(self._see_to_table, message)
+            case Trashing(), []:
+                nursery.start_soon(self._see_to_trash, message)
             case Deeds(), []:
                 nursery.start_soon(self._keep, message)
             case _:
@@ -224,6 +237,9 @@ class _Desk:
 
     async def _see_to_table(self, message: TableMessage) -> None:
         await self._answer(await self._tables.see_to(message))
+
+    async def _see_to_trash(self, message: Trashing) -> None:
+        await self._answer(await self._trash.see_to(message))
 
     async def _describe(self, ask: Ask) -> None:
         try:

@@ -17,7 +17,6 @@ from repofs.errors import Busy, NotFound
 from repofs.importer.disposal import Disposal, Gone, Restored
 from repofs.lifecycle import State
 from repofs.model import Drop, ImportId
-from repofs.repository.template import Template
 from repofs.repository.trash_can import TrashCan
 from repofs.trash import Deleted, Step
 from tests.helpers.importing import Repository
@@ -35,9 +34,7 @@ class Trash:
 
     def __init__(self, repository: Repository) -> None:
         self.repository = repository
-        reserved = Template(config.Settings().repository.template).reserved
-        can = TrashCan(repository.layout, repository.marks, reserved)
-        self.disposal = Disposal(repository.layout, repository.engine, can)
+        self.disposal = Disposal.of(repository.layout, config.Settings(), repository.engine)
 
     def imported(self, *paths: bytes, as_one: bytes | None = None, content: bytes = b"pixels") -> int:
         """Import what is dropped at *paths*, or *as_one* directory; return the fileset."""
