@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import functools
+import json
 import os
 import resource
 import signal
@@ -29,9 +30,11 @@ from repofs.fuse import mount
 from repofs.fuse.operations import Operations
 from repofs.importer.inbox import Inbox
 from repofs.importer.link import importer_process
+from repofs.importer.requests import Delete, Restore, TrashRequest
 from repofs.namespace.array_files import ArrayFiles
 from repofs.namespace.backing import Backing
 from repofs.namespace.claims import Claims
+from repofs.namespace.deleting import Deleting
 from repofs.namespace.drops import Drops
 from repofs.namespace.elsewhere import Elsewhere
 from repofs.namespace.exports import Exports
@@ -124,6 +127,7 @@ class _Rooms:
     trail: Trail
     elsewhere: Elsewhere
     linking: Linking
+    deleting: Deleting
     registered: Registered
     exports: Exports
     processes: TableProcesses
@@ -169,6 +173,18 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
         await ledger.reload()  # tables follow their targets
 
     regrouping = Regrouping(standing, rights, failed, move)
+
+    async def delete(fileset: int, uid: int) -> str:
+        return await inbox.questions.trash(uid, Delete(f"Fileset:{fileset}"), uid)
+
+    deleting = Deleting(standing, rights, tree, kernel, delete, lambda: ledger.doubt())
+
+    async def dispose(uid: int, request: TrashRequest, audit_uid: int) -> str:
+        told = await inbox.questions.trash(uid, request, audit_uid)
+        if isinstance(request, Delete | Restore):
+            await deleting.gone([os.fsencode(name) for name in json.loads(told).get("gone", ())])
+        return told
+
     places = Places(layout, settings, sources, mountpoint)
     ledger = Ledger(inbox.questions, registry)
     watch = Watch(settings.tables, places, processes, registry, ledger)
@@ -214,6 +230,7 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
         directories,
         facts,
         regrouping,
+        deleting,
         linking,
         outside,
         tables,
@@ -230,7 +247,7 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
                 claims.marked(request.inodes)
                 await questions.committed()
 
-            control = Control(sock, questions.administer, trail.refused, questions.arrive, found, begin)
+            control = Control(sock, questions.administer, trail.refused, questions.arrive, dispose, found, begin)
             yield _Rooms(
                 operations,
                 inbox,
@@ -240,6 +257,7 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
                 trail,
                 elsewhere,
                 linking,
+                deleting,
                 registered,
                 exports,
                 processes,
@@ -276,6 +294,7 @@ async def _serve(rooms: _Rooms, ready: Callable[[], None]) -> None:
             nursery.start_soon(rooms.trail.run, rooms.inbox.questions.keep)
             nursery.start_soon(_stop_at_signal, signals, rooms, imports_ended)
             nursery.start_soon(rooms.linking.run)
+            nursery.start_soon(rooms.deleting.run)
             nursery.start_soon(rooms.elsewhere.run)
             nursery.start_soon(rooms.survey.run)
             nursery.start_soon(rooms.journal.run)

@@ -2,6 +2,7 @@
 
 {"request": {"type": "user.add", "name": "alice"}, "audit_uid": 1000}
 {"request": {"type": "import", "directory": "L2RhdGE=", "name": "c2Nhbi50aWY="}}    and a descriptor (SCM_RIGHTS)
+{"request": {"type": "delete", "what": "Fileset:17"}}
 {"request": {"type": "session.create", "user": "alice"}}
 {"request": {"type": "originals.found", "inodes": [17]}}
 {"result": {"user": "alice", …}}    or    {"error": {"errno": 13, "message": "…"}}
@@ -17,7 +18,7 @@ from msgspec import Meta
 
 from repofs.administration.requests import Name, Number, Request
 from repofs.errors import InvalidValue, RepofsError, told
-from repofs.importer.requests import Import
+from repofs.importer.requests import Import, TrashRequest
 
 MOST_BYTES = 64 << 10  # of a request, with its newline
 
@@ -37,7 +38,7 @@ class OriginalsFound(msgspec.Struct, frozen=True, tag="originals.found"):
 class Call(msgspec.Struct, frozen=True):
     """A request, and who is named for it in the audit trail: the caller, if nobody; by root, who called sudo."""
 
-    request: Request | Import | CreateSession | OriginalsFound
+    request: Request | Import | TrashRequest | CreateSession | OriginalsFound
     audit_uid: Number | None = None
 
 

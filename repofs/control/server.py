@@ -23,7 +23,7 @@ from repofs.administration.requests import Request
 from repofs.control import protocol
 from repofs.control.protocol import MOST_BYTES, Call, CreateSession, OriginalsFound
 from repofs.errors import AccessDenied, Busy, InvalidValue, NotFound, RepofsError
-from repofs.importer.requests import Import
+from repofs.importer.requests import Import, ListTrash, TrashRequest
 from repofs.repository import as_user
 from repofs.repository.as_user import Caller
 from repofs.repository.layout import Layout
@@ -48,6 +48,10 @@ Administer = Callable[[int, Request, int], Awaitable[str]]
 Arrive = Callable[[Import, Caller, int], Awaitable[str]]
 """Imports what somebody asks for from the directory of a descriptor, which stays the server's, and returns what became
 of it as JSON; raises RepofsError."""
+
+Dispose = Callable[[int, TrashRequest, int], Awaitable[str]]
+"""Sees to a request about deleting, of a uid (the second names whom to audit), and returns the result as JSON; raises
+RepofsError."""
 
 Begin = Callable[[int, str | None, int], str]
 """Begins a session of the HTTPS door for a uid, as the user of this name if there is one (the second uid names whom to
@@ -89,6 +93,7 @@ class Control:
         administer: Administer,
         refused: Refused,
         arrive: Arrive,
+        dispose: Dispose,
         found: Found,
         begin: Begin | None = None,
     ) -> None:
@@ -96,6 +101,7 @@ class Control:
         self._sock = sock
         self._administer = administer
         self._arrive = arrive
+        self._dispose = dispose
         self._found = found
         self._refused = refused
         self._begin = begin
@@ -113,7 +119,14 @@ class Control:
             with self._seat(caller.uid) as seated:
                 if seated:
                     conversation = _Conversation(
-                        stream, caller, self._administer, self._refused, self._arrive, self._found, self._begin
+                        stream,
+                        caller,
+                        self._administer,
+                        self._refused,
+                        self._arrive,
+                        self._dispose,
+                        self._found,
+                        self._begin,
                     )
                     with closing(conversation):
                         await conversation.run()
@@ -154,6 +167,7 @@ class _Conversation:
         administer: Administer,
         refused: Refused,
         arrive: Arrive,
+        dispose: Dispose,
         found: Found,
         begin: Begin | None,
     ) -> None:
@@ -163,6 +177,7 @@ class _Conversation:
         self._administer = administer
         self._refused = refused
         self._arrive = arrive
+        self._dispose = dispose
         self._found = found
         self._begin = begin
         self._received = bytearray()
@@ -227,6 +242,8 @@ class _Conversation:
                 return protocol.result_line(await self._import(call.request, audit_uid))
             if isinstance(call.request, CreateSession):
                 return protocol.result_line(self._create_session(call.request, audit_uid))
+            if isinstance(call.request, TrashRequest):
+                return protocol.result_line(await self._trash(call.request, audit_uid))
             if isinstance(call.request, OriginalsFound):
                 return protocol.result_line(await self._look_again(call.request))
             return protocol.result_line(await self._see_to(call.request, audit_uid))
@@ -249,6 +266,14 @@ class _Conversation:
             return await self._arrive(request, self._caller, self._descriptor)
         except AccessDenied as error:
             self._refused(audit_uid, "import" if request.owner is None else "import-as", error.message)
+            raise
+
+    async def _trash(self, request: TrashRequest, audit_uid: int) -> str:
+        try:
+            return await self._dispose(self._uid, request, audit_uid)
+        except AccessDenied as error:
+            if not isinstance(request, ListTrash):
+                self._refused(audit_uid, str(request.__struct_config__.tag), error.message)
             raise
 
     def _create_session(self, request: CreateSession, audit_uid: int) -> str:

@@ -27,6 +27,18 @@ class KernelCache:
             if error.errno not in _NOTHING_CACHED:
                 raise
 
+    def names_gone(self, names: Sequence[tuple[int, bytes]]) -> None:
+        """These names, each in the directory of an inode number, are not there any more.
+
+        Blocks while a request about one of the directories is under way: never to be called by one, nor on the loop.
+        """
+        for ino, name in names:
+            try:
+                pyfuse3.invalidate_entry(pyfuse3.InodeT(ino), pyfuse3.FileNameT(name))
+            except OSError as error:
+                if error.errno not in _NOTHING_CACHED:
+                    raise
+
 
 @contextlib.contextmanager
 def mounted(

@@ -20,6 +20,7 @@ from repofs.fuse.view_operations import ViewOperations
 from repofs.fuse.virtual_operations import READ_ONLY, VirtualOperations, routed
 from repofs.fuse.virtual_operations import caller_of as _caller
 from repofs.fuse.xattr_table import XattrTable
+from repofs.namespace.deleting import Deleting
 from repofs.namespace.facts import Facts
 from repofs.namespace.handles import Directories, Handles
 from repofs.namespace.linking import Linking
@@ -57,6 +58,7 @@ class Operations(pyfuse3.Operations):
         directories: Directories,
         facts: Facts,
         regrouping: Regrouping,
+        deleting: Deleting,
         linking: Linking,
         sources: SourceTree,
         tables: TableTree,
@@ -73,6 +75,7 @@ class Operations(pyfuse3.Operations):
         self._directories = directories
         self._xattrs = XattrTable(facts, standing, rights)
         self._regrouping = regrouping
+        self._deleting = deleting
         self._linking = linking
         outside = SourceOperations(sources, handles, standing.backing.table, self._entry)
         # The highest numbers first.
@@ -128,6 +131,8 @@ class Operations(pyfuse3.Operations):
                 top = room.top(directory, name, ctx.uid)
                 if top is not None:
                     return top
+        if self._deleting.hides(directory, name, ctx.uid):
+            raise FileNotFoundError(errno.ENOENT, "the caller is removing it")
         node, status = self._tree.look_up(directory, name, _caller(ctx))
         return self._as_read(node, self._entry(node, status), ctx)
 
@@ -163,10 +168,18 @@ class Operations(pyfuse3.Operations):
         return self._tree.readlink(self._node(inode))
 
     async def unlink(self, parent: pyfuse3.InodeT, name: bytes, ctx: pyfuse3.RequestContext) -> None:
-        self._tree.unlink(self._node(parent), name, _caller(ctx))
+        directory, caller = self._node(parent), _caller(ctx)
+        if directory.area is Area.IMPORTS:
+            self._deleting.unlink(directory, name, caller)
+        else:
+            self._tree.unlink(directory, name, caller)
 
     async def rmdir(self, parent: pyfuse3.InodeT, name: bytes, ctx: pyfuse3.RequestContext) -> None:
-        self._tree.rmdir(self._node(parent), name, _caller(ctx))
+        directory, caller = self._node(parent), _caller(ctx)
+        if directory.area is Area.IMPORTS:
+            await self._deleting.rmdir(directory, name, caller)
+        else:
+            self._tree.rmdir(directory, name, caller)
 
     async def rename(
         self,
@@ -279,7 +292,7 @@ class Operations(pyfuse3.Operations):
                 node, status = self._tree.lookup(directory, name)
             except FileNotFoundError:
                 continue  # removed since it was listed
-            if not self._directories.lists(fh, node, status):
+            if not self._directories.lists(fh, node, status) or self._deleting.hides(directory, name, reader):
                 self._table.release(node)
                 continue
             entry = self._attributes(node, status)

@@ -36,7 +36,7 @@ class Gone:
     """A fileset that was deleted just now."""
 
     deleted: Deleted
-    names: tuple[bytes, ...]  # that are gone, below the mount: its import directory, its log, other names
+    names: tuple[bytes, ...]  # that are gone, below the mount: also directories that had nothing else in them
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +78,7 @@ class Disposal:
         names = self._take(place, names)
         with self._engine.begin() as conn:
             deleted = trash.get(conn, place.fileset)
-        directory = os.path.join(place.user_directory, place.import_directory)
-        gone = (os.path.join(place.user_directory, name.path) for name in names)
-        return Gone(deleted, (directory, directory + b".log", *gone))
+        return Gone(deleted, tuple(self._can.gone(place, names)))
 
     def _take(self, place: Place, names: Sequence[Name]) -> list[Name]:
         """Take the files of *place* out of the tree, and all names of them that there are."""

@@ -162,7 +162,7 @@ class Tree:
         os.unlink(name, dir_fd=directory)
         self._rights.tell(Act.REMOVE, parent, name, of, caller.uid, mark)
         if node is not None:
-            self._name_gone(node, parent, name)
+            self.name_gone(node, parent, name)
         if has_others:  # names that nobody has looked up yet: its clock goes on under one of them
             self._drops.look_again(self._standing.user_directory(parent))
 
@@ -176,10 +176,12 @@ class Tree:
         os.rmdir(name, dir_fd=directory)
         self._rights.tell(Act.REMOVE, parent, name, of, caller.uid, None)
         if node is not None:
-            self._backing.forget_directory(node)
-            self._name_gone(node, parent, name)
+            self.name_gone(node, parent, name)
 
-    def _name_gone(self, node: Node, parent: Node, name: bytes) -> None:
+    def name_gone(self, node: Node, parent: Node, name: bytes) -> None:
+        """Forget that *name* in *parent* leads to *node*: it has been removed."""
+        if node.is_directory:
+            self._backing.forget_directory(node)
         self._table.remove_name(node, parent, name)
         self._lost_a_name(node)
         self._table.release(parent)

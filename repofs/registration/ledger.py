@@ -37,7 +37,9 @@ class Ledger:
         self._catalogue = catalogue
         self._registry = registry
         self._changing = trio.Lock()
-        self._doubt = trio.Event()  # set when the two may differ: the importer ended before it answered
+        self._doubt = (
+            trio.Event()
+        )  # set when the two may differ: the importer ended before it answered, targets have gone
 
     async def check(self, new: NewTable, actor_uid: int) -> None:
         """Refuse what `register` would refuse."""
@@ -74,6 +76,10 @@ class Ledger:
         """Let the registry be what the catalogue says. Raises Busy."""
         async with self._changing:
             self._registry.load(await self._catalogue.tables())
+
+    def doubt(self) -> None:
+        """The two may differ: `run` reads the catalogue again."""
+        self._doubt.set()
 
     async def run(self) -> None:
         """Find out what was done without an answer, until cancelled."""

@@ -100,7 +100,6 @@ class TrashCan:
                 if not exists(into, dir_fd=can):
                     with suppress(FileNotFoundError):  # somebody has removed it behind our back: the rest goes
                         os.rename(name, into, src_dir_fd=parent, dst_dir_fd=can)
-        remove_empty_way(above, dir_fd=user)
 
     def _take_name(self, place: Place, name: Name, user: int, can: int) -> None:
         """Remove *name* if it leads to its file; of a directory that was dropped also what is empty then."""
@@ -117,6 +116,19 @@ class TrashCan:
         unit = _unit_of(place, name)
         if unit is not None:
             remove_empty_way(above.split(b"/"), dir_fd=user, keep=unit.count(b"/"))
+
+    def gone(self, place: Place, names: Sequence[Name]) -> list[bytes]:
+        """Return what is not there any more, below the mount: the import directory, its log, *names*, and directories
+        that had nothing else in them."""
+        paths = [place.import_directory, place.import_directory + b".log"]
+        with self._user(place) as user:
+            for name in names:
+                path, unit = name.path, _unit_of(place, name)
+                paths.append(path)
+                while unit is not None and path != unit and status_of(user, os.path.dirname(path)) is None:
+                    path = os.path.dirname(path)
+                    paths.append(path)
+        return [os.path.join(place.user_directory, path) for path in dict.fromkeys(paths)]
 
     # --- back into it -----------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from repofs.control import client, protocol, server
 from repofs.control.protocol import MOST_BYTES, Call, CreateSession, OriginalsFound
 from repofs.control.server import SHARE, Control, listening
 from repofs.errors import AccessDenied, AlreadyExists, Busy, DaemonUnreachable, NotFound, RepofsError
-from repofs.importer.requests import Import
+from repofs.importer.requests import Delete, Import, ListTrash, TrashRequest
 from repofs.repository.as_user import Caller
 from repofs.repository.layout import Layout
 from tests.helpers.people import Person
@@ -45,6 +45,7 @@ class Daemon:
     refused: list[tuple[int, str, str]] = field(default_factory=list)
     arrived: list[tuple[Import, Caller, list[str]]] = field(default_factory=list)
     begun: list[tuple[int, str | None, int]] = field(default_factory=list)
+    disposed: list[tuple[int, TrashRequest, int]] = field(default_factory=list)
     looked_again: list[tuple[int, ...]] = field(default_factory=list)
     answer: str | Exception = '{"done": true}'
     go: trio.Event | None = None  # an answer waits for it
@@ -68,6 +69,12 @@ class Daemon:
 
     async def found(self, request: OriginalsFound) -> None:
         self.looked_again.append(request.inodes)
+
+    async def dispose(self, uid: int, request: TrashRequest, audit_uid: int) -> str:
+        self.disposed.append((uid, request, audit_uid))
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
 
     def begin(self, uid: int, user: str | None, audit_uid: int) -> str:
         self.begun.append((uid, user, audit_uid))
@@ -124,7 +131,9 @@ async def serving(directory: Path, *, https: bool = True) -> AsyncIterator[Daemo
     with listening(layout) as sock:
         async with trio.open_nursery() as nursery:
             begin = daemon.begin if https else None
-            nursery.start_soon(Control(sock, daemon.administer, daemon.note, daemon.arrive, daemon.found, begin).run)
+            nursery.start_soon(
+                Control(sock, daemon.administer, daemon.note, daemon.arrive, daemon.dispose, daemon.found, begin).run
+            )
             yield daemon
             nursery.cancel_scope.cancel()
     assert not layout.control.exists()
@@ -145,6 +154,18 @@ async def test_several_requests_on_one_connection(tmp_path: Path) -> None:
         answers = await daemon.tell(LIST + b'{"request": {"type": "user.remove", "name": "bob"}}\n' + LIST, end=True)
         assert answers == [{"result": {"done": True}}] * 3
         assert [request for _, request, _ in daemon.asked] == [ListPeople(), RemoveUser("bob"), ListPeople()]
+
+
+async def test_a_deletion_is_asked_for_with_the_callers_uid_and_its_refusal_is_told(tmp_path: Path) -> None:
+    async with serving(tmp_path) as daemon:
+        me, what = os.getuid(), Delete("Fileset:17")
+        assert await daemon.ask(Call(what)) == {"done": True}
+        assert daemon.disposed == [(me, what, me)]
+        daemon.answer = AccessDenied("alice may not delete this")
+        for request in (what, ListTrash()):
+            with pytest.raises(AccessDenied, match="alice may not delete this"):
+                await daemon.ask(Call(request))
+        assert daemon.refused == [(me, "delete", "alice may not delete this")]
 
 
 async def test_a_session_is_begun(tmp_path: Path) -> None:
@@ -252,7 +273,9 @@ async def test_who_connects_before_the_daemon_serves_waits(tmp_path: Path) -> No
         async with trio.open_nursery() as nursery:
             with closing(daemon.connected()) as early:
                 early.sendall(LIST)
-                nursery.start_soon(Control(sock, daemon.administer, daemon.note, daemon.arrive, daemon.found).run)
+                nursery.start_soon(
+                    Control(sock, daemon.administer, daemon.note, daemon.arrive, daemon.dispose, daemon.found).run
+                )
                 await daemon.wait_asked()
             nursery.cancel_scope.cancel()
 
@@ -275,7 +298,9 @@ async def test_a_daemon_that_ends_without_an_answer(tmp_path: Path) -> None:
                     await daemon.ask(Call(ListPeople()))
 
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(Control(sock, daemon.administer, daemon.note, daemon.arrive, daemon.found).run)
+                nursery.start_soon(
+                    Control(sock, daemon.administer, daemon.note, daemon.arrive, daemon.dispose, daemon.found).run
+                )
                 outer.start_soon(ask)
                 await daemon.wait_asked()
                 nursery.cancel_scope.cancel()
