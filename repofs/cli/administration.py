@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -13,6 +14,7 @@ from repofs.errors import DaemonUnreachable
 if TYPE_CHECKING:
     from repofs.administration.requests import Request
     from repofs.control.protocol import CreateSession
+    from repofs.importer.requests import TrashRequest
     from repofs.repository.layout import Layout
 
 
@@ -34,13 +36,16 @@ def ask(context: typer.Context, request: Request) -> Any:
     return result if answered else _without_daemon(layout, request, audit_uid)
 
 
-def ask_daemon(context: typer.Context, request: CreateSession) -> Any:
-    """Return the answer to what only a daemon can see to. Raises DaemonUnreachable when none has the repository."""
+def ask_daemon(context: typer.Context, request: CreateSession | TrashRequest, repository: Path | None = None) -> Any:
+    """Return the answer to what only a daemon can see to; of *repository*, else of the one that the command is about.
+
+    Raises DaemonUnreachable when none has the repository.
+    """
     from repofs.control import client
     from repofs.control.protocol import Call
     from repofs.repository.layout import Layout
 
-    layout = Layout.open(location.repository(context))
+    layout = Layout.open(repository or location.repository(context))
     answered, result = client.ask(layout, Call(request, _audit_uid()))
     if not answered:
         raise DaemonUnreachable(f"no daemon has {layout.root}: mount it first")

@@ -15,6 +15,7 @@ from repofs.cli import (
     candidates,
     completion,
     config,
+    delete,
     dropbox,
     formats,
     group,
@@ -30,6 +31,7 @@ from repofs.cli import (
     status,
     table,
     thumbnails,
+    trash,
     umount,
     user,
     verify,
@@ -94,6 +96,8 @@ app.command("retry")(retry.retry)
 app.command("config")(config.config)
 app.add_typer(table.app, name="table")
 app.command("originals")(originals.originals)
+app.command("delete")(delete.delete)
+app.add_typer(trash.app, name="trash")
 app.command("verify")(verify.verify)
 app.command("rehome")(rehome.rehome)
 app.command("audit")(audit.audit)

@@ -35,6 +35,7 @@ def disagreements(drive: Drive) -> list[str]:
         if content is not None and one["checksum"] != "SHA1-160:" + hashlib.sha1(content).hexdigest():
             found.append(f"{path} has other bytes than the catalogue says")
     linked = {int(name) for name in os.listdir(drive.layout.linked)}
+    linked -= {path.stat().st_ino for path in drive.layout.trash.glob("*/files/**/*")}
     found += [f"a hard link is kept for inode {inode}, which is no original" for inode in linked - set(inodes)]
     found += [f"inode {inode} is {count} originals" for inode, count in inodes.items() if count > 1]
     return found + [f"{path} is there and not catalogued" for path in _imported(drive) if path not in listed]
