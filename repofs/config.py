@@ -31,7 +31,7 @@ SETTINGS_FILE = "settings.toml"
 ChecksumAlgorithm = Literal[
     "Adler-32", "CRC-32", "File-Size-64", "MD5-128", "Murmur3-32", "Murmur3-128", "SHA1-160", "SHA-256", "BLAKE3"
 ]
-EventKind = Literal["imported", "failed", "duplicate", "altered", "missing", "offline"]
+EventKind = Literal["imported", "failed", "duplicate", "altered", "missing", "offline", "deleted"]
 Seconds = Annotated[float, Field(ge=0.1, le=86_400.0)]
 
 

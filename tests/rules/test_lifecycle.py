@@ -25,8 +25,8 @@ def test_what_the_table_does_not_have_is_refused(current: State, new: State) -> 
             check(current, new)
 
 
-def test_imported_is_left_only_for_what_became_of_the_bytes() -> None:
-    assert TRANSITIONS[State.IMPORTED] == {State.ALTERED, State.MISSING, State.OFFLINE}
+def test_imported_is_left_only_for_what_became_of_the_bytes_or_when_it_is_deleted() -> None:
+    assert TRANSITIONS[State.IMPORTED] == {State.ALTERED, State.MISSING, State.OFFLINE, State.DELETED}
     assert set(State) - RESTING == {State.WRITING, State.SETTLING, State.IMPORTING}
 
 
