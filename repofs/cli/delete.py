@@ -35,7 +35,7 @@ def delete(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Delete filesets, whole: they go to the trash, from where they can be restored."""
+    """Move filesets to the trash, whole."""
     from repofs.importer.requests import Delete
 
     repository, asked = _filesets(context, what)

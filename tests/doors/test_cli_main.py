@@ -44,6 +44,8 @@ COMMANDS = (
     "retry",
     "config",
     "originals",
+    "delete",
+    "trash",
     "verify",
     "rehome",
     "audit",

@@ -254,6 +254,7 @@ def test_whose_the_repository_is_needs_no_root(tmp_path: Path) -> None:
         ".linked",
         ".repofs",
         ".staging",
+        ".trash",
         "ada_2",
     ]
 
