@@ -91,7 +91,8 @@ class Deleting:
                 self._wake = trio.Event()
                 await self._wake.wait()
             names, self._forgotten = self._forgotten, []
-            await in_thread(self._kernel.names_gone, names)
+            if names:
+                await in_thread(self._kernel.names_gone, names)
             for removal in list(self._removals.values()):
                 await self._look_at(removal)
             await trio.sleep(_LOOK_SECONDS)
