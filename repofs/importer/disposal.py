@@ -169,7 +169,7 @@ class Disposal:
 def _kept(conn: Connection, fileset: int) -> Deleted:
     deleted = trash.get(conn, fileset)
     if deleted.step is not Step.KEPT:
-        raise Busy(f"the files of Fileset:{fileset} are on their way: the next mount looks to it")
+        raise Busy(f"the files of Fileset:{fileset} are on their way: try again later")
     return deleted
 
 

@@ -56,6 +56,7 @@ class TrashDesk:
         """Remove for good what has been in the trash for its time, until cancelled."""
         while True:
             async with self._turn:
+                await in_thread(self._disposal.recover)  # what the disk has refused may be done by now
                 await in_thread(self._remove_old)
             await trio.sleep(LOOK_SECONDS)
 
