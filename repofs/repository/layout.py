@@ -14,6 +14,7 @@ DIR/                      0711
     .staging/N/           import N in the making; never shown, as the next three
     .arriving/N/          what a command or a watched folder has brought, until its import has ended
     .linked/INODE         the hard link behind the stand-in of that inode
+    .trash/N/             the files of Fileset:N, which was deleted
     .repofs/              shown, never changed through the mount
       log/alice_2/        logs of imports that failed
       failed/alice_2/     a link to each drop that has failed
