@@ -142,6 +142,11 @@ def _nobody(asker: Asker) -> Answers:
     return frozenset({"EPERM", "EACCES"} if asker.held & set("DEI") else {"EACCES"})
 
 
+def _deleter(then: str) -> Rule:
+    """Who may delete and has removed the file before; for everybody else the name is the repository's."""
+    return lambda asker: frozenset({then}) if "D" in asker.held else _nobody(asker)
+
+
 def _nobody_in_root(asker: Asker) -> Answers:
     """The root of the mount is root's own: "EACCES for who has no w bit"."""
     return frozenset({"EPERM" if asker.root else "EACCES"})
@@ -263,9 +268,15 @@ RULES: dict[Thing, dict[Act, Rule]] = {
     Thing.DROP: _DROP,
     Thing.ORIGINAL: _ORIGINAL,
     Thing.IN_PLACE: _ORIGINAL,
-    Thing.KEPT: {**_ORIGINAL, **{act: _nobody for act in _NAMES}, Act.LINK: _link_to_where_nobody_may},
-    Thing.IMPORT_DIRECTORY: {**_KEPT_BY_THE_REPOSITORY, **_SEEN, **_OF_DIRECTORIES},
-    Thing.LOG: {**_KEPT_BY_THE_REPOSITORY, **_SEEN, **_OF_FILES},
+    # "rm -r of an import directory: D". The three are tried in this order: the file, then its directory, then the log.
+    Thing.KEPT: {
+        **_ORIGINAL,
+        **{act: _nobody for act in _NAMES},
+        Act.LINK: _link_to_where_nobody_may,
+        Act.UNLINK: needs("D"),
+    },
+    Thing.IMPORT_DIRECTORY: {**_KEPT_BY_THE_REPOSITORY, **_SEEN, **_OF_DIRECTORIES, Act.UNLINK: _deleter("ok")},
+    Thing.LOG: {**_KEPT_BY_THE_REPOSITORY, **_SEEN, **_OF_FILES, Act.UNLINK: _deleter("ENOENT")},
     Thing.TABLE: {
         **_SEEN,
         **_WHERE_USERS_MAKE_NAMES,
