@@ -82,9 +82,11 @@ def due(conn: Connection, later: Collection[bytes] = ()) -> Due | None:
 
 
 def record(conn: Connection, items: Sequence[Looked]) -> list[None]:
-    """Write what came of looks at images."""
+    """Write what came of looks at images; nothing of one that has been deleted meanwhile."""
     for one in items:
-        conn.execute(update(images).where(images.c.id == one.image).values(thumbnail=one.thumbnail))
+        known = conn.execute(update(images).where(images.c.id == one.image).values(thumbnail=one.thumbnail))
+        if not known.rowcount:
+            continue
         for position, (least, largest) in enumerate(one.ranges):
             _record_range(conn, one.image, position, {"min": plain(least), "max": plain(largest)})
     return [None] * len(items)

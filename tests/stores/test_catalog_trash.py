@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import delete, insert, select, update
 
-from repofs.catalog import filesets, imports, news, schema, trash
+from repofs.catalog import filesets, imports, news, schema, thumbnails, trash
 from repofs.catalog.engine import Connection
 from repofs.catalog.objects import describe
 from repofs.catalog.origins import NewOrigin, add
@@ -131,6 +131,14 @@ def test_older_than_is_by_when_it_was_deleted(conn: Connection, one: filesets.Fi
     conn.execute(update(schema.trash).values(deleted=NOON))
     assert trash.older_than(conn, "2026-11-22T11:59:59.999+00:00") == []
     assert len(trash.older_than(conn, NOON)) == 1
+
+
+def test_a_picture_that_is_made_meanwhile_is_of_nothing(conn: Connection, one: filesets.FinishedImport) -> None:
+    discard(conn, one)
+    looked = thumbnails.Looked(one.images[0][0], thumbnails.Thumbnail.MADE, ((0.0, 1.0),))
+    thumbnails.record(conn, [looked])
+    trash.restore(conn, one.fileset_id)
+    assert thumbnails.due(conn) is not None  # it is made anew
 
 
 def test_its_owner_hears_of_it(conn: Connection, one: filesets.FinishedImport) -> None:
