@@ -12,6 +12,7 @@ from collections import OrderedDict
 from pathlib import Path
 
 from repofs.namespace.nodes import InodeTable, Node
+from repofs.namespace.unsynced import Unsynced
 from repofs.threads import in_thread
 
 _MOST_DESCRIPTORS = 1024
@@ -45,12 +46,14 @@ class Backing:
         self.root_fd = os.open(managed, os.O_PATH | os.O_DIRECTORY)
         status = os.fstat(self.root_fd)
         self.table = InodeTable(status.st_dev, status.st_ino)
+        self.unsynced = Unsynced(self.table, self.root_fd, self.open)
         self._descriptors: OrderedDict[Node, int] = OrderedDict()
 
     def close(self) -> None:
         for fd in self._descriptors.values():
             os.close(fd)
         self._descriptors.clear()
+        self.unsynced.close()
         os.close(self.root_fd)
 
     def directory(self, node: Node) -> int:
@@ -129,6 +132,11 @@ class Backing:
         target = self.target(node)
         return os.getxattr(target, name, follow_symlinks=isinstance(target, int))
 
+    def changed(self, node: Node) -> None:
+        """Heed that attributes of *node* were changed: a directory's, which no fsync of its own may follow."""
+        if node.is_directory:
+            self.unsynced.add(node)
+
     def attributes(self, node: Node) -> list[bytes]:
         """Return the names of the extended attributes of *node*."""
         target = self.target(node)
@@ -137,10 +145,12 @@ class Backing:
     def set_attribute(self, node: Node, name: bytes, value: bytes) -> None:
         target = self.target(node)
         os.setxattr(target, name, value, follow_symlinks=isinstance(target, int))
+        self.changed(node)
 
     def remove_attribute(self, node: Node, name: bytes) -> None:
         target = self.target(node)
         os.removexattr(target, name, follow_symlinks=isinstance(target, int))
+        self.changed(node)
 
     def open(self, node: Node, flags: int) -> int:
         """Open *node* itself, never what a symbolic link of its name leads to."""

@@ -11,6 +11,7 @@ from repofs.errors import NotPermitted
 from repofs.namespace.backing import names_in
 from repofs.namespace.drops import Drops
 from repofs.namespace.elsewhere import Elsewhere
+from repofs.namespace.killable import unless_killed
 from repofs.namespace.names import Names
 from repofs.namespace.nodes import Node
 from repofs.namespace.openers import Opener, command, killed_by
@@ -37,6 +38,10 @@ class Handle:
     ended_badly: str | None = None
     stand_in: int | None = None  # a descriptor of the backing file, when *fd* is one of bytes elsewhere
     frozen: bool = False  # its file is of an array that has been registered since it was opened
+
+    def failed(self, what: str, error: OSError) -> None:
+        """Remember that the bytes may not be whole."""
+        self.ended_badly = f"{what}: {os.strerror(error.errno or errno.EIO).lower()}"
 
 
 class Handles:
@@ -195,7 +200,7 @@ class Handles:
                 done = os.pwrite(fh, view, offset)
                 view, offset = view[done:], offset + done
         except OSError as error:
-            handle.ended_badly = f"a write failed: {os.strerror(error.errno or errno.EIO).lower()}"
+            handle.failed("a write failed", error)
             raise
         return len(data)
 
@@ -206,9 +211,21 @@ class Handles:
                 handle.frozen = handle.opener is not None and self._standing.registered.has(handle.node)
 
     async def fsync(self, fh: int, data_only: bool) -> None:
-        """Wait until the bytes are on the disk."""
-        await self._drops.journal.sync()
-        await in_thread(os.fdatasync if data_only else os.fsync, fh)
+        """Wait until the file is on the disk, and what leads to it; *data_only*: of its inode only the bytes."""
+        if self._own.has(fh):
+            return
+        handle = self._handles[fh]
+        fd = fh if handle.stand_in is None else handle.stand_in
+
+        async def sync() -> None:
+            await self._drops.journal.sync()
+            await self._backing.unsynced.sync(handle.node, fd, data_only=data_only)
+
+        try:
+            await (sync() if handle.opener is None else unless_killed(handle.opener.task, sync))
+        except OSError as error:
+            handle.failed("the disk did not take it", error)
+            raise
 
     # --- closing --------------------------------------------------------------------------------
 
@@ -287,9 +304,9 @@ class Directories:
         return listing.sees_all or self._rights.may_view(node, status, listing.uid)
 
     async def fsync(self, fh: int) -> None:
-        """Wait until the names are on the disk."""
+        """Wait until the names are on the disk, and the directories above."""
         await self._drops.journal.sync()
-        await in_thread(os.fsync, fh)
+        await self._backing.unsynced.sync(self._open[fh].node, fh)
 
     def close(self, fh: int) -> None:
         self._drops.let_go(self._open.pop(fh).node, fh)

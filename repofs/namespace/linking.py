@@ -181,6 +181,7 @@ class Linking:
             except OSError:
                 os.unlink(temporary, dir_fd=root)
                 raise
+            self._backing.unsynced.add(parent)
             node, _ = self._tree.lookup(parent, name)
             if refusal is None:
                 self._drops.linked(node, uid, f"{origin.transfer} of {origin.path!r} in the source {origin.source}")

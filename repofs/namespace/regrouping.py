@@ -105,6 +105,7 @@ class Regrouping:
                 else:
                     target = self._backing.target(node)
                     os.chown(target, -1, gid, follow_symlinks=isinstance(target, int))
+                    self._backing.changed(node)
                     self._failed.changed(node)
 
             await self._walk.all(top, visit)

@@ -50,6 +50,7 @@ class Tree:
         self._rights = rights
         self._backing: Backing = standing.backing
         self._table = standing.backing.table
+        self._unsynced = standing.backing.unsynced
         self._drops = drops
         self._gives_away = os.geteuid() == 0  # an ordinary user's daemon makes only what is hers
 
@@ -95,6 +96,7 @@ class Tree:
             os.unlink(name, dir_fd=directory)
             os.close(fd)
             raise
+        self._unsynced.add(parent)
         return node, status, fd
 
     def require_import(self, parent: Node, name: bytes, caller: Caller) -> None:
@@ -117,13 +119,16 @@ class Tree:
         directory = self._backing.directory(parent)
         os.mkdir(name, caller.unmasked(mode, 0o700) & _DIRECTORY_BITS, dir_fd=directory)
         self._give(name, parent, caller)
-        return self.lookup(parent, name)
+        node, status = self.lookup(parent, name)
+        self._unsynced.add(parent, node)
+        return node, status
 
     def symlink(self, parent: Node, name: bytes, target: bytes, caller: Caller) -> Found:
         """Make a symbolic link; it leads where the caller's own path lookup takes it."""
         self.require_import(parent, name, caller)
         os.symlink(target, name, dir_fd=self._backing.directory(parent))
         self._give(name, parent, caller)
+        self._unsynced.add(parent)
         return self.lookup(parent, name)
 
     def link(self, node: Node, parent: Node, name: bytes, caller: Caller) -> Found:
@@ -139,6 +144,7 @@ class Tree:
         source, old = self._backing.where(node)
         with self._drops.journal.naming(parent):
             os.link(old, name, src_dir_fd=source, dst_dir_fd=self._backing.directory(parent), follow_symlinks=False)
+            self._unsynced.add(parent)
             self._table.add_name(node, parent, name)
             self._drops.touched(node)
         return node, self._backing.status(node)
@@ -160,6 +166,7 @@ class Tree:
         has_others = node is not None and len(node.names) < status.st_nlink and not self._standing.is_original(node)
         mark = self._mark_at(parent, name, status)
         os.unlink(name, dir_fd=directory)
+        self._unsynced.add(parent)
         self._rights.tell(Act.REMOVE, parent, name, of, caller.uid, mark)
         if node is not None:
             self.name_gone(node, parent, name)
@@ -174,6 +181,7 @@ class Tree:
         of = self._rights.require_in(Act.REMOVE, parent, name, status, caller.uid)
         node = self._table.known(status.st_ino)
         os.rmdir(name, dir_fd=directory)
+        self._unsynced.add(parent)
         self._rights.tell(Act.REMOVE, parent, name, of, caller.uid, None)
         if node is not None:
             self.name_gone(node, parent, name)
@@ -182,6 +190,7 @@ class Tree:
         """Forget that *name* in *parent* leads to *node*: it has been removed."""
         if node.is_directory:
             self._backing.forget_directory(node)
+            self._unsynced.gone(node)
         self._table.remove_name(node, parent, name)
         self._lost_a_name(node)
         self._table.release(parent)
@@ -210,6 +219,7 @@ class Tree:
                 recorded.enter_context(self._drops.journal.renaming(move.node, move.new_parent, move.new_name))
             rule = self._standing.names.rule(node)
             renameat2(source, name, target, new_name, flags)
+            self._unsynced.add(parent, new_parent)
             if replaced is node:
                 return node  # two names of one inode: rename(2) does nothing
             self._rights.tell(Act.RENAME, parent, name, of, caller.uid, mark, to=os.fsdecode(new_name))
@@ -286,6 +296,7 @@ class Tree:
     def _replaced(self, node: Node) -> None:
         if node.is_directory:
             self._backing.forget_directory(node)
+            self._unsynced.gone(node)
         self._lost_a_name(node)
 
     def _lost_a_name(self, node: Node) -> None:
@@ -311,6 +322,7 @@ class Tree:
             self._truncate(node, change.size, fd)
         mark = self._standing.mark(node) if change.mtime_ns is not None else None
         self._apply(node, change)
+        self._backing.changed(node)
         if node.is_file:
             if change.mtime_ns is not None:
                 self._drops.times_set(node, mark)

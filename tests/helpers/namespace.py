@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -213,7 +214,8 @@ class World:
         self.handles.setattr(self.node(path), change, None, self.caller)
 
     def forget_all(self) -> None:
-        """The kernel lets go of everything that it was told."""
+        """The kernel lets go of everything that it was told, and all is on the disk."""
+        self.backing.unsynced.synced(math.inf)
         for ino, count in self._lookups.items():
             self.table.forget(ino, count)
         self._lookups.clear()
