@@ -85,6 +85,7 @@ class People(_Section):
 
 class Mount(_Section):
     cache_seconds: Annotated[float, Field(ge=0.0, le=86_400.0)] = 3600.0  # how long the kernel keeps names, attributes
+    durability: Literal["fsync", "close"] = "fsync"  # which call waits until what was written is on the disk
 
 
 class Log(_Section):

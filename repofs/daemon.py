@@ -35,13 +35,14 @@ from repofs.namespace.array_files import ArrayFiles
 from repofs.namespace.backing import Backing
 from repofs.namespace.claims import Claims
 from repofs.namespace.deleting import Deleting
+from repofs.namespace.directories import Directories
 from repofs.namespace.drops import Drops
 from repofs.namespace.elsewhere import Elsewhere
 from repofs.namespace.exports import Exports
 from repofs.namespace.facts import Facts
 from repofs.namespace.failed import Failed
 from repofs.namespace.filesets import Filesets
-from repofs.namespace.handles import Directories, Handles
+from repofs.namespace.handles import Handles
 from repofs.namespace.journal import Journal
 from repofs.namespace.linking import Linking
 from repofs.namespace.names import Names
@@ -208,7 +209,8 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
     if web is not None:
         own_files[b"session"] = SessionFile(web.sessions.create)
     own = OwnFiles(own_files)
-    handles = Handles(standing, rights, drops, tree, elsewhere, own)
+    durable_close = settings.mount.durability == "close"
+    handles = Handles(standing, rights, drops, tree, elsewhere, own, durable_close=durable_close)
     registry.on_change(handles.tables_changed)
 
     async def export(table: Table, form: Form, into: int) -> None:

@@ -21,8 +21,9 @@ from repofs.fuse.virtual_operations import READ_ONLY, VirtualOperations, routed
 from repofs.fuse.virtual_operations import caller_of as _caller
 from repofs.fuse.xattr_table import XattrTable
 from repofs.namespace.deleting import Deleting
+from repofs.namespace.directories import Directories
 from repofs.namespace.facts import Facts
-from repofs.namespace.handles import Directories, Handles
+from repofs.namespace.handles import Handles
 from repofs.namespace.linking import Linking
 from repofs.namespace.nodes import Area, Node
 from repofs.namespace.own_files import OwnFiles
@@ -264,6 +265,7 @@ class Operations(pyfuse3.Operations):
 
     async def flush(self, fh: pyfuse3.FileHandleT) -> None:
         self._handles.flush(fh)
+        await self._handles.before_close(fh)
 
     async def fsync(self, fh: pyfuse3.FileHandleT, datasync: bool) -> None:
         await self._handles.fsync(fh, datasync)

@@ -1,4 +1,4 @@
-"""Open files and directories. Opening checks once; after that reading is a `pread` and nothing else."""
+"""Open files. Opening checks once; after that reading is a `pread` and nothing else."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ import stat
 from dataclasses import dataclass
 
 from repofs.errors import NotPermitted
-from repofs.namespace.backing import names_in
 from repofs.namespace.drops import Drops
 from repofs.namespace.elsewhere import Elsewhere
 from repofs.namespace.killable import unless_killed
-from repofs.namespace.names import Names
 from repofs.namespace.nodes import Node
 from repofs.namespace.openers import Opener, command, killed_by
 from repofs.namespace.own_files import OwnFiles
@@ -48,7 +46,15 @@ class Handles:
     """All open files of one mount."""
 
     def __init__(
-        self, standing: Standing, rights: Rights, drops: Drops, tree: Tree, elsewhere: Elsewhere, own: OwnFiles
+        self,
+        standing: Standing,
+        rights: Rights,
+        drops: Drops,
+        tree: Tree,
+        elsewhere: Elsewhere,
+        own: OwnFiles,
+        *,
+        durable_close: bool = False,
     ) -> None:
         self._standing = standing
         self._rights = rights
@@ -57,6 +63,7 @@ class Handles:
         self._tree = tree
         self._elsewhere = elsewhere
         self._own = own
+        self._durable_close = durable_close
         self._handles: dict[int, Handle] = {}
         # Filled by one read at a time: the reply is sent before anything else runs.
         self._buffer = bytearray(_MOST_READ)
@@ -238,6 +245,15 @@ class Handles:
             if signal is not None:
                 handle.ended_badly = f"{command(handle.opener)} was ended by {signal} while it wrote"
 
+    async def before_close(self, fh: int) -> None:
+        """Wait until what was written is on the disk, where the settings want it of every close. Raises as `fsync`:
+        that is close's error then, and the file is incomplete."""
+        handle = self._handles[fh]
+        activity = handle.node.activity
+        written = handle.opener is not None and activity is not None and activity.dirty
+        if self._durable_close and written and handle.ended_badly is None:
+            await self.fsync(fh, data_only=False)
+
     def release(self, fh: int) -> None:
         """The last descriptor of the handle was closed."""
         handle = self._handles.pop(fh)
@@ -252,61 +268,3 @@ class Handles:
             if handle.stand_in is not None:
                 os.close(fh)
             self._drops.let_go(node, fh if handle.stand_in is None else handle.stand_in)
-
-
-@dataclass(slots=True)
-class _Listing:
-    node: Node
-    sees_all: bool  # whether all names are for who lists
-    uid: int  # who lists
-    names: list[bytes] | None = None
-
-
-class Directories:
-    """All open directories: each listing is of one moment, so that no name comes twice or is skipped."""
-
-    def __init__(self, standing: Standing, rights: Rights, drops: Drops) -> None:
-        self._rights = rights
-        self._backing = standing.backing
-        self._drops = drops
-        self._names: Names = standing.names
-        self._open: dict[int, _Listing] = {}
-
-    def __len__(self) -> int:
-        return len(self._open)
-
-    def open(self, node: Node, caller: Caller) -> int:
-        """Return a handle to list directory *node*: a backing descriptor, good also when it is removed meanwhile.
-
-        AccessDenied when *caller* may not see it.
-        """
-        self._rights.require_view(node, caller.uid)
-        fd = self._backing.open(node, os.O_RDONLY | os.O_DIRECTORY)
-        self._open[fd] = _Listing(node, not self._rights.is_shared(node), caller.uid)
-        node.hold(fd)
-        return fd
-
-    async def entries(self, fh: int, start: int) -> tuple[Node, list[bytes]]:
-        """Return the directory and its names, . and .. first; read anew when *start* is 0 (rewinddir)."""
-        listing = self._open[fh]
-        if listing.names is None or start == 0:
-            names = await names_in(fh)  # none of a directory that has been removed
-            listing.names = [b".", b"..", *(name for name in names if not self._names.hidden(listing.node, name))]
-        return listing.node, listing.names
-
-    def reader(self, fh: int) -> int:
-        """Return the uid of who lists."""
-        return self._open[fh].uid
-
-    def lists(self, fh: int, node: Node, status: os.stat_result) -> bool:
-        """Whether *node* is shown to who lists: in a directory that holds data of several groups, what she may see."""
-        listing = self._open[fh]
-        return listing.sees_all or self._rights.may_view(node, status, listing.uid)
-
-    async def fsync(self, fh: int) -> None:
-        """Wait until the names are on the disk, and the directories above."""
-        await self._drops.journal.sync()
-        await self._backing.unsynced.sync(self._open[fh].node, fh)
-
-    def close(self, fh: int) -> None:
-        self._drops.let_go(self._open.pop(fh).node, fh)

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 from repofs.cli import main
+from repofs.namespace.directories import Directories
 from repofs.namespace.drops import Drops
 from repofs.namespace.facts import Facts
-from repofs.namespace.handles import Directories, Handles
+from repofs.namespace.handles import Handles
 from repofs.namespace.nodes import Node
 from repofs.namespace.tree import Tree
 

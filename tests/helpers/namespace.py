@@ -15,12 +15,13 @@ from repofs.lifecycle import State
 from repofs.model import Drop, Original, Outcome, PermissionLevel, Transfer
 from repofs.namespace.backing import Backing
 from repofs.namespace.claims import Claims
+from repofs.namespace.directories import Directories
 from repofs.namespace.drops import Drops
 from repofs.namespace.elsewhere import Elsewhere
 from repofs.namespace.facts import Facts
 from repofs.namespace.failed import Failed
 from repofs.namespace.filesets import Filesets
-from repofs.namespace.handles import Directories, Handles
+from repofs.namespace.handles import Handles
 from repofs.namespace.journal import Journal
 from repofs.namespace.linking import Linking
 from repofs.namespace.names import Names

@@ -1,4 +1,4 @@
-"""fsync through the mount waits for the file, its names and the changed directories above them, and for nothing else."""
+"""fsync through the mount waits for the file, its names and the changed directories above them, for nothing else."""
 
 from __future__ import annotations
 
