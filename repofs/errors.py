@@ -79,6 +79,24 @@ class ChangedWhileReading(RepofsError):
     code = errno.EAGAIN
 
 
+class ReadOnly(RepofsError):
+    """Nothing is changed here."""
+
+    code = errno.EROFS
+
+
+class StoreFailed(ReadOnly):
+    """The repository's own disk has failed: nothing is changed until a new mount."""
+
+
+_STORE_FAILURES = (errno.EIO, errno.EROFS, errno.EUCLEAN, errno.ENXIO, errno.ENODEV, errno.EBADMSG)
+
+
+def is_store_failure(error: OSError) -> bool:
+    """Whether *error*, of a call on a file system, says that it is damaged, gone, or has made itself read-only."""
+    return not isinstance(error, RepofsError) and error.errno in _STORE_FAILURES
+
+
 class ReaderFailed(RepofsError):
     """A reader broke, ran out of time or memory on a file."""
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import pyfuse3
 
+from repofs.errors import ReadOnly
 from repofs.fuse.entry import entry_attributes, passing_link
 from repofs.fuse.guard import guarded
 from repofs.fuse.source_operations import SourceOperations
@@ -23,7 +24,7 @@ from repofs.fuse.xattr_table import XattrTable
 from repofs.namespace.deleting import Deleting
 from repofs.namespace.directories import Directories
 from repofs.namespace.facts import Facts
-from repofs.namespace.handles import Handles
+from repofs.namespace.handles import CHANGES, Handles
 from repofs.namespace.linking import Linking
 from repofs.namespace.nodes import Area, Node
 from repofs.namespace.own_files import OwnFiles
@@ -69,6 +70,7 @@ class Operations(pyfuse3.Operations):
     ) -> None:
         super().__init__()
         self._backing = standing.backing
+        self.health = standing.backing.health
         self._table = standing.backing.table
         self._rights = rights
         self._tree = tree
@@ -97,7 +99,7 @@ class Operations(pyfuse3.Operations):
         self._backing.trim()
         node = self._table.get(ino)
         if ino >= FIRST:
-            raise OSError(errno.EROFS, READ_ONLY)
+            raise ReadOnly(READ_ONLY)
         if node is None or node.removed:
             raise OSError(errno.ESTALE, "the file has been removed")
         return node
@@ -247,6 +249,8 @@ class Operations(pyfuse3.Operations):
         return pyfuse3.FileInfo(fh=fh, keep_cache=True), self._entry(node, status)
 
     async def open(self, inode: pyfuse3.InodeT, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
+        if flags & CHANGES:
+            self.health.require()
         node, caller = self._node(inode), _caller(ctx)
         fh = await self._handles.open_elsewhere(node, flags, caller)
         if fh is None:

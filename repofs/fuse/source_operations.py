@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pyfuse3
 
+from repofs.errors import ReadOnly
 from repofs.fuse.virtual_operations import READ_ONLY, ListedOperations, caller_of
 from repofs.namespace.handles import Handles
 from repofs.namespace.nodes import InodeTable, Node
@@ -31,7 +32,7 @@ class SourceOperations(ListedOperations):
     def _target(self, ino: int) -> Node:
         node = self._table.get(ino)
         if node is None or node.removed:
-            raise OSError(errno.EROFS if ino >= FIRST else errno.ESTALE, READ_ONLY)
+            raise ReadOnly(READ_ONLY) if ino >= FIRST else OSError(errno.ESTALE, "the file has been removed")
         return node
 
     async def readlink(self, inode: int, ctx: pyfuse3.RequestContext) -> bytes:

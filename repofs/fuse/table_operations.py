@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pyfuse3
 
+from repofs.errors import ReadOnly
 from repofs.fuse.virtual_operations import READ_ONLY, ListedOperations, caller_of
 from repofs.fuse.xattr_table import short
 from repofs.namespace.array_files import OpenFile
@@ -36,7 +37,7 @@ class TableOperations(ListedOperations):
 
     async def setxattr(self, inode: int, name: bytes, value: bytes, ctx: pyfuse3.RequestContext) -> None:
         if not name.startswith(PREFIX):
-            raise OSError(errno.EROFS, READ_ONLY)
+            raise ReadOnly(READ_ONLY)
         await self._tables.command(self._nodes.get(inode), short(name), value, caller_of(ctx))
 
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 import pyfuse3
 
+from repofs.errors import ReadOnly
 from repofs.fuse.entry import virtual_attributes
 from repofs.namespace.nodes import Node
 from repofs.namespace.request import Caller
@@ -68,7 +69,7 @@ def _route(name: str, handler: Callable[..., Awaitable[Any]]) -> Callable[..., A
             return await handler(self, *args)
         outside = getattr(self.room_of(args[0]), name, None)
         if outside is None:
-            raise OSError(errno.EROFS, READ_ONLY)
+            raise ReadOnly(READ_ONLY)
         return await outside(*args)
 
     return routed_handler

@@ -11,6 +11,7 @@ import os
 from collections import OrderedDict
 from pathlib import Path
 
+from repofs.health import Health
 from repofs.namespace.nodes import InodeTable, Node
 from repofs.namespace.unsynced import Unsynced
 from repofs.threads import in_thread
@@ -46,6 +47,7 @@ class Backing:
         self.root_fd = os.open(managed, os.O_PATH | os.O_DIRECTORY)
         status = os.fstat(self.root_fd)
         self.table = InodeTable(status.st_dev, status.st_ino)
+        self.health = Health()
         self.unsynced = Unsynced(self.table, self.root_fd, self.open)
         self._descriptors: OrderedDict[Node, int] = OrderedDict()
 

@@ -54,6 +54,7 @@ def after_the_fact(tell: Method) -> Method:
         try:
             tell(drops, node, *args)
         except OSError as error:
+            drops.health.heed("a mark", error)
             log.warning("a drop cannot be followed", after=tell.__name__, inode=node.ino, error=str(error))
 
     return cast(Method, told)
@@ -65,6 +66,7 @@ class Drops:
     def __init__(self, standing: Standing, journal: Journal, failure_logs: FailureLogs, failed: Failed) -> None:
         self._standing = standing
         self._backing = standing.backing
+        self.health = standing.backing.health
         self._names = standing.names
         self.journal = journal
         self._failure_logs = failure_logs
@@ -176,6 +178,9 @@ class Drops:
             self.touched(node)
             return
         activity.dirty = False
+        if self.health.failure is not None:  # nothing more is written: without a mark it is incomplete
+            self._rest(node)
+            return
         reason, activity.ended_badly = activity.ended_badly, None
         if reason:
             activity.note(f"incomplete: {reason}")

@@ -23,7 +23,7 @@ from repofs.table import Table
 from repofs.threads import in_thread
 
 _MOST_READ = 1 << 20  # bytes: the largest request the kernel makes
-_CHANGES = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
+CHANGES = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
 
 
 @dataclass(slots=True)
@@ -111,7 +111,7 @@ class Handles:
         *caller* may not see it, or not write it."""
         if stat.S_ISLNK(node.format):
             raise OSError(errno.ELOOP, "a symbolic link is not opened itself")
-        if not flags & _CHANGES:
+        if not flags & CHANGES:
             self._rights.require_view(node, caller.uid)
             if self._own.is_one(node):
                 return self._keep_own(node, caller.uid)
@@ -137,7 +137,7 @@ class Handles:
 
         Raises as `open` does; OriginLost when the bytes cannot be had any more.
         """
-        origin = None if flags & _CHANGES or not node.is_file else self._standing.origin(node)
+        origin = None if flags & CHANGES or not node.is_file else self._standing.origin(node)
         if origin is None:
             return None
         self._rights.require_view(node, caller.uid)
@@ -246,12 +246,15 @@ class Handles:
                 handle.ended_badly = f"{command(handle.opener)} was ended by {signal} while it wrote"
 
     async def before_close(self, fh: int) -> None:
-        """Wait until what was written is on the disk, where the settings want it of every close. Raises as `fsync`:
-        that is close's error then, and the file is incomplete."""
+        """Wait until what was written is on the disk, where the settings want it of every close. Raises as `fsync`, and
+        StoreFailed: that is close's error then, and the file is incomplete."""
         handle = self._handles[fh]
         activity = handle.node.activity
         written = handle.opener is not None and activity is not None and activity.dirty
-        if self._durable_close and written and handle.ended_badly is None:
+        if not written or handle.ended_badly is not None:
+            return
+        self._backing.health.require()  # what was written may not be there
+        if self._durable_close:
             await self.fsync(fh, data_only=False)
 
     def release(self, fh: int) -> None:

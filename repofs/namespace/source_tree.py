@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeVar
 import structlog
 import trio
 
-from repofs.errors import NotFound
+from repofs.errors import NotFound, ReadOnly
 from repofs.namespace.linking import Linking
 from repofs.namespace.nodes import Area, Node
 from repofs.namespace.request import Caller
@@ -186,7 +186,7 @@ class SourceTree:
     async def open(self, node: SourceNode, flags: int, caller: Caller) -> int:
         """Return a descriptor of the file *node*, opened for reading as *caller*. EROFS for any other way."""
         if flags & (os.O_ACCMODE | os.O_TRUNC) != os.O_RDONLY:
-            raise OSError(errno.EROFS, "sources are read only here")
+            raise ReadOnly("sources are read only here")
         return await self._ask(self._open, node, self._who(caller))
 
     def _open(self, node: SourceNode, who: as_user.Caller) -> int:
@@ -203,5 +203,5 @@ class SourceTree:
     async def rename(self, parent: SourceNode, name: bytes, new_parent: Node, new_name: bytes, caller: Caller) -> None:
         """``mv``: the same by ``ln_rm``; the name in the source goes when its import is durable."""
         if parent is self._top:
-            raise OSError(errno.EROFS, "a source is moved by nobody")
+            raise ReadOnly("a source is moved by nobody")
         await self._linking.bring_from(self._place(parent, name), new_parent, new_name, "ln_rm", caller)

@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from repofs.acl import Kind
-from repofs.errors import AccessDenied, NotFound
+from repofs.errors import AccessDenied, NotFound, ReadOnly
 from repofs.namespace.array_files import ArrayFiles, OpenFile
 from repofs.namespace.backing import Backing
 from repofs.namespace.exports import Exports
@@ -196,7 +196,7 @@ class TableTree:
     async def command(self, node: TableNode, name: str, value: bytes, caller: Caller) -> None:
         """Carry out the command ``user.repofs.`` *name* on the array *node*, as on the array itself. Raises as that."""
         if not _is_array(node.place):
-            raise OSError(errno.EROFS, "tables are read only here")
+            raise ReadOnly("tables are read only here")
         await self._facts.command(self._table(node.place, caller), name, value, caller)
 
     # --- reading --------------------------------------------------------------------------------------
@@ -222,7 +222,7 @@ class TableTree:
     async def open(self, node: TableNode, flags: int, caller: Caller) -> OpenFile:
         """Open the file *node* for reading. EROFS for any other way; raises as `lookup`, and what making it raises."""
         if flags & (os.O_ACCMODE | os.O_TRUNC) != os.O_RDONLY:
-            raise OSError(errno.EROFS, "tables are read only here")
+            raise ReadOnly("tables are read only here")
         table = self._table(node.place, caller)
         self._require_served(table)
         if node.place.suffix == ARRAY:

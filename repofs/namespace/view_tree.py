@@ -17,7 +17,7 @@ import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from repofs.errors import NotFound
+from repofs.errors import NotFound, ReadOnly
 from repofs.namespace.nodes import Node
 from repofs.namespace.request import Caller
 from repofs.namespace.rights import Rights
@@ -109,6 +109,6 @@ class ViewTree:
         Raises AccessDenied; FileNotFoundError when it is not there any more.
         """
         if flags & (os.O_ACCMODE | os.O_TRUNC) != os.O_RDONLY:
-            raise OSError(errno.EROFS, "thumbnails are made by repofs itself")
+            raise ReadOnly("thumbnails are made by repofs itself")
         self._status.require_view(node.place, caller.uid)
         return await in_thread(os.open, self._thumbnail(node.place.number), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)

@@ -8,9 +8,13 @@ import pyfuse3
 import pytest
 import trio
 
-from repofs.errors import InvalidName
+from repofs.errors import InvalidName, ReadOnly
 from repofs.fuse.guard import guarded, unexpected
 from repofs.fuse.operations import Operations
+from repofs.health import Health
+from repofs.lifecycle import State
+from repofs.namespace.virtual import FIRST
+from repofs.repository.sources import OriginLost
 
 pytestmark = pytest.mark.trio
 
@@ -75,3 +79,63 @@ async def test_every_handler_of_the_mount_is_guarded() -> None:
     plain = {name for name in handlers() if callable(getattr(Operations, name))} - wrapped
     assert {"lookup", "forget", "create", "read", "write", "release", "readdir", "setxattr", "rename"} <= wrapped
     assert not plain
+
+
+@guarded
+class Failing(pyfuse3.Operations):
+    def __init__(self, error: OSError | None) -> None:
+        self.health = Health()
+        self.error = error
+
+    async def unlink(self, parent: int, name: bytes, ctx: object) -> None:
+        if self.error is not None:
+            raise self.error
+
+    async def setxattr(self, inode: int, name: bytes, value: bytes, ctx: object) -> None:
+        await self.unlink(inode, name, ctx)
+
+    async def getattr(self, inode: int, ctx: object) -> str:
+        return "read"
+
+
+async def refused(operations: Failing, inode: int = 1) -> int:
+    with pytest.raises(pyfuse3.FUSEError) as caught:
+        await operations.unlink(inode, b"name", None)
+    return caught.value.errno
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EROFS, errno.EUCLEAN])
+async def test_after_an_error_of_the_disk_nothing_is_changed_and_reading_goes_on(number: int) -> None:
+    operations = Failing(OSError(number, "the disk"))
+    assert await refused(operations) == number
+    operations.error = None
+    assert await refused(operations) == errno.EROFS
+    with pytest.raises(pyfuse3.FUSEError):
+        await operations.setxattr(1, b"user.note", b"", None)
+    assert await operations.getattr(1, None) == "read"
+    assert operations.health.failure is not None and "unlink" in operations.health.failure
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "full"),
+        OSError(errno.EDQUOT, "quota"),
+        PermissionError(errno.EACCES, "no"),
+        ReadOnly("here only"),
+        OriginLost(State.MISSING, "its source is gone"),
+    ],
+)
+async def test_a_full_disk_and_a_refusal_are_no_error_of_the_disk(error: OSError) -> None:
+    operations = Failing(error)
+    assert await refused(operations) == error.errno
+    operations.error = None
+    await operations.unlink(1, b"name", None)
+
+
+async def test_errors_of_what_is_outside_are_not_the_disks() -> None:
+    operations = Failing(OSError(errno.EIO, "a source"))
+    assert await refused(operations, FIRST) == errno.EIO
+    with pytest.raises(pyfuse3.FUSEError):
+        await operations.setxattr(1, b"user.repofs.import.link", b"/data/x", None)
+    assert operations.health.failure is None

@@ -1,0 +1,71 @@
+"""Whether the disk of the repository can be relied on. Once it has failed, nothing is written until a new mount.
+
+An error of reading or writing says that what was acknowledged before may not be there: Linux tells it once, and who
+goes on writing after it builds on sand. Reading goes on. A full disk is no such error.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import structlog
+import trio
+
+from repofs.errors import StoreFailed, is_store_failure
+
+log = structlog.get_logger()
+
+
+class Health:
+    """Of one repository's disk, as one process knows it. Every method on the event loop."""
+
+    def __init__(self) -> None:
+        self.failure: str | None = None  # one sentence: what has happened, and what to do
+        self.failed = trio.Event()
+        self._listeners: list[Callable[[str], None]] = []
+
+    def on_failure(self, listener: Callable[[str], None]) -> None:
+        """Call *listener* with the sentence when the disk fails."""
+        self._listeners.append(listener)
+
+    def fail(self, sentence: str) -> None:
+        """Nothing is written any more; all but the first failure is passed over."""
+        if self.failure is not None:
+            return
+        self.failure = sentence
+        log.error("the repository is read-only from now on", reason=sentence)
+        self.failed.set()
+        for listener in self._listeners:
+            listener(sentence)
+
+    def require(self) -> None:
+        """Refuse (StoreFailed, EROFS) a change once the disk has failed."""
+        if self.failure is not None:
+            raise StoreFailed(self.failure)
+
+    def heed(self, what: str, error: OSError) -> None:
+        """Take *error*, of a call that was to do *what*, for a failure of the disk if it is one."""
+        if isinstance(error, StoreFailed):
+            self.fail(error.message)
+        elif is_store_failure(error):
+            self.fail(sentence(what, error))
+
+    @contextmanager
+    def heeding(self, what: str) -> Iterator[None]:
+        """Heed errors that come out of the context, which does *what*."""
+        try:
+            yield
+        except OSError as error:
+            self.heed(what, error)
+            raise
+
+
+def sentence(what: str, error: OSError) -> str:
+    """Return what has happened and what to do."""
+    name = errno.errorcode.get(error.errno or 0, "?")
+    return (
+        f"the disk of the repository has failed ({what}: {name}, {error.strerror}): it is read-only until a new mount. "
+        "Look at the kernel's log, have the disk checked, then unmount, run repofs fsck and mount again"
+    )
