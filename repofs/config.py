@@ -48,6 +48,7 @@ class _Section(BaseModel):
 class Repository(_Section):
     template: str = "%user%_%userId%//%year%-%month%/%day%/%time%"
     institution: str = ""  # what %institution% becomes
+    reserve_bytes: Annotated[int, Field(ge=0)] | None = None  # users leave free; None: 64 MiB or 1 %, what is less
 
 
 class Drops(_Section):

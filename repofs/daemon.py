@@ -141,7 +141,7 @@ class _Rooms:
 @contextlib.contextmanager
 def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Iterator[_Rooms]:
     layout.make_own(session=settings.web.listen is not None)
-    backing = Backing(layout.managed)
+    backing = Backing(layout.managed, settings.repository.reserve_bytes)
     names = Names(Template(settings.repository.template).reserved, settings.drops)
     registry, processes = Registry(), TableProcesses(settings.tables)
     registered = Registered(registry, backing)
@@ -159,7 +159,7 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
         failed.hear(news)
 
     claims = Claims(standing, rights, drops, Filesets(standing, drops, settings.drops), kernel)
-    inbox = Inbox(claims, functools.partial(importer_process, layout.root), rights.adopt, hear)
+    inbox = Inbox(claims, functools.partial(importer_process, layout.root), rights.adopt, hear, backing.health)
     drops.clocks = inbox
     tree = Tree(standing, rights, drops)
     sources = Sources(settings.declared_sources(), layout.root)

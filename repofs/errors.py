@@ -4,6 +4,8 @@ the kernel's refusals and the house's alike; the message is one sentence that sa
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class RepofsError(OSError):
@@ -88,6 +90,19 @@ class ReadOnly(RepofsError):
 class StoreFailed(ReadOnly):
     """The repository's own disk has failed: nothing is changed until a new mount."""
 
+    @classmethod
+    def because(cls, reason: str) -> StoreFailed:
+        return cls(
+            f"the disk of the repository has failed ({reason}): it is read-only until a new mount. Look at the kernel's "
+            "log, have the disk checked, then unmount, run repofs fsck and mount again"
+        )
+
+
+class StoreFull(RepofsError):
+    """A disk of the repository has no room: what waits for it goes on when it has."""
+
+    code = errno.ENOSPC
+
 
 _STORE_FAILURES = (errno.EIO, errno.EROFS, errno.EUCLEAN, errno.ENXIO, errno.ENODEV, errno.EBADMSG)
 
@@ -95,6 +110,18 @@ _STORE_FAILURES = (errno.EIO, errno.EROFS, errno.EUCLEAN, errno.ENXIO, errno.ENO
 def is_store_failure(error: OSError) -> bool:
     """Whether *error*, of a call on a file system, says that it is damaged, gone, or has made itself read-only."""
     return not isinstance(error, RepofsError) and error.errno in _STORE_FAILURES
+
+
+@contextmanager
+def on_the_store(what: str) -> Iterator[None]:
+    """Around calls on the repository's own disk, which do *what*: an error that says that it has failed becomes
+    StoreFailed."""
+    try:
+        yield
+    except OSError as error:
+        if is_store_failure(error):
+            raise StoreFailed.because(f"{what}: {error.strerror}") from error
+        raise
 
 
 class ReaderFailed(RepofsError):

@@ -6,7 +6,6 @@ goes on writing after it builds on sand. Reading goes on. A full disk is no such
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -50,7 +49,7 @@ class Health:
         if isinstance(error, StoreFailed):
             self.fail(error.message)
         elif is_store_failure(error):
-            self.fail(sentence(what, error))
+            self.fail(StoreFailed.because(f"{what}: {error.strerror}").message)
 
     @contextmanager
     def heeding(self, what: str) -> Iterator[None]:
@@ -60,12 +59,3 @@ class Health:
         except OSError as error:
             self.heed(what, error)
             raise
-
-
-def sentence(what: str, error: OSError) -> str:
-    """Return what has happened and what to do."""
-    name = errno.errorcode.get(error.errno or 0, "?")
-    return (
-        f"the disk of the repository has failed ({what}: {name}, {error.strerror}): it is read-only until a new mount. "
-        "Look at the kernel's log, have the disk checked, then unmount, run repofs fsck and mount again"
-    )

@@ -14,12 +14,13 @@ from pathlib import Path
 from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from repofs.errors import AlreadyExists, Busy, NotARepository, NotPermitted
+from repofs.errors import AlreadyExists, Busy, NotARepository, NotPermitted, StoreFailed, StoreFull
 
-__all__ = ["Connection", "Engine", "create", "open_engine"]
+__all__ = ["Connection", "Engine", "create", "end_writing", "open_engine"]
 
 HEAD = "0006"  # the newest revision in migrations/versions; revisions are numbers of four digits
 MIGRATIONS = "repofs.catalog:migrations"
+_DAMAGED = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 BUSY_SECONDS = 30.0  # how long one writer waits for another
 
 
@@ -70,12 +71,26 @@ def _engine(path: Path, *, read_only: bool) -> Engine:
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
     @event.listens_for(engine, "handle_error")
-    def _refused(context: ExceptionContext) -> None:
+    def _failed(context: ExceptionContext) -> None:
         error = context.original_exception
-        if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+        code = error.sqlite_errorcode & 0xFF if isinstance(error, sqlite3.Error) else None  # without its extension
+        if code == sqlite3.SQLITE_BUSY:
             raise Busy(f"{path} is written by another program, for {BUSY_SECONDS:.0f} s by now: try again") from error
+        if code == sqlite3.SQLITE_FULL:
+            raise StoreFull(f"the disk of the catalogue {path} is full: make room") from error
+        if code in _DAMAGED:
+            raise StoreFailed.because(f"the catalogue: {error}") from error
 
     return engine
+
+
+def end_writing(engine: Engine, reason: str) -> None:
+    """Refuse (StoreFailed) every transaction of *engine* from now on."""
+
+    def refuse(_: Connection) -> None:
+        raise StoreFailed(reason)
+
+    event.listen(engine, "begin", refuse, insert=True)
 
 
 def _quoted(path: Path) -> str:

@@ -238,6 +238,8 @@ class Operations(pyfuse3.Operations):
         answer = pyfuse3.StatvfsData()
         for field in _STATVFS:
             setattr(answer, field, getattr(there, field))
+        reserved = self._backing.room.reserve(there) // there.f_frsize
+        answer.f_bavail = max(there.f_bavail - reserved, 0)
         return answer
 
     # --- files ----------------------------------------------------------------------------------

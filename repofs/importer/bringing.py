@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from repofs.errors import Busy, ChangedWhileReading, InvalidValue, NotFound, RepofsError
+from repofs.errors import Busy, ChangedWhileReading, InvalidValue, NotFound, RepofsError, on_the_store
 from repofs.lifecycle import State
 from repofs.model import Closed, Identity, Origin
 from repofs.repository import as_user, stand_ins, transfers
@@ -183,7 +183,8 @@ def require_no_writer(fd: int) -> None:
 def _hashed(fd: int, algorithm: str) -> tuple[os.stat_result, str]:
     before = os.fstat(fd)
     if before.st_size > SMALL_BYTES:
-        os.fsync(fd)
+        with on_the_store("fsync"):
+            os.fsync(fd)
     digest = checksum(fd, algorithm)
     require_no_writer(fd)
     after = os.fstat(fd)

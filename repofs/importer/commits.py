@@ -6,13 +6,16 @@ share a commit. A group that fails is done again one by one: only the culprits f
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar, cast
 
 import trio
 
-from repofs.catalog.engine import Connection, Engine
+from repofs.catalog.engine import Connection, Engine, end_writing
+from repofs.errors import StoreFailed
+from repofs.health import Health
 from repofs.threads import in_thread
 
 LINGER_SECONDS = 0.005  # that the first of a group waits for others: a commit costs as much
@@ -89,6 +92,8 @@ class Groups(Generic[Item, Result]):
     def _all(self, items: Sequence[Item]) -> Sequence[Result | Exception]:
         try:
             return self._work(items)
+        except StoreFailed as error:  # not once more: the disk tells it once, and has lost what it tells of
+            return [error] * len(items)
         except Exception as error:  # noqa: BLE001 -- raised again where the item is waited for
             if len(items) == 1:
                 return [error]
@@ -111,6 +116,8 @@ class Commits:
 
     def __init__(self, engine: Engine) -> None:
         self.committed = Bell()  # rings at each
+        self.health = Health()
+        self.health.on_failure(functools.partial(end_writing, engine))
         self._engine = engine
         self._groups: Groups[tuple[Act[Any, Any], Any], Any] = Groups(self._transaction)
 
@@ -119,8 +126,9 @@ class Commits:
         await self._groups.run()
 
     async def write(self, act: Act[Item, Result], item: Item) -> Result:
-        """Return what *act* gives for *item*, committed; raises what it raises for it."""
-        result: Result = await self._groups.do((act, item))
+        """Return what *act* gives for *item*, committed; raises what it raises for it, StoreFull, StoreFailed."""
+        with self.health.heeding("the catalogue"):
+            result: Result = await self._groups.do((act, item))
         self.committed.ring()
         return result
 

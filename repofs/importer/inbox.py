@@ -23,6 +23,7 @@ import trio
 
 from repofs.errors import DaemonUnreachable
 from repofs.events import News
+from repofs.health import Health
 from repofs.importer.questions import Questions
 from repofs.importer.queue import FairQueue
 from repofs.importer.settling import Settling
@@ -30,6 +31,7 @@ from repofs.importer.wire import (
     Answer,
     Channel,
     Done,
+    Failed,
     Handed,
     Hangup,
     Happened,
@@ -92,11 +94,13 @@ Hear = Callable[[Sequence[News]], None]
 class Inbox:
     """Drops on their way to the importer process. Every method is called on the event loop."""
 
-    def __init__(self, source: Source, start: StartImporter, adopt: Adopt, hear: Hear) -> None:
+    def __init__(self, source: Source, start: StartImporter, adopt: Adopt, hear: Hear, health: Health) -> None:
         self._source = source
         self._start = start
         self._adopt = adopt
         self._hear = hear
+        self._health = health
+        health.on_failure(lambda _: self._awake())
         self._waiting: dict[int, _Waiting] = {}
         # A token is in exactly one of these four, and then in _waiting too.
         self._settling: Settling[int] = Settling()
@@ -162,7 +166,8 @@ class Inbox:
                     raise
                 log.error("the importer process cannot start", error=str(error))
                 pause = _longer(pause)
-            with trio.move_on_after(pause):
+            # On a disk that has failed no process can recover anything.
+            with trio.move_on_after(pause if self._health.failure is None else math.inf):
                 while not self._stopping:
                     await self._sleep(math.inf)
 
@@ -179,13 +184,18 @@ class Inbox:
             self.questions.lost()
             self._take_back()
         if not self._stopping:
-            log.error("the importer process died and is started again", suspects=len(self._suspects))
+            then = "is started again" if self._health.failure is None else "is not started again"
+            log.error(f"the importer process died and {then}", suspects=len(self._suspects))
         return PAUSE_SECONDS[0] if trio.current_time() - began > PAUSE_SECONDS[1] else _longer(pause)
 
     async def _feed(self, channel: Channel, life: trio.CancelScope) -> None:
         """Hand over drops as they become due, as far as the window allows; at the stop, say so."""
         try:
+            told = False
             while not self._stopping:
+                if self._health.failure is not None and not told:
+                    told = True
+                    await channel.send(Failed(self._health.failure))
                 self._collect_due()
                 token = self._next()
                 if token is None:
@@ -215,6 +225,8 @@ class Inbox:
 
     def _next(self) -> int | None:
         """Take out the token whose turn it is; None when nothing may be handed over now."""
+        if self._health.failure is not None:
+            return None  # they stay drops, for the next mount
         if self._suspects:
             # Alone, so that a file that kills the process cannot take innocent neighbours down with it again.
             return None if self._outstanding else _take_first(self._suspects)
@@ -258,6 +270,8 @@ class Inbox:
                 self._hear(news)
             case Marked(inodes):
                 self._source.marked(inodes)
+            case Failed(error):
+                self._health.fail(error)
             case _:
                 raise AssertionError(f"the importer does not send {message}")
 

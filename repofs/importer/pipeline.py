@@ -25,7 +25,7 @@ from repofs.catalog.filesets import FinishedImport
 from repofs.catalog.forms import now
 from repofs.catalog.origins import DONE, Due
 from repofs.config import Settings
-from repofs.errors import ChangedWhileReading, InvalidValue, RepofsError
+from repofs.errors import ChangedWhileReading, InvalidValue, RepofsError, StoreFailed, on_the_store
 from repofs.image import ALONE, Members, Recognised
 from repofs.importer import files, final_rows, removal, transactions
 from repofs.importer.commits import Bell, Commits, Groups
@@ -127,7 +127,8 @@ class Pipeline:
         try:
             return await self._try(job)
         except trio.Cancelled:
-            await self._give_up(job, State.SETTLING, "the daemon was stopped")
+            with contextlib.suppress(StoreFailed):
+                await self._give_up(job, State.SETTLING, "the daemon was stopped")
             raise
         finally:
             self._taken -= 1
@@ -147,7 +148,16 @@ class Pipeline:
 
     async def _try(self, job: _Job) -> Outcome:
         try:
+            return await self._outcome(job)
+        except StoreFailed as error:  # nothing is taken back on such a disk: the next mount's recovery sees to it
+            self._commits.health.fail(error.message)
+            return Outcome(job.drop.token, State.SETTLING, error.message)
+
+    async def _outcome(self, job: _Job) -> Outcome:
+        try:
             return await self._import(job)
+        except StoreFailed:
+            raise
         except ChangedWhileReading as error:
             return await self._give_up(job, State.SETTLING, str(error))
         except Duplicate as error:
@@ -281,9 +291,10 @@ class Pipeline:
     ) -> FinishedImport:
         staged = files.named(job.drop, job.fd, {file.name for file in examined})
         gid = begun.group.gid
-        directory = self._placement.put(job.drop, staged, begun.id, gid, job.log.text(), name_for)
-        finished = rows(directory)
-        self._placement.mark(job.drop, job.fd, gid, finished)
+        with on_the_store("publishing an import"):
+            directory = self._placement.put(job.drop, staged, begun.id, gid, job.log.text(), name_for)
+            finished = rows(directory)
+            self._placement.mark(job.drop, job.fd, gid, finished)
         return finished
 
     async def _remove_sources(self, job: _Job, finished: FinishedImport) -> str | None:
@@ -314,10 +325,16 @@ class Pipeline:
         try:
             await self._clearing.do(begun.id)
         except OSError as error:
+            self._commits.health.heed("clearing away", error)
             log.warning("staging is cleared at the next start", importing=begun.id, error=str(error))
 
     def _sync(self, waiting: Sequence[ImportId]) -> Sequence[None]:
-        self._placement.sync()
+        """Make what all have published durable. An error is everybody's, whichever: it is told once, and a second call
+        that succeeds says nothing of what the first has lost."""
+        try:
+            self._placement.sync()
+        except OSError as error:
+            raise StoreFailed.because(f"syncfs: {error.strerror}") from error
         return [None] * len(waiting)
 
     def _clear(self, committed: Sequence[ImportId]) -> Sequence[None]:
@@ -337,7 +354,10 @@ class Pipeline:
                 await self._forget(job.begun)
                 return _imported(job.drop, job.finished)
             try:
-                await in_thread(self._undo, job, state, error)
+                with on_the_store("taking an import back"):
+                    await in_thread(self._undo, job, state, error)
+            except StoreFailed:
+                raise
             except OSError as worse:
                 log.error("a drop cannot be told why", path=job.drop.path, reason=error, error=str(worse))
                 return Outcome(job.drop.token, State.SETTLING, error)
@@ -347,6 +367,8 @@ class Pipeline:
         """Say in the catalogue how the import ended; False when it is imported already."""
         try:
             return await self._commits.write(transactions.end, Ending(begun.id, state, error))
+        except StoreFailed:
+            raise
         except Exception:
             if job.finished is not None:
                 raise  # imported or not: only the catalogue could tell

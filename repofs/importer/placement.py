@@ -14,7 +14,7 @@ from repofs.importer.lending import Directory
 from repofs.lifecycle import State
 from repofs.model import Drop, ImportId, Original
 from repofs.repository import import_directory, openat2
-from repofs.repository.durable import own
+from repofs.repository.durable import OPEN_DIRECTORY, own, sync_filesystem
 from repofs.repository.failure_logs import FailureLogs
 from repofs.repository.import_directory import StagedFile
 from repofs.repository.layout import Layout, load_key
@@ -29,6 +29,11 @@ class Placement:
         self.bringing = Bringing(self.marks, sources, os.fspath(layout.linked))
         self._layout = layout
         self._failure_logs = FailureLogs(layout)
+        # Kept open: Linux tells an error of writing back once, to the descriptors that are open when it comes.
+        self._file_system = os.open(layout.managed, OPEN_DIRECTORY)
+
+    def close(self) -> None:
+        os.close(self._file_system)
 
     def directory_of(self, drop: Drop) -> Directory:
         """Return what lends the directory that *drop* lies in."""
@@ -92,7 +97,7 @@ class Placement:
 
     def sync(self) -> None:
         """Make all that was put and marked durable."""
-        import_directory.sync(self._layout)
+        sync_filesystem(self._file_system)
 
     def finish(self, importing: ImportId) -> None:
         """Forget how to take back an import: it is committed."""

@@ -192,6 +192,12 @@ class NotReady(msgspec.Struct, frozen=True, tag="not ready"):
     error: str  # one sentence
 
 
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """Either way: the repository's disk has failed. Nothing is written any more."""
+
+    error: str  # one sentence: what has happened, and what to do
+
+
 class Stop(msgspec.Struct, frozen=True, tag="stop"):
     """Mount to importer: finish what is in hand, give the rest back, and end."""
 
@@ -221,6 +227,7 @@ Message = (
     | Happened
     | Marked
     | NotReady
+    | Failed
     | Stop
 )
 

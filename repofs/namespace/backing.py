@@ -14,6 +14,7 @@ from pathlib import Path
 from repofs.health import Health
 from repofs.namespace.nodes import InodeTable, Node
 from repofs.namespace.unsynced import Unsynced
+from repofs.repository.room import Room
 from repofs.threads import in_thread
 
 _MOST_DESCRIPTORS = 1024
@@ -43,11 +44,12 @@ async def names_in(fd: int) -> list[bytes]:
 class Backing:
     """The backing tree: directory descriptors, and system calls on a node by whichever way leads to it."""
 
-    def __init__(self, managed: Path) -> None:
+    def __init__(self, managed: Path, reserve_bytes: int | None = None) -> None:
         self.root_fd = os.open(managed, os.O_PATH | os.O_DIRECTORY)
         status = os.fstat(self.root_fd)
         self.table = InodeTable(status.st_dev, status.st_ino)
         self.health = Health()
+        self.room = Room(self.root_fd, reserve_bytes)
         self.unsynced = Unsynced(self.table, self.root_fd, self.open)
         self._descriptors: OrderedDict[Node, int] = OrderedDict()
 

@@ -203,6 +203,8 @@ class Handles:
             self._drops.writing(handle.node, command(handle.opener) if handle.opener else "without an opener")
         view = memoryview(data)
         try:
+            if handle.opener is None or handle.opener.uid != 0:
+                self._backing.room.take(len(data))
             while view:
                 done = os.pwrite(fh, view, offset)
                 view, offset = view[done:], offset + done
@@ -232,6 +234,7 @@ class Handles:
             await (sync() if handle.opener is None else unless_killed(handle.opener.task, sync))
         except OSError as error:
             handle.failed("the disk did not take it", error)
+            self._backing.health.heed("fsync", error)
             raise
 
     # --- closing --------------------------------------------------------------------------------

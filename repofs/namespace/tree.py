@@ -24,6 +24,7 @@ from repofs.namespace.standing import Standing
 from repofs.repository.marks import ORIGINAL_BIT
 
 _FILE_BITS = 0o777  # set-user-ID and set-group-ID of files are never kept
+_NAME_BYTES = 4096  # that a new name takes, at most: an inode and its part of a directory
 _DIRECTORY_BITS = 0o777 | stat.S_ISGID | stat.S_ISVTX
 
 
@@ -103,6 +104,8 @@ class Tree:
         """Refuse to make *name* in *parent*: where users make no names, and where it is not *caller*'s to import."""
         self._standing.require_changeable(parent, name)
         self._rights.require(Act.IMPORT, parent, caller.uid)
+        if caller.uid != 0:
+            self._backing.room.take(_NAME_BYTES)
 
     def _give(self, made: int | bytes, parent: Node, caller: Caller) -> None:
         """What is new belongs to its maker, whose copying program goes on to set its times, and to *parent*'s group."""

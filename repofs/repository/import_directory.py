@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from repofs.errors import AlreadyExists, InvalidName
 from repofs.model import ImportId
-from repofs.repository.durable import own, rename_no_replace, sync_filesystem
+from repofs.repository.durable import own, rename_no_replace
 from repofs.repository.layout import Layout
 from repofs.repository.trees import Cursor, bottom_up, exists, files_of, opened, remove_empty, remove_links
 from repofs.xattrs import PREFIX
@@ -89,7 +89,7 @@ def publish(
 
     A name is free when neither it nor its log is there. What is made belongs to the user directory's owner and to the
     group *gid*; but missing directories above it are of no group, because those below them may be of several.
-    Returns the name; all is durable then, or, with *durable* off, after `sync`.
+    Returns the name; all is durable then, or, with *durable* off, after a `sync_filesystem`.
     Raises AlreadyExists when *name_for* has no other name to offer, InvalidName for one that leads elsewhere, OSError.
     """
     flush = os.fsync if durable else _leave
@@ -150,12 +150,6 @@ def staged(layout: Layout) -> set[ImportId]:
     with os.scandir(layout.staging) as entries:
         names = (entry.name.partition(".")[0] for entry in entries)
         return {ImportId(int(name)) for name in names if name.isdecimal()}  # the mount makes its links here, too
-
-
-def sync(layout: Layout) -> None:
-    """Make everything in the repository durable with one call, for all imports published with *durable* off."""
-    with opened(layout.managed) as fd:
-        sync_filesystem(fd)
 
 
 def _leave(_: int) -> None:

@@ -23,7 +23,7 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import Protocol
 
-from repofs.errors import InvalidValue, RepofsError
+from repofs.errors import InvalidValue, RepofsError, on_the_store
 from repofs.repository.durable import OPEN_DIRECTORY
 
 ENTRY_POINTS = "repofs.transfers"
@@ -82,7 +82,8 @@ class _Copying:
         try:
             os.ftruncate(target, 0)
             self._fill(source, target)
-            os.fsync(target)
+            with on_the_store("fsync"):
+                os.fsync(target)
         finally:
             os.close(target)
 

@@ -88,11 +88,14 @@ class Failing(pyfuse3.Operations):
         self.error = error
 
     async def unlink(self, parent: int, name: bytes, ctx: object) -> None:
-        if self.error is not None:
-            raise self.error
+        self._fail()
 
     async def setxattr(self, inode: int, name: bytes, value: bytes, ctx: object) -> None:
-        await self.unlink(inode, name, ctx)
+        self._fail()
+
+    def _fail(self) -> None:
+        if self.error is not None:
+            raise self.error
 
     async def getattr(self, inode: int, ctx: object) -> str:
         return "read"

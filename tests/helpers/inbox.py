@@ -13,6 +13,7 @@ import trio.testing
 
 from repofs.errors import DaemonUnreachable
 from repofs.events import News
+from repofs.health import Health
 from repofs.importer.inbox import Inbox
 from repofs.importer.wire import Channel, Done, Handed, Hangup, Message, Stop
 from repofs.lifecycle import State
@@ -160,7 +161,7 @@ class World:
 async def running() -> AsyncIterator[World]:
     async with trio.open_nursery() as nursery:
         mount, lives, rights = FakeMount(), Lives(nursery), Rights()
-        world = World(mount, lives, rights, Inbox(mount, lives, rights.adopt, mount.hear))
+        world = World(mount, lives, rights, Inbox(mount, lives, rights.adopt, mount.hear, Health()))
         await nursery.start(world.inbox.run)
         yield world
         nursery.cancel_scope.cancel()

@@ -10,6 +10,7 @@ import trio.testing
 
 from repofs.errors import DaemonUnreachable
 from repofs.events import News
+from repofs.health import Health
 from repofs.importer import inbox as inbox_module
 from repofs.importer.inbox import SHARE, WINDOW, Inbox
 from repofs.importer.wire import Happened, Stop
@@ -179,7 +180,7 @@ async def test_the_first_start_that_fails_is_the_daemons(autojump_clock: trio.ab
         mount, lives = FakeMount(), Lives(nursery)
         lives.refuse = 1
         with pytest.raises(DaemonUnreachable, match="damaged"):
-            await Inbox(mount, lives, Rights().adopt, mount.hear).run()
+            await Inbox(mount, lives, Rights().adopt, mount.hear, Health()).run()
 
 
 async def test_later_starts_that_fail_are_tried_again(autojump_clock: trio.abc.Clock) -> None:
@@ -196,7 +197,7 @@ async def test_later_starts_that_fail_are_tried_again(autojump_clock: trio.abc.C
 async def test_stop_ends_when_the_process_has_finished(autojump_clock: trio.abc.Clock) -> None:
     async with trio.open_nursery() as nursery:
         mount, lives = FakeMount(), Lives(nursery)
-        inbox = Inbox(mount, lives, Rights().adopt, mount.hear)
+        inbox = Inbox(mount, lives, Rights().adopt, mount.hear, Health())
         await nursery.start(inbox.run)
         inbox.dropped(1, ALICE, 100.0)
         inbox.stop()
@@ -210,7 +211,7 @@ async def test_stop_does_not_wait_for_a_process_that_hangs(
     monkeypatch.setattr(FakeProcess, "die", lambda self: None)
     async with trio.open_nursery() as nursery:
         mount, lives = FakeMount(), Lives(nursery)
-        inbox = Inbox(mount, lives, Rights().adopt, mount.hear)
+        inbox = Inbox(mount, lives, Rights().adopt, mount.hear, Health())
         await nursery.start(inbox.run)
         inbox.dropped(1, ALICE, 0.0)
         await trio.sleep(0.1)

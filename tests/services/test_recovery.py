@@ -17,6 +17,7 @@ import trio
 from repofs.catalog import imports
 from repofs.errors import DaemonUnreachable, NotFound
 from repofs.events import News
+from repofs.health import Health
 from repofs.importer.inbox import Inbox
 from repofs.importer.link import importer_process
 from repofs.importer.recovery import recover
@@ -115,7 +116,7 @@ async def imported_by(
     start: Callable[[], AbstractAsyncContextManager[tuple[Channel, People]]], repository: Repository, *names: bytes
 ) -> dict[bytes, Outcome]:
     mount = Mount(repository, *names)
-    inbox = Inbox(mount, start, nobody, mount.hear)
+    inbox = Inbox(mount, start, nobody, mount.hear, Health())
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             await nursery.start(inbox.run)
@@ -203,7 +204,7 @@ async def test_what_recovery_costs_does_not_grow_with_the_repository(repository:
 async def test_questions_are_answered_by_the_real_process(repository: Repository) -> None:
     repository.write(repository.alice, b"scan.tif")
     mount = Mount(repository, b"scan.tif")
-    inbox = Inbox(mount, partial(importer_process, repository.layout.root), nobody, mount.hear)
+    inbox = Inbox(mount, partial(importer_process, repository.layout.root), nobody, mount.hear, Health())
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             await nursery.start(inbox.run)

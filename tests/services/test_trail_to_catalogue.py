@@ -15,6 +15,7 @@ import trio
 
 from repofs.catalog import audit
 from repofs.events import News
+from repofs.health import Health
 from repofs.importer.inbox import Inbox
 from repofs.importer.link import importer_process
 from repofs.model import Drop, Outcome
@@ -53,7 +54,7 @@ async def nobody(_people: People) -> None:
 @asynccontextmanager
 async def inbox_of(repository: Repository) -> AsyncIterator[Inbox]:
     mount = NoDrops()
-    inbox = Inbox(mount, functools.partial(importer_process, repository.layout.root), nobody, mount.hear)
+    inbox = Inbox(mount, functools.partial(importer_process, repository.layout.root), nobody, mount.hear, Health())
     with trio.fail_after(SECONDS):
         async with trio.open_nursery() as nursery:
             await nursery.start(inbox.run)
