@@ -93,8 +93,8 @@ class StoreFailed(ReadOnly):
     @classmethod
     def because(cls, reason: str) -> StoreFailed:
         return cls(
-            f"the disk of the repository has failed ({reason}): it is read-only until a new mount. Look at the kernel's "
-            "log, have the disk checked, then unmount, run repofs fsck and mount again"
+            f"the disk of the repository has failed ({reason}): it is read-only until a new mount. Look at the "
+            "kernel's log, have the disk checked, then unmount, run repofs fsck and mount again"
         )
 
 

@@ -254,6 +254,7 @@ class Outcome:
     fileset: int | None = None
     import_directory: bytes | None = None  # below the user directory
     members: Members | None = None  # settling: it is to be imported together with these
+    again_seconds: float | None = None  # settling: how long it rests before it is tried again; None: as ever
     kept: str | None = None  # why a source was kept that should have been removed
 
 

@@ -21,6 +21,7 @@ from repofs.repository import as_user, stand_ins, transfers
 from repofs.repository.checksum import checksum
 from repofs.repository.marks import Marks
 from repofs.repository.outside import Opened, Root, identity_of, is_same, open_beneath
+from repofs.repository.room import Room
 from repofs.repository.sources import OriginLost, Sources
 from repofs.repository.trees import opened
 
@@ -39,12 +40,14 @@ class Brought:
 
 
 class Bringing:
-    """For the imports of one repository. A *root* is that of origins without a source: a directory handed over."""
+    """For the imports of one repository. A *root* is that of origins without a source: a directory handed over.
+    Copies leave the reserve of *room* free."""
 
-    def __init__(self, marks: Marks, sources: Sources, linked: str) -> None:
+    def __init__(self, marks: Marks, sources: Sources, linked: str, room: Room | None = None) -> None:
         self.marks = marks
         self._sources = sources
         self._linked = linked
+        self._room = room
 
     def bring(self, fd: int, algorithm: str, root: Root | None = None, *, compare: bool = True) -> Brought:
         """Bring in and hash the file of *fd*; *compare* a copy with its source. May be done again.
@@ -71,6 +74,8 @@ class Bringing:
         transfer = transfers.named(origin.transfer)
         transfer.check(source.fd, linked)
         require_no_writer(source.fd)
+        if self._room is not None and not transfer.in_place:
+            self._room.take(os.fstat(source.fd).st_size)
         transfer.bring(source.fd, fd, linked)
         digest = checksum(source.fd if transfer.in_place else fd, algorithm)
         if compare and not transfer.in_place and checksum(source.fd, algorithm) != digest:

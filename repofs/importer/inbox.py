@@ -283,6 +283,8 @@ class Inbox:
             return
         if waiting.again or outcome.state is State.SETTLING:
             delay = waiting.delay_seconds if outcome.members is None else 0.0
+            if not waiting.again and outcome.again_seconds is not None:
+                delay = outcome.again_seconds
             self.dropped(outcome.token, waiting.user, delay)
 
     def _tell(self, outcome: Outcome) -> None:

@@ -25,7 +25,7 @@ from repofs.catalog.filesets import FinishedImport
 from repofs.catalog.forms import now
 from repofs.catalog.origins import DONE, Due
 from repofs.config import Settings
-from repofs.errors import ChangedWhileReading, InvalidValue, RepofsError, StoreFailed, on_the_store
+from repofs.errors import ChangedWhileReading, InvalidValue, RepofsError, StoreFailed, StoreFull, on_the_store
 from repofs.image import ALONE, Members, Recognised
 from repofs.importer import files, final_rows, removal, transactions
 from repofs.importer.commits import Bell, Commits, Groups
@@ -46,6 +46,9 @@ from repofs.repository.template import Template
 from repofs.threads import in_thread
 
 log = structlog.get_logger(__name__)
+
+FULL_SECONDS = 30.0  # before what found no room is tried again
+_FULL = "the disk of the repository is full: it is imported by itself when there is room"
 
 Interrupted = dict[tuple[int, int], int]
 """How often the importer died with the drop of that device and inode in hand."""
@@ -91,7 +94,7 @@ class Pipeline:
         self._interrupted = interrupted
         self._people = people
         self._sources = Sources(settings.declared_sources(), layout.root)
-        self._placement = Placement(layout, self._sources)
+        self._placement = Placement(layout, self._sources, settings.repository.reserve_bytes)
         self._recognising = Recognising(readers, self._placement)
         template = Template(settings.repository.template)
         directories = UserDirectories(settings.repository)
@@ -106,9 +109,10 @@ class Pipeline:
 
     async def run(self) -> None:
         """Serve the imports until cancelled."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._syncing.run)
-            nursery.start_soon(self._clearing.run)
+        with contextlib.closing(self._placement):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._syncing.run)
+                nursery.start_soon(self._clearing.run)
 
     async def idle(self) -> None:
         """Return when nothing is being imported."""
@@ -163,7 +167,9 @@ class Pipeline:
         except Duplicate as error:
             return replace(await self._give_up(job, State.DUPLICATE, str(error)), fileset=error.fileset)
         except OSError as error:
-            return await self._give_up(job, State.FAILED, _sentence(error))
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                return await self._give_up(job, State.FAILED, _sentence(error))
+            return replace(await self._give_up(job, State.SETTLING, _FULL), again_seconds=FULL_SECONDS)
         except Exception as error:
             log.exception("an import failed unexpectedly", path=job.drop.path)
             sentence = f"the importer failed ({type(error).__name__}): the daemon's log says where; then retry"
@@ -176,6 +182,7 @@ class Pipeline:
         if drop.refusal is not None:
             await self._begin(job)
             raise InvalidValue(drop.refusal)
+        self._placement.require_room()
         found = await self._recognising.look(drop, job.fd, job.root, job.log)
         if isinstance(found, Members) or drop.early:
             return Outcome(drop.token, State.SETTLING, members=found if isinstance(found, Members) else ALONE)
@@ -275,11 +282,19 @@ class Pipeline:
             job.placed = True
             finished = await in_thread(self._place, job, begun, examined, name_for, rows)
             await self._syncing.do(begun.id)
-            job.finished = finished
-            await self._commits.write(transactions.record, finished)
+            await self._record(job, finished)
             await self._forget(begun)
             kept = await self._remove_sources(job, finished)
         return _imported(job.drop, finished, kept)
+
+    async def _record(self, job: _Job, finished: FinishedImport) -> None:
+        """Write the final rows: the commit point."""
+        job.finished = finished
+        try:
+            await self._commits.write(transactions.record, finished)
+        except StoreFull:  # of a commit for which there is no room nothing is there
+            job.finished = None
+            raise
 
     def _place(
         self,
@@ -369,6 +384,11 @@ class Pipeline:
             return await self._commits.write(transactions.end, Ending(begun.id, state, error))
         except StoreFailed:
             raise
+        except StoreFull as full:
+            if job.finished is not None:
+                raise
+            log.warning("the row of an import is left to recovery", importing=begun.id, error=str(full))
+            return True
         except Exception:
             if job.finished is not None:
                 raise  # imported or not: only the catalogue could tell
@@ -394,6 +414,4 @@ def _sentence(error: OSError) -> str:
     """Return what went wrong and what to do."""
     if isinstance(error, RepofsError):
         return str(error)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "the disk of the repository is full: make room, then retry"
     return f"the importer met an error of the system ({error.strerror}): have the disk looked at, then retry"

@@ -19,21 +19,31 @@ from repofs.repository.failure_logs import FailureLogs
 from repofs.repository.import_directory import StagedFile
 from repofs.repository.layout import Layout, load_key
 from repofs.repository.marks import ORIGINAL_BIT, Marks
+from repofs.repository.room import Room
 from repofs.repository.sources import Sources
 from repofs.repository.trees import opened
 
 
 class Placement:
-    def __init__(self, layout: Layout, sources: Sources) -> None:
+    def __init__(self, layout: Layout, sources: Sources, reserve_bytes: int | None) -> None:
         self.marks = Marks(load_key(layout))
-        self.bringing = Bringing(self.marks, sources, os.fspath(layout.linked))
         self._layout = layout
         self._failure_logs = FailureLogs(layout)
         # Kept open: Linux tells an error of writing back once, to the descriptors that are open when it comes.
         self._file_system = os.open(layout.managed, OPEN_DIRECTORY)
+        self._catalogues = os.open(layout.catalogue.resolve().parent, OPEN_DIRECTORY)  # which may be another disk
+        room = Room(self._file_system, reserve_bytes)
+        self._rooms = room, Room(self._catalogues, reserve_bytes)
+        self.bringing = Bringing(self.marks, sources, os.fspath(layout.linked), room)
 
     def close(self) -> None:
         os.close(self._file_system)
+        os.close(self._catalogues)
+
+    def require_room(self) -> None:
+        """Raise StoreFull when nothing should be begun now, neither here nor in the catalogue."""
+        for room in self._rooms:
+            room.require_to_import()
 
     def directory_of(self, drop: Drop) -> Directory:
         """Return what lends the directory that *drop* lies in."""

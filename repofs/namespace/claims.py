@@ -163,6 +163,7 @@ class Claims:
                 self._drops.end(node)
         if again and unit.ino == outcome.token:
             unit.activity.settling = True  # the inbox starts its clock again by itself
+            unit.activity.waits_for = outcome.error
         elif again:
             self._drops.rest(unit, self._standing.settle_seconds(unit), None)
 
