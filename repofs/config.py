@@ -31,7 +31,7 @@ SETTINGS_FILE = "settings.toml"
 ChecksumAlgorithm = Literal[
     "Adler-32", "CRC-32", "File-Size-64", "MD5-128", "Murmur3-32", "Murmur3-128", "SHA1-160", "SHA-256", "BLAKE3"
 ]
-EventKind = Literal["imported", "failed", "duplicate", "altered", "missing", "offline", "deleted"]
+EventKind = Literal["imported", "failed", "duplicate", "altered", "missing", "offline", "deleted", "read-only"]
 Seconds = Annotated[float, Field(ge=0.1, le=86_400.0)]
 
 
@@ -206,7 +206,7 @@ class Mail(_Section):
 
 class Hook(_Section):
     name: SourceName  # by which it is known how far it is
-    on: Annotated[tuple[EventKind, ...], Field(min_length=1)] = ("failed",)
+    on: Annotated[tuple[EventKind, ...], Field(min_length=1)] = ("failed", "read-only")
     command: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     user: str = "nobody"  # whose account runs the command, in a mount of root's
     webhook: Annotated[SecretStr, AfterValidator(_address)] | None = None

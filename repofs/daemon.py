@@ -25,7 +25,7 @@ from repofs import config, logs
 from repofs.control.protocol import OriginalsFound
 from repofs.control.server import Control, listening
 from repofs.errors import Busy, RepofsError
-from repofs.events import News
+from repofs.events import News, read_only
 from repofs.fuse import mount
 from repofs.fuse.operations import Operations
 from repofs.importer.inbox import Inbox
@@ -158,6 +158,7 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
         stream.hear(news)
         failed.hear(news)
 
+    backing.health.on_failure(lambda error: stream.tell(read_only(error)))
     claims = Claims(standing, rights, drops, Filesets(standing, drops, settings.drops), kernel)
     inbox = Inbox(claims, functools.partial(importer_process, layout.root), rights.adopt, hear, backing.health)
     drops.clocks = inbox

@@ -6,7 +6,7 @@ goes on writing after it builds on sand. Reading goes on. A full disk is no such
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 import structlog
@@ -51,6 +51,16 @@ class Health:
         elif is_store_failure(error):
             self.fail(StoreFailed.because(f"{what}: {error.strerror}").message)
 
+    async def while_sound(self, service: Callable[..., Awaitable[object]], *args: object) -> None:
+        """Run *service*, which writes, until the disk has failed."""
+        with trio.CancelScope() as scope:
+            self.on_failure(lambda _: scope.cancel())
+            try:
+                self.require()
+                await service(*args)
+            except* StoreFailed as failed:
+                self.fail(str(_first(failed)))
+
     @contextmanager
     def heeding(self, what: str) -> Iterator[None]:
         """Heed errors that come out of the context, which does *what*."""
@@ -59,3 +69,7 @@ class Health:
         except OSError as error:
             self.heed(what, error)
             raise
+
+
+def _first(error: BaseException) -> BaseException:
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error

@@ -33,6 +33,7 @@ class Progress:
     problems: tuple[Problem, ...]
     more: int  # problems that the mount has not listed
     verification: dict[str, Any] | None = None  # of all originals; told to administrators, of a whole mount
+    read_only: str | None = None  # why the repository can not be changed any more
 
     @property
     def under_way(self) -> int:
@@ -58,7 +59,7 @@ def ask(paths: Iterable[Path]) -> Progress:
     counts: Counter[State] = Counter()
     sizes: Counter[State] = Counter()
     problems: list[Problem] = []
-    more = 0
+    more, read_only = 0, None
     verification = None
     for path in paths:
         told, top = raw(path), location.mount_of(path).mountpoint
@@ -66,8 +67,9 @@ def ask(paths: Iterable[Path]) -> Progress:
         sizes.update({State(state): size for state, size in told["bytes"].items()})
         problems += [Problem(top / one["path"], State(one["state"]), one["error"]) for one in told["problems"]]
         more += told["more"]
+        read_only = read_only or told["read_only"]
         verification = told.get("verification", verification)
-    return Progress(dict(counts), dict(sizes), tuple(problems), more, verification)
+    return Progress(dict(counts), dict(sizes), tuple(problems), more, verification, read_only)
 
 
 def rows(progress: Progress) -> list[tuple[str, str, str]]:
@@ -103,7 +105,9 @@ def _verification(told: dict[str, Any]) -> str:
 
 
 def print_problems(progress: Progress) -> None:
-    """Print a line for each problem."""
+    """Print a line for each problem, that of the whole repository first."""
+    if progress.read_only is not None:
+        print(f"read-only: {cell(progress.read_only)}")
     for problem in progress.problems:
         print(f"{problem.state}: {cell(problem.path)}: {cell(problem.error)}")
     if progress.more:

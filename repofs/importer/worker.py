@@ -26,6 +26,8 @@ from repofs.catalog.moves import Place
 from repofs.catalog.objects import describe
 from repofs.catalog.verification import Found
 from repofs.errors import InvalidValue, NotFound, RepofsError
+from repofs.events import read_only
+from repofs.health import Health
 from repofs.importer import removal, transactions
 from repofs.importer.administration import Administration
 from repofs.importer.arrivals import Arrivals
@@ -36,7 +38,7 @@ from repofs.importer.dropbox import dropboxes
 from repofs.importer.dropbox.dropboxes import Dropboxes
 from repofs.importer.gathering import Gathering
 from repofs.importer.herald import Herald
-from repofs.importer.hooks.queue import HookQueue, delivery
+from repofs.importer.hooks.queue import HookQueue, delivery, tell_read_only
 from repofs.importer.pipeline import Pipeline
 from repofs.importer.preparing import Preparing
 from repofs.importer.readers import Readers
@@ -57,6 +59,7 @@ from repofs.importer.wire import (
     Committed,
     Deeds,
     Done,
+    Failed,
     Handed,
     Hangup,
     ListTables,
@@ -106,6 +109,7 @@ async def serve(directory: Path, channel: Channel) -> None:
         await channel.send(NotReady(str(error)))
         return
     commits = Commits(engine)
+    health = commits.health
     sources = Sources(settings.declared_sources(), layout.root)
 
     def who() -> People:
@@ -122,20 +126,22 @@ async def serve(directory: Path, channel: Channel) -> None:
         async with trio.open_nursery() as services:
             services.start_soon(commits.run)
             services.start_soon(pipeline.run)
-            services.start_soon(in_thread, removal.resume, engine, sources)
-            services.start_soon(waiting_room.run)
+            services.start_soon(_tell_of_failure, health, channel, settings)
+            services.start_soon(health.while_sound, in_thread, removal.resume, engine, sources)
+            services.start_soon(health.while_sound, waiting_room.run)
             bringing = Bringing(Marks(load_key(layout)), sources, os.fspath(layout.linked))
-            services.start_soon(Thumbnails(layout, commits, catalogue, readers, bringing, pipeline.idle).run)
+            thumbnails = Thumbnails(layout, commits, catalogue, readers, bringing, pipeline.idle)
+            services.start_soon(health.while_sound, thumbnails.run)
             people = Administration(channel, office, settings.people.refresh_seconds)
             await people.begin()
             services.start_soon(Herald(channel, catalogue, commits.committed).run)
             for hook in settings.hooks:
-                services.start_soon(HookQueue(hook, delivery(hook), catalogue, commits).run)
+                services.start_soon(health.while_sound, HookQueue(hook, delivery(hook), catalogue, commits).run)
             scrub = Scrub(layout, settings, commits, catalogue, pipeline.idle, functools.partial(_tell_marked, channel))
-            services.start_soon(scrub.run)
+            services.start_soon(health.while_sound, scrub.run)
             tables = TableDesk(settings, commits, catalogue, who)
             trash = TrashDesk(settings.trash, disposal, catalogue, commits.committed, who)
-            services.start_soon(trash.run)
+            services.start_soon(health.while_sound, trash.run)
             desk = _Desk(
                 channel, layout, pipeline, commits, catalogue, people, reception, watching, tables, scrub, trash
             )
@@ -146,6 +152,15 @@ async def serve(directory: Path, channel: Channel) -> None:
 async def _tell_marked(channel: Channel, inodes: Sequence[int]) -> None:
     with suppress(Hangup):  # the receiving side sees it too, and ends all
         await channel.send(Marked(tuple(inodes)))
+
+
+async def _tell_of_failure(health: Health, channel: Channel, settings: config.Settings) -> None:
+    """Once the disk has failed, let the mount and the hooks know."""
+    await health.failed.wait()
+    assert health.failure is not None
+    with suppress(Hangup):  # the receiving side sees it too, and ends all
+        await channel.send(Failed(health.failure))
+    await tell_read_only(settings.hooks, read_only(health.failure))
 
 
 class _Desk:
@@ -182,7 +197,7 @@ class _Desk:
         async with trio.open_nursery() as nursery:
             try:
                 nursery.start_soon(self._people.run)
-                nursery.start_soon(self._watching.run)
+                nursery.start_soon(self._commits.health.while_sound, self._watching.run)
                 while True:
                     message, descriptors = await self._channel.receive()
                     if isinstance(message, Stop):
@@ -224,6 +239,8 @@ class _Desk:
                 nursery.start_soon(self._see_to_table, message)
             case Trashing(), []:
                 nursery.start_soon(self._see_to_trash, message)
+            case Failed(error), []:
+                self._commits.health.fail(error)
             case Deeds(), []:
                 nursery.start_soon(self._keep, message)
             case _:

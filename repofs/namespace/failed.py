@@ -98,7 +98,7 @@ class Failed:
                 user, name = one.user_directory, _name_of_log(one.source)
                 self._logs.pop((user, name), None)
                 self._remove(user, name)
-                if one.kind is State.FAILED and self._link(user, (name,), one.log, one.gid) is not None:
+                if one.kind == State.FAILED and self._link(user, (name,), one.log, one.gid) is not None:
                     self._logs[user, name] = one.gid, one.error or _SEE_LOG
 
     def logs(self, user: bytes | None) -> list[tuple[bytes, int, str, bytes]]:

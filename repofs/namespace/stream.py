@@ -34,9 +34,16 @@ class Stream:
         if not fresh:
             return
         self._newest = fresh[-1][0].number
-        self._lines += fresh
+        self._add(fresh)
+
+    def tell(self, one: News) -> None:
+        """Take in what no catalogue has: it is everybody's."""
+        self._add([(one, one.line())])
+
+    def _add(self, lines: Sequence[Line]) -> None:
+        self._lines += lines
         for uid, file in self._files.items():
-            _append(file, self._visible(fresh, uid))
+            _append(file, self._visible(lines, uid))
 
     def open(self, uid: int) -> int:
         """Return a descriptor on what *uid* may view, as of now if she had it not open before. Give it to `close`."""
@@ -60,7 +67,10 @@ class Stream:
         return len(self._visible(self._lines, uid)) if file is None else os.fstat(file).st_size
 
     def _visible(self, lines: Iterable[Line], uid: int) -> bytes:
-        return b"".join(line for news, line in lines if self._rights.may_view_in(news.user_directory, news.gid, uid))
+        return b"".join(line for news, line in lines if self._may_view(news, uid))
+
+    def _may_view(self, news: News, uid: int) -> bool:
+        return not news.user_directory or self._rights.may_view_in(news.user_directory, news.gid, uid)
 
 
 def _append(file: int, text: bytes) -> None:

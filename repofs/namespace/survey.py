@@ -34,6 +34,7 @@ class Report:
     problems: list[dict[str, str]] = field(default_factory=list)
     more: int = 0  # problems that are not listed
     verification: dict[str, Any] | None = None  # of all originals, for who may see them all
+    read_only: str | None = None  # why nothing can be changed any more
     _room: int = _PROBLEM_BYTES
 
     def count(self, state: State, size: int) -> None:
@@ -52,7 +53,13 @@ class Report:
 
     def json(self) -> bytes:
         """Return everything as JSON that fits into one attribute."""
-        told = {"counts": self.counts, "bytes": self.sizes, "problems": self.problems, "more": self.more}
+        told = {
+            "counts": self.counts,
+            "bytes": self.sizes,
+            "problems": self.problems,
+            "more": self.more,
+            "read_only": self.read_only,
+        }
         if self.verification is not None:
             told["verification"] = self.verification
         return json.dumps(told).encode()
@@ -99,7 +106,7 @@ class Survey:
 
     async def report(self, top: Node, uid: int) -> Report:
         """Return how everything at and below *top* that *uid* may see stands."""
-        report = Report()
+        report = Report(read_only=self._backing.health.failure)
         seen: set[int] = set()
         waiting: list[tuple[bytes, State, str | None]] = []
         root = self._backing.table.root

@@ -35,6 +35,7 @@ def report(counts: dict[str, int], *problems: tuple[str, str, str], more: int = 
         "bytes": {state: 1536 * count for state, count in counts.items()},
         "problems": [dict(zip(("path", "state", "error"), one, strict=True)) for one in problems],
         "more": more,
+        "read_only": None,
     }
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from repofs import config
 from repofs.errors import SettingsError
-from repofs.events import KINDS
+from repofs.events import KINDS, READ_ONLY
 from repofs.people import Privilege
 
 
@@ -125,4 +125,4 @@ def test_a_webhook_that_is_taken_is_not_told(tmp_path: Path) -> None:
 
 
 def test_a_hook_may_be_on_each_kind_of_event() -> None:
-    assert set(get_args(config.EventKind)) == {str(kind) for kind in KINDS}
+    assert set(get_args(config.EventKind)) == {READ_ONLY, *(str(kind) for kind in KINDS)}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 
 import pytest
 import trio
 
-from repofs.events import RECENT, News
+from repofs.events import RECENT, News, read_only
 from repofs.lifecycle import State
 from repofs.model import PermissionLevel
 from repofs.namespace import stream as stream_module
@@ -119,3 +120,15 @@ def test_no_descriptor_is_left(lab: World) -> None:
     for handle in handles:
         lab.stream.close(handle)
     assert open_descriptors() == before
+
+
+def test_that_the_repository_is_read_only_is_told_to_everybody(lab: World) -> None:
+    handle = lab.stream.open(STRANGER)
+    lab.stream.hear([NEWS])
+    lab.stream.tell(read_only("the disk has failed"))
+    lab.stream.hear([NEWS, replace(NEWS, number=2)])  # what has no number takes none away
+    [told] = os.pread(handle, 10_000, 0).splitlines()
+    facts = json.loads(told)
+    assert (facts["event"], facts["error"], facts["user"]) == ("read-only", "the disk has failed", "root")
+    assert facts["path"] is facts["source"] is facts["object"] is facts["log"] is facts["import"] is None
+    lab.stream.close(handle)

@@ -13,7 +13,7 @@ from email.utils import formatdate, make_msgid
 import structlog
 
 from repofs.config import Mail
-from repofs.events import News
+from repofs.events import READ_ONLY, News
 from repofs.importer.hooks.delivery import DeliveryFailed
 from repofs.model import printable
 from repofs.threads import in_thread
@@ -50,7 +50,7 @@ class Mailer:
                 log.error("no mail can be addressed to a user", user=one.user)
                 continue
             address = self._settings.to.replace("{user}", one.user)
-            if one.number > self._told.get(address, 0):
+            if one.kind == READ_ONLY or one.number > self._told.get(address, 0):
                 mails.setdefault(address, []).append(one)
         return mails
 
@@ -98,7 +98,9 @@ def message(sender: str, address: str, news: Sequence[News]) -> EmailMessage:
 
 def _told(one: News) -> list[str]:
     facts = one.facts()
-    lines = [f"{one.kind}: {printable(str(facts['path'] or facts['source']))}"]
+    lines = [f"{one.kind}: {printable(str(facts['path'] or facts['source'] or 'the whole repository'))}"]
     if one.error:
         lines.append(f"  {printable(str(facts['error']))}")
-    return [*lines, f"  log: {printable(str(facts['log']))}", ""]
+    if facts["log"]:
+        lines.append(f"  log: {printable(str(facts['log']))}")
+    return [*lines, ""]

@@ -14,7 +14,7 @@ import trio
 from repofs.catalog import news
 from repofs.catalog.engine import Engine
 from repofs.config import Hook
-from repofs.events import News
+from repofs.events import READ_ONLY, News
 from repofs.importer.commits import Commits
 from repofs.importer.hooks.command import Command
 from repofs.importer.hooks.delivery import DeliveryFailed
@@ -48,10 +48,30 @@ def delivery(hook: Hook) -> Delivery:
     return Mailer(hook.mail, hook.timeout_seconds)
 
 
+async def tell_read_only(hooks: Sequence[Hook], one: News) -> None:
+    """Deliver *one*, which the catalogue does not have, by each of *hooks* that is for it; return when all have."""
+    async with trio.open_nursery() as nursery:
+        for hook in hooks:
+            if READ_ONLY in hook.on:
+                nursery.start_soon(_tell, hook, one)
+
+
+async def _tell(hook: Hook, one: News) -> None:
+    way, pause = delivery(hook), PAUSE_SECONDS[0]
+    while True:
+        try:
+            await way.send([one])
+            return
+        except DeliveryFailed as error:
+            log.warning("a hook has failed and is tried again", hook=hook.name, reason=str(error), seconds=pause)
+        await trio.sleep(pause)
+        pause = min(2 * pause, PAUSE_SECONDS[1])
+
+
 class HookQueue:
     def __init__(self, hook: Hook, delivery: Delivery, catalogue: Engine, commits: Commits) -> None:
         self._name = hook.name
-        self._kinds = [State(word) for word in hook.on]
+        self._kinds = [State(word) for word in hook.on if word != READ_ONLY]
         self._delivery = delivery
         self._catalogue = catalogue
         self._commits = commits
