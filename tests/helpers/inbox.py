@@ -150,6 +150,7 @@ class World:
     lives: Lives
     rights: Rights
     inbox: Inbox
+    health: Health
 
     async def after(self, seconds: float) -> None:
         """Let time pass: with the automatic clock, as long as the tasks need and no more."""
@@ -161,7 +162,8 @@ class World:
 async def running() -> AsyncIterator[World]:
     async with trio.open_nursery() as nursery:
         mount, lives, rights = FakeMount(), Lives(nursery), Rights()
-        world = World(mount, lives, rights, Inbox(mount, lives, rights.adopt, mount.hear, Health()))
+        health = Health()
+        world = World(mount, lives, rights, Inbox(mount, lives, rights.adopt, mount.hear, health), health)
         await nursery.start(world.inbox.run)
         yield world
         nursery.cancel_scope.cancel()

@@ -13,7 +13,7 @@ from repofs.events import News
 from repofs.health import Health
 from repofs.importer import inbox as inbox_module
 from repofs.importer.inbox import SHARE, WINDOW, Inbox
-from repofs.importer.wire import Happened, Stop
+from repofs.importer.wire import Done, Failed, Happened, Stop
 from repofs.lifecycle import State
 from repofs.model import Outcome
 from tests.helpers.inbox import ALICE, BOB, SETTLE_SECONDS, FakeMount, FakeProcess, Lives, Rights, running
@@ -173,6 +173,39 @@ async def test_a_process_that_keeps_dying_is_started_more_and_more_seldom(autoju
     pauses = [after - before for before, after in itertools.pairwise(starts)]
     assert pauses[0] < 1
     assert min(pauses[-5:]) >= inbox_module.PAUSE_SECONDS[1]
+
+
+async def test_after_an_error_of_the_disk_nothing_is_handed_over_and_the_process_is_told(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    async with running() as world:
+        world.inbox.dropped(1, ALICE, SETTLE_SECONDS)
+        await world.after(0.1)
+        world.health.fail("the disk has failed")
+        await world.after(100)
+        assert world.lives.last.messages == [Failed("the disk has failed")]
+        assert world.mount.claimed == []
+        world.lives.last.die()  # and is of no use any more
+        await world.after(100)
+        assert len(world.lives.all) == 1
+
+
+async def test_what_the_process_says_of_the_disk_counts_in_the_mount(autojump_clock: trio.abc.Clock) -> None:
+    async with running() as world:
+        await world.lives.last.channel.send(Failed("the catalogue: disk I/O error"))
+        await world.after(0.1)
+        assert world.health.failure == "the catalogue: disk I/O error"
+
+
+async def test_what_found_no_room_rests_as_long_as_the_process_says(autojump_clock: trio.abc.Clock) -> None:
+    async with running() as world:
+        world.inbox.dropped(1, ALICE, 0.0)
+        await world.after(0.1)
+        await world.lives.last.channel.send(Done(Outcome(1, State.SETTLING, "full", again_seconds=30.0)))
+        await world.after(29)
+        assert world.lives.last.tokens == [1]
+        await world.after(2)
+        assert world.lives.last.tokens == [1, 1]
 
 
 async def test_the_first_start_that_fails_is_the_daemons(autojump_clock: trio.abc.Clock) -> None:
