@@ -300,7 +300,7 @@ async def _serve(rooms: _Rooms, ready: Callable[[], None]) -> None:
             nursery.start_soon(rooms.deleting.run)
             nursery.start_soon(rooms.elsewhere.run)
             nursery.start_soon(rooms.survey.run)
-            nursery.start_soon(rooms.journal.run)
+            nursery.start_soon(rooms.operations.health.while_sound, rooms.journal.run)
             nursery.start_soon(rooms.ledger.run)
             nursery.start_soon(rooms.watch.run)
             nursery.start_soon(rooms.control.run)

@@ -192,6 +192,7 @@ class Journal:
                     await self._renew()
                 await self.sync()
             except OSError as error:
+                self._standing.backing.health.heed("the journal", error)
                 log.error("the journal cannot be written now", journal=str(self._path), error=str(error))
 
     def end_idle(self) -> None:

@@ -25,7 +25,6 @@ from repofs.repository.import_directory import (
     publish,
     stage,
     staged,
-    sync,
     undo,
     write_log,
 )
@@ -90,7 +89,6 @@ def test_a_file_gets_a_second_name_and_a_log(layout: Layout) -> None:
     finish(layout, N)
     assert staged(layout) == set()
     assert directory.with_name("21-15-03.000.log").stat().st_nlink == 1
-    sync(layout)
 
 
 def test_what_is_published_is_the_users_and_the_groups_and_what_is_above_it_no_groups(layout: Layout) -> None:
