@@ -352,7 +352,10 @@ def _only_daemon(layout: Layout, mountpoint: Path) -> Iterator[None]:
         lock.write(f"{os.getpid()}\n{mountpoint}\n")
         lock.flush()
         yield
-        lock.truncate(0)
+        try:
+            lock.truncate(0)
+        except OSError as error:  # of a disk that has failed; the kernel lets go of the lock all the same
+            log.warning("the lock keeps the name of this process", error=str(error))
 
 
 def _raise_descriptor_limit() -> None:

@@ -6,6 +6,7 @@ word, so that none is taken twice. When the directory of thumbnails is missing a
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -112,11 +113,14 @@ class Thumbnails:
         try:
             picture = await self._picture(due)
             if Skip.THUMBNAILS not in due.skipped:
-                await in_thread(write_whole, self._layout.thumbnail(due.image), picture.png)
+                with self._commits.health.heeding("a thumbnail"):
+                    await in_thread(write_whole, self._layout.thumbnail(due.image), picture.png)
         except ReaderFailed as error:
             log.info("an image has no thumbnail", image=image, reason=str(error))
             return Looked(due.image, Thumbnail.FAILED)
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise  # later, when there is room
             log.warning("a thumbnail cannot be made", image=image, reason=str(error))
             return Looked(due.image, Thumbnail.FAILED)
         except Exception:  # a fault of ours is no reason to leave all others without a thumbnail

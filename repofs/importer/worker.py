@@ -25,7 +25,7 @@ from repofs.catalog.engine import Engine, open_engine
 from repofs.catalog.moves import Place
 from repofs.catalog.objects import describe
 from repofs.catalog.verification import Found
-from repofs.errors import InvalidValue, NotFound, RepofsError
+from repofs.errors import InvalidValue, NotFound, RepofsError, StoreFailed
 from repofs.events import read_only
 from repofs.health import Health
 from repofs.importer import removal, transactions
@@ -277,8 +277,7 @@ class _Desk:
         try:
             await self._commits.write(transactions.found, [Found(OriginalFileId(found.original), found.state)])
         except Exception as error:  # the mount tells it again, and it is no reason to leave imports undone
-            log.exception("how a source stands could not be written")
-            await self._answer(Answer(found.id, None, f"the catalogue refused it: {error}", errno.EIO))
+            await self._refuse(found.id, "how a source stands could not be written", error)
         else:
             await self._answer(Answer(found.id, "null"))
 
@@ -289,8 +288,7 @@ class _Desk:
         except OSError as error:
             await self._answer(Answer(move.id, None, str(error), error.errno or errno.EIO))
         except Exception as error:  # nothing was moved, and it is no reason to leave imports undone
-            log.exception("filesets could not be moved to another group")
-            await self._answer(Answer(move.id, None, f"the catalogue refused it: {error}", errno.EIO))
+            await self._refuse(move.id, "filesets could not be moved to another group", error)
         else:
             await self._answer(Answer(move.id, json.dumps(len(places))))
 
@@ -320,10 +318,15 @@ class _Desk:
         try:
             written = await self._commits.write(transactions.keep, message.deeds)
         except Exception as error:  # they are the mount's again, and no reason to leave imports undone
-            log.exception("deeds could not be written into the audit trail")
-            await self._answer(Answer(message.id, None, f"the audit trail cannot be written: {error}", errno.EIO))
+            await self._refuse(message.id, "deeds could not be written into the audit trail", error)
         else:
             await self._answer(Answer(message.id, json.dumps(written)))
+
+    async def _refuse(self, number: int, what: str, error: Exception) -> None:
+        """Answer that *what*, by *error*; that the disk has failed is logged already, however often it is met."""
+        if not isinstance(error, StoreFailed):
+            log.error(what, exc_info=error)
+        await self._answer(Answer(number, None, f"the catalogue refused it: {error}", errno.EIO))
 
     async def _answer(self, message: Message) -> None:
         with suppress(Hangup):  # the receiving side sees it too, and ends all

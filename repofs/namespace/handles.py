@@ -254,10 +254,10 @@ class Handles:
         handle = self._handles[fh]
         activity = handle.node.activity
         written = handle.opener is not None and activity is not None and activity.dirty
-        if not written or handle.ended_badly is not None:
+        if not written:
             return
         self._backing.health.require()  # what was written may not be there
-        if self._durable_close:
+        if self._durable_close and handle.ended_badly is None:
             await self.fsync(fh, data_only=False)
 
     def release(self, fh: int) -> None:

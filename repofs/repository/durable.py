@@ -57,6 +57,7 @@ def write_whole(path: Path, content: bytes) -> None:
     directory, name = os.path.split(os.fsencode(path))
     with suppress(FileExistsError):
         os.mkdir(directory, 0o700)
+        sync_directory(os.path.dirname(directory) or b".")
     new = os.path.join(directory, b"." + name)
     with suppress(FileNotFoundError):
         os.unlink(new)  # of a writer that has died
