@@ -1,12 +1,18 @@
-"""A disk that can be made to fail: ext4 on compressed memory (zram), whose driver answers EIO beyond a limit."""
+"""A disk that can be made to fail, or lose its power: ext4 on compressed memory (zram), whose driver answers EIO beyond
+a limit."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
+import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+_EXT4_IOC_SHUTDOWN = 0x8004587D  # linux/fs/ext4: from now on nothing is written
+_NO_LOG_FLUSH = 2
 _CONTROL = Path("/sys/class/zram-control")
 
 
@@ -22,9 +28,9 @@ class FailingDisk:
         self._device = Path(f"/dev/zram{number}")
         self._controls = Path(f"/sys/block/zram{number}")
 
-    def make(self) -> None:
+    def make(self, features: str) -> None:
         (self._controls / "disksize").write_text("128M")
-        _run("mkfs.ext4", "-q", str(self._device))
+        _run("mkfs.ext4", "-q", "-O", features, str(self._device))
         self.mount()
         (self.mountpoint / "lost+found").rmdir()
 
@@ -43,21 +49,29 @@ class FailingDisk:
         """The disk is repaired, and mounted anew; what it did not take is lost."""
         self.unmount()
         (self._controls / "mem_limit").write_text("0")
-        subprocess.run(["e2fsck", "-fp", str(self._device)], check=False, capture_output=True)
+        subprocess.run(["e2fsck", "-fy", str(self._device)], check=False, capture_output=True)
         self.mount()
+
+    def cut_power(self) -> None:
+        """Lose what was not written yet; `mend` mounts the disk anew."""
+        fd = os.open(self.mountpoint, os.O_RDONLY)
+        try:
+            fcntl.ioctl(fd, _EXT4_IOC_SHUTDOWN, struct.pack("I", _NO_LOG_FLUSH))
+        finally:
+            os.close(fd)
 
     def remove(self) -> None:
         (self._controls / "reset").write_text("1")
 
 
 @contextlib.contextmanager
-def failing_disk(mountpoint: Path) -> Iterator[FailingDisk]:
-    """Make such a disk at *mountpoint*; it is unmounted and gone at the end."""
+def failing_disk(mountpoint: Path, features: str = "has_journal") -> Iterator[FailingDisk]:
+    """Make such a disk at *mountpoint*, with these *features* of ext4; it is unmounted and gone at the end."""
     mountpoint.mkdir()
     number = int((_CONTROL / "hot_add").read_text())
     disk = FailingDisk(number, mountpoint)
     try:
-        disk.make()
+        disk.make(features)
         try:
             yield disk
         finally:
