@@ -81,7 +81,10 @@ def listening(layout: Layout) -> Iterator[socket.socket]:
             sock.listen(_BACKLOG)
             yield sock
         finally:
-            layout.control.unlink()
+            try:
+                layout.control.unlink()
+            except OSError as error:  # of a disk that has failed: the next daemon removes it
+                log.warning("the control socket is left", error=str(error))
 
 
 class Control:

@@ -45,7 +45,16 @@ def durable(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     os.chmod(path, 0o640)
     os.setxattr(path, "user.note", b"kept")
-    os.link(path, path.parent.parent / "second.tif")
+    sync(path)
+
+
+def named_again(path: Path, other: Path) -> None:
+    """Give *path* a second name in a directory that is not new, and rename that directory, before one fsync."""
+    os.makedirs(other)
+    sync(other)
+    os.sync()
+    os.link(path, other / "second.tif")
+    os.rename(other, other.with_name("moved"))
     sync(path)
 
 
@@ -68,9 +77,10 @@ def test_what_fsync_has_promised_is_there(volatile: tuple[Drive, FailingDisk]) -
     home = drive.home(ALICE)
     ALICE.do(durable, home / "a/b/scan.tif", b"pixels")
     ALICE.do(renamed, home / "a/b")
+    ALICE.do(named_again, home / "a/b/scan.tif", home / "a/other")
     cut_power(drive, disk)
     scan = drive.backing(home / "a/b/scan.tif")
-    assert scan.read_bytes() == drive.backing(home / "a/second.tif").read_bytes() == b"pixels"
+    assert scan.read_bytes() == drive.backing(home / "a/moved/second.tif").read_bytes() == b"pixels"
     status = scan.stat()
     assert (status.st_mode & 0o777, status.st_uid, status.st_nlink) == (0o640, ALICE.uid, 2)
     assert os.getxattr(scan, "user.note") == b"kept"
