@@ -49,11 +49,13 @@ def durable(path: Path, content: bytes) -> None:
 
 
 def named_again(path: Path, other: Path) -> None:
-    """Give *path* a second name in a directory that is not new, and rename that directory, before one fsync."""
-    os.makedirs(other)
-    sync(other)
+    """Give *path* names in directories that are not new, and rename one of these, before one fsync."""
+    third = other.with_name("third")
+    for directory in (other, third):
+        os.mkdir(directory)
     os.sync()
     os.link(path, other / "second.tif")
+    os.link(path, third / "third.tif")
     os.rename(other, other.with_name("moved"))
     sync(path)
 
@@ -80,9 +82,10 @@ def test_what_fsync_has_promised_is_there(volatile: tuple[Drive, FailingDisk]) -
     ALICE.do(named_again, home / "a/b/scan.tif", home / "a/other")
     cut_power(drive, disk)
     scan = drive.backing(home / "a/b/scan.tif")
+    assert drive.backing(home / "a/third/third.tif").samefile(scan)
     assert scan.read_bytes() == drive.backing(home / "a/moved/second.tif").read_bytes() == b"pixels"
     status = scan.stat()
-    assert (status.st_mode & 0o777, status.st_uid, status.st_nlink) == (0o640, ALICE.uid, 2)
+    assert (status.st_mode & 0o777, status.st_uid, status.st_nlink) == (0o640, ALICE.uid, 3)
     assert os.getxattr(scan, "user.note") == b"kept"
     assert drive.backing(home / "a/b").stat().st_uid == ALICE.uid
     assert os.listdir(scan.parent.parent) and sorted(os.listdir(scan.parent)) == ["renamed.tif", "scan.tif"]
