@@ -34,7 +34,7 @@ pytestmark = pytest.mark.skipif(not is_possible(), reason="there is no zram: loa
 def broken() -> Iterator[tuple[Drive, FailingDisk]]:
     with scratch() as place, failing_disk(place / "repository") as disk:
         with mounted(SETTINGS, place=place) as drive:
-            drive.allowed = ["read-only", "disk", "cannot be", "could not be"]
+            drive.allowed = ["read-only", "Read-only", "disk", "cannot be", "could not be"]
             yield drive, disk
 
 
