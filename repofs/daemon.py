@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from repofs import config, logs
+from repofs import config, fault_points, logs
 from repofs.control.protocol import OriginalsFound
 from repofs.control.server import Control, listening
 from repofs.errors import Busy, RepofsError
@@ -95,6 +95,7 @@ def run(
     layout = Layout.open(repository.resolve())
     settings = config.load(layout.root)
     logs.configure(settings.log.level)
+    fault_points.arm(with_parent=False)
     os.umask(0)  # modes come with the requests, umask applied
     _raise_descriptor_limit()
     with _only_daemon(layout, mountpoint), _rooms(layout, settings, mountpoint) as rooms:

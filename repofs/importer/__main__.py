@@ -11,7 +11,7 @@ from pathlib import Path
 
 import trio
 
-from repofs import privileges
+from repofs import fault_points, privileges
 from repofs.importer import worker
 from repofs.importer.wire import Channel
 
@@ -20,6 +20,7 @@ NICENESS = 10  # the mount answers people first; imports take what it leaves of 
 
 def main() -> None:
     arguments = _arguments()
+    fault_points.arm(with_parent=True)
     _give_up_rights()
     _leave_signals_to_the_mount()
     _raise_descriptor_limit()

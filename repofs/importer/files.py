@@ -13,6 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from repofs.errors import ChangedWhileReading, InvalidValue
+from repofs.fault_points import Step, passed
 from repofs.importer.bringing import Bringing, require_no_writer
 from repofs.lifecycle import State
 from repofs.model import Closed, Drop, Identity, Mark, Origin, Original, Refused, Skip
@@ -191,6 +192,7 @@ def mark_closed(fd: int, marks: Marks, actor_uid: int | None) -> None:
     status = os.fstat(fd)
     marks.write(fd, Closed(status.st_size, status.st_mtime_ns, actor_uid))
     os.fchmod(fd, stat.S_IMODE(status.st_mode) & ~ORIGINAL_BIT)
+    passed(Step.MARK_RESTORED)
 
 
 def refuse(drop: Drop, fd: int, marks: Marks, state: State, error: str, log: str) -> None:
@@ -201,3 +203,4 @@ def refuse(drop: Drop, fd: int, marks: Marks, state: State, error: str, log: str
             continue
         status = os.fstat(file)
         marks.write(file, Refused(status.st_size, status.st_mtime_ns, state, error, log))
+        passed(Step.REFUSED_MARKED)

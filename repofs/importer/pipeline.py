@@ -26,6 +26,7 @@ from repofs.catalog.forms import now
 from repofs.catalog.origins import DONE, Due
 from repofs.config import Settings
 from repofs.errors import ChangedWhileReading, InvalidValue, RepofsError, StoreFailed, StoreFull, on_the_store
+from repofs.fault_points import Step, passed
 from repofs.image import ALONE, Members, Recognised
 from repofs.importer import files, final_rows, removal, transactions
 from repofs.importer.commits import Bell, Commits, Groups
@@ -223,6 +224,7 @@ class Pipeline:
         )
         with trio.CancelScope(shield=True):  # a row that we do not know of would look like a death
             begun = job.begun = await self._commits.write(self._owners.begin, intent)
+        passed(Step.INTENT_COMMITTED)
         by = "" if drop.actor_uid == begun.owner.uid else f", by {drop.actor}"
         job.log.note(
             f"import {begun.id} for {begun.owner.user_name} in group {begun.group.name}{by}, attempt {deaths + 1}"
@@ -252,6 +254,7 @@ class Pipeline:
                     job.root,
                     abandon_on_cancel=True,
                 )
+        passed(Step.HASHED)
         for file in examined:
             job.log.note(f"{file.name.decode(errors='backslashreplace')}: {file.size} bytes, {file.checksum}")
         return examined
@@ -273,6 +276,7 @@ class Pipeline:
         with trio.CancelScope(shield=True):
             wanted = Wanted(len(examined), len(recognised.images))
             ids = await self._commits.write(transactions.reserve, wanted)
+            passed(Step.RESERVED)
             job.log.note(", ".join(final_rows.names_of(ids)))
             name_for = self._names.of(begun, job.drop, tuple(os.fsdecode(file.path) for file in examined))
 
@@ -282,8 +286,11 @@ class Pipeline:
             job.placed = True
             finished = await in_thread(self._place, job, begun, examined, name_for, rows)
             await self._syncing.do(begun.id)
+            passed(Step.SYNCED)
             await self._record(job, finished)
+            passed(Step.COMMITTED)
             await self._forget(begun)
+            passed(Step.CLEARED)
             kept = await self._remove_sources(job, finished)
         return _imported(job.drop, finished, kept)
 
@@ -319,7 +326,9 @@ class Pipeline:
             return None
         due = [Due(file.original_id, file.origin, job.drop.actor_uid) for file in files if file.origin is not None]
         ended = await in_thread(removal.remove, self._sources, due)
+        passed(Step.SOURCE_REMOVED)
         await self._commits.write(removal.note, ended)
+        passed(Step.REMOVAL_COMMITTED)
         if job.drop.is_directory:
             origin, name = due[0].origin, files[0].name
             await in_thread(removal.remove_directory, self._sources, origin, name, job.drop.actor_uid)
@@ -368,6 +377,7 @@ class Pipeline:
                 assert job.finished is not None  # nobody else takes an import out of its state
                 await self._forget(job.begun)
                 return _imported(job.drop, job.finished)
+            passed(Step.ENDED)
             try:
                 with on_the_store("taking an import back"):
                     await in_thread(self._undo, job, state, error)

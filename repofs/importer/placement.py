@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from repofs.catalog.filesets import FinishedImport
+from repofs.fault_points import Step, passed
 from repofs.importer import files
 from repofs.importer.bringing import Bringing
 from repofs.importer.lending import Directory
@@ -75,6 +76,7 @@ class Placement:
         """
         import_directory.stage(self._layout, importing, (StagedFile(file, name) for name, file in new))
         import_directory.write_log(self._layout, importing, log)
+        passed(Step.LOG_WRITTEN)
         return import_directory.publish(self._layout, importing, drop.user_directory, gid, name_for, durable=False)
 
     def mark(self, drop: Drop, fd: int, gid: int, finished: FinishedImport) -> None:
@@ -102,6 +104,7 @@ class Placement:
             )
             self.marks.write(file, mark)
             self._give(file, drop.user_directory, gid)
+            passed(Step.FILE_MARKED)
             # From the mark on the mount opens it for nobody: who came between the hash and the mark is found here.
             files.require_still(file, entries[name].size, entries[name].mtime_ns)
 

@@ -14,6 +14,7 @@ import structlog
 from repofs.catalog import imports
 from repofs.catalog.engine import Engine
 from repofs.errors import NotFound
+from repofs.fault_points import Step, passed
 from repofs.importer import files, preparing
 from repofs.importer.bringing import Bringing
 from repofs.importer.pipeline import Interrupted
@@ -43,13 +44,17 @@ def recover(layout: Layout, engine: Engine) -> Interrupted:
         preparing.clear(layout, Bringing(Marks(load_key(layout)), Sources((), layout.root), os.fspath(layout.linked)))
     except OSError as error:
         log.error("what has arrived cannot be cleared away now", error=str(error))
-    return _release(engine)
+    passed(Step.ARRIVALS_CLEARED)
+    interrupted = _release(engine)
+    passed(Step.RELEASED)
+    return interrupted
 
 
 def _settle(layout: Layout, engine: Engine, importing: ImportId) -> None:
     """Finish or undo what the import has in the tree."""
     if _state(engine, importing) in _COMMITTED:
         import_directory.finish(layout, importing)
+        passed(Step.FINISHED)
         return
     marks = Marks(load_key(layout))
     for fd in import_directory.linked(layout, importing):

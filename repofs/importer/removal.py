@@ -15,6 +15,7 @@ from repofs.catalog import origins
 from repofs.catalog.engine import Connection, Engine
 from repofs.catalog.origins import DONE, Due
 from repofs.errors import NotFound
+from repofs.fault_points import Step, passed
 from repofs.model import Origin, OriginalFileId
 from repofs.repository import as_user
 from repofs.repository.outside import remove_beneath, remove_empty_beneath
@@ -62,6 +63,7 @@ def resume(engine: Engine, sources: Sources) -> None:
     with engine.begin() as conn:
         due = origins.due(conn)
     ended = remove(sources, due)
+    passed(Step.SOURCE_RESUMED)
     with engine.begin() as conn:
         origins.removed(conn, ended)
 

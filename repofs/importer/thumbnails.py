@@ -18,6 +18,7 @@ from repofs.catalog import thumbnails
 from repofs.catalog.engine import Engine
 from repofs.catalog.thumbnails import Due, Looked, Thumbnail
 from repofs.errors import ReaderFailed
+from repofs.fault_points import Step, passed
 from repofs.image import Appearance, Picture
 from repofs.importer.bringing import Bringing
 from repofs.importer.commits import Commits
@@ -115,6 +116,7 @@ class Thumbnails:
             if Skip.THUMBNAILS not in due.skipped:
                 with self._commits.health.heeding("a thumbnail"):
                     await in_thread(write_whole, self._layout.thumbnail(due.image), picture.png)
+                passed(Step.THUMBNAIL_WRITTEN)
         except ReaderFailed as error:
             log.info("an image has no thumbnail", image=image, reason=str(error))
             return Looked(due.image, Thumbnail.FAILED)

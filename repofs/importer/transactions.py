@@ -16,6 +16,7 @@ from repofs.catalog.users import Experimenter, Group
 from repofs.catalog.verification import Found
 from repofs.deeds import Deed
 from repofs.errors import NotFound
+from repofs.fault_points import Step, passed
 from repofs.importer.wire import Move
 from repofs.lifecycle import State
 from repofs.model import ExperimenterId, FilesetId, GroupId, Identity, ImportId, ObjectRef
@@ -147,6 +148,7 @@ def reserve(conn: Connection, items: Sequence[Wanted]) -> Sequence[Ids]:
 def record(conn: Connection, items: Sequence[FinishedImport]) -> Sequence[None]:
     """Write the final rows. Their commit is the moment of import."""
     filesets.record(conn, items)
+    passed(Step.ROWS_WRITTEN)
     return [None] * len(items)
 
 

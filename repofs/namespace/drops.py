@@ -18,6 +18,7 @@ import structlog
 import trio
 
 from repofs.errors import Busy, InvalidValue
+from repofs.fault_points import Step, passed
 from repofs.lifecycle import State
 from repofs.model import Closed, Mark, Original, Refused
 from repofs.namespace.activity import Activity
@@ -150,6 +151,7 @@ class Drops:
         if node.mark is not None:
             self._standing.marks.clear(self._backing.target(node))
             node.mark = None
+            passed(Step.CLOSED_CLEARED)
         activity.dirty = True
         activity.note(f"written again by uid {activity.actor_uid}, {by}")
         self._unsettle(node)
@@ -421,6 +423,7 @@ class Drops:
         status = self._backing.status(node)
         activity = self.activity(node)
         self._mark(node, Closed(status.st_size, status.st_mtime_ns, activity.actor_uid))
+        passed(Step.CLOSED_WRITTEN)
         activity.note(f"closed: {status.st_size} bytes")
 
     def _refuse(self, node: Node, state: State, error: str) -> None:
@@ -433,6 +436,7 @@ class Drops:
         name = user.names[0][1]
         where = self._failure_logs.write(name, f"inode-{node.ino}", map(str, events), owner, status.st_gid)
         self._mark(node, Refused(status.st_size, status.st_mtime_ns, state, error, where))
+        passed(Step.INCOMPLETE_WRITTEN)
 
 
 def _renamed(node: Node) -> str:

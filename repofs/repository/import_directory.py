@@ -21,6 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from repofs.errors import AlreadyExists, InvalidName
+from repofs.fault_points import Step, passed
 from repofs.model import ImportId
 from repofs.repository.durable import own, rename_no_replace
 from repofs.repository.layout import Layout
@@ -68,6 +69,7 @@ def stage(layout: Layout, import_id: ImportId, files: Iterable[StagedFile]) -> N
                 *way, name = _components(file.name)
                 cursor.make_way(way)
                 os.link(f"/proc/self/fd/{file.fd}", name, dst_dir_fd=cursor.fd, follow_symlinks=True)
+                passed(Step.FILE_STAGED)
 
 
 def write_log(layout: Layout, import_id: ImportId, text: str) -> None:
@@ -127,8 +129,11 @@ def undo(layout: Layout, import_id: ImportId) -> None:
             user_directory, *path = place.split(b"/")
             with suppress(FileNotFoundError), opened(_user(layout, user_directory)) as user:
                 _withdraw(staging, user, path)
+        passed(Step.WITHDRAWN)
         remove_links(staging.directory, dir_fd=staging.fd)
+        passed(Step.UNLINKED)
         _clear(staging)
+        passed(Step.UNDONE)
 
 
 def linked(layout: Layout, import_id: ImportId) -> Iterator[int]:
@@ -232,11 +237,13 @@ def _put(staging: _Staging, parent: int, name: bytes, flush: Flush) -> bool:
         os.link(staging.log, log, src_dir_fd=staging.fd, dst_dir_fd=parent, follow_symlinks=False)
     except FileExistsError:
         return False
+    passed(Step.LOG_LINKED)
     try:
         rename_no_replace(staging.directory, name, old_dir_fd=staging.fd, new_dir_fd=parent)
     except FileExistsError:
         os.unlink(log, dir_fd=parent)
         return False
+    passed(Step.PUBLISHED)
     flush(parent)
     return True
 

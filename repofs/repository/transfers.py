@@ -24,6 +24,7 @@ from importlib.metadata import entry_points
 from typing import Protocol
 
 from repofs.errors import InvalidValue, RepofsError, on_the_store
+from repofs.fault_points import Step, passed
 from repofs.repository.durable import OPEN_DIRECTORY
 
 ENTRY_POINTS = "repofs.transfers"
@@ -84,6 +85,7 @@ class _Copying:
             self._fill(source, target)
             with on_the_store("fsync"):
                 os.fsync(target)
+            passed(Step.COPIED)
         finally:
             os.close(target)
 
@@ -153,6 +155,7 @@ class _Link:
             raise CannotTransfer(
                 error.errno, f"no hard link can be made of it ({error.strerror}): use ln_s or cp"
             ) from error
+        passed(Step.LINKED)
 
     def take_back(self, stand_in: int, linked: int) -> None:
         try:

@@ -1,0 +1,104 @@
+"""Named steps at which tests have the daemon die, as its processes would when the power goes.
+
+REPOFS_FAULT_POINT=import.published:3 ends the mount daemon and its importer by SIGKILL when one of them passes that
+step for the third time. Without it a step costs one comparison, and nothing can be changed by anybody: only who starts
+the daemon has its environment.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from repofs.errors import InvalidValue
+
+VARIABLE = "REPOFS_FAULT_POINT"
+
+
+class Step(StrEnum):
+    """What has just been done when it is passed."""
+
+    # in the mount
+    CLOSED_CLEARED = "closed.cleared"
+    CLOSED_WRITTEN = "closed.written"
+    INCOMPLETE_WRITTEN = "incomplete.written"
+    # an import, in the order of its writes
+    INTENT_COMMITTED = "import.begun"
+    COPIED = "import.copied"
+    LINKED = "import.linked"
+    HASHED = "import.hashed"
+    RESERVED = "import.reserved"
+    FILE_STAGED = "import.file-staged"
+    LOG_WRITTEN = "import.log-written"
+    LOG_LINKED = "import.log-linked"
+    PUBLISHED = "import.published"
+    FILE_MARKED = "import.file-marked"
+    SYNCED = "import.synced"
+    ROWS_WRITTEN = "import.rows-written"
+    COMMITTED = "import.committed"
+    CLEARED = "import.cleared"
+    SOURCE_REMOVED = "source.removed"
+    REMOVAL_COMMITTED = "source.committed"
+    # an import that does not succeed
+    ENDED = "failure.committed"
+    REFUSED_MARKED = "failure.marked"
+    # what is made of an import later
+    THUMBNAIL_WRITTEN = "thumbnail.written"
+    # taking back, by recovery and by an import that has failed
+    MARK_RESTORED = "undo.mark-restored"
+    WITHDRAWN = "undo.withdrawn"
+    UNLINKED = "undo.unlinked"
+    UNDONE = "undo.done"
+    # recovery alone
+    FINISHED = "recovery.finished"
+    ARRIVALS_CLEARED = "recovery.arrivals-cleared"
+    RELEASED = "recovery.released"
+    SOURCE_RESUMED = "recovery.sources-removed"
+
+
+@dataclass(frozen=True, slots=True)
+class _Armed:
+    step: Step
+    nth: int
+    with_parent: bool
+    passed: Iterator[int] = field(default_factory=lambda: itertools.count(1))  # next() is atomic: threads pass, too
+
+
+_armed: _Armed | None = None
+
+
+def arm(*, with_parent: bool) -> None:
+    """Heed the environment from now on; *with_parent*: the process that has started this one dies with it.
+
+    Raises InvalidValue when what is said there is no step, or no number of times.
+    """
+    global _armed
+    said = os.environ.get(VARIABLE)
+    if said is None:
+        return
+    name, _, times = said.partition(":")
+    try:
+        _armed = _Armed(Step(name), int(times or "1"), with_parent)
+    except ValueError:
+        raise InvalidValue(
+            f"{VARIABLE}={said} is no fault point: it is one of {', '.join(Step)}, and :N for the Nth time"
+        ) from None
+
+
+def passed(step: Step) -> None:
+    """Die here when the test says so."""
+    if _armed is not None and _armed.step is step and next(_armed.passed) == _armed.nth:
+        _die(with_parent=_armed.with_parent)
+
+
+def _die(*, with_parent: bool) -> None:
+    """End this process and what it has started, none of them able to do one thing more."""
+    children = Path("/proc/self/task").glob("*/children")
+    pids = [int(pid) for threads in children for pid in threads.read_text().split()]
+    for pid in (*pids, *([os.getppid()] if with_parent else []), os.getpid()):
+        os.kill(pid, signal.SIGKILL)
