@@ -1,0 +1,162 @@
+"""A drive whose daemon dies and comes back, and what must hold whenever it is back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from repofs.fault_points import VARIABLE
+from tests.crash.ledger import IMPORTED, History, Ledger
+from tests.crash.plan import Death
+from tests.helpers import processes
+from tests.helpers.mounting import REPOFS, Drive, fact, tell
+from tests.helpers.people import ALICE
+from tests.helpers.waiting import until
+
+SETTINGS = """
+[drops]
+settle_seconds = 0.1
+directory_settle_seconds = 0.2
+[readers]
+workers = 1
+[[sources]]
+name = "scope1"
+path = "@outside@"
+"""
+
+EXPECTED = (
+    "imports were interrupted and will be tried again",
+    "a source is kept",
+    "ended by SIGKILL",
+    "Dataset:999999",
+)
+PASSING_SECONDS = 30.0
+RELEASE_SECONDS = 2.0  # in which the daemon has heard of every close
+
+
+class Crashing:
+    """Kills the daemon of *drive* and brings it back."""
+
+    def __init__(self, drive: Drive) -> None:
+        self.drive = drive
+        drive.allowed = list(EXPECTED)
+
+    def start(self, death: Death) -> None:
+        """Start a daemon that is to die of *death*; returns also when it has died already."""
+        try:
+            self.drive.start(self._command(death))
+        except AssertionError:
+            if death.step is None or "ended by SIGKILL" not in self.drive.log.read_text().splitlines()[-1]:
+                raise
+
+    def start_and_kill(self, death: Death) -> bool:
+        """Start a daemon that dies on its way, or soon after; return whether it did."""
+        if death.step is not None:
+            self.start(death)
+            self.wait_dead(death)
+            return True
+        starter = subprocess.Popen(
+            [*REPOFS, "mount", "--foreground", self.drive.repository, self.drive.mountpoint],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            time.sleep(death.seconds)
+        finally:
+            family = processes.descendants(starter.pid)
+            for pid in reversed([starter.pid, *family]):
+                os.kill(pid, signal.SIGKILL)
+            starter.wait()
+            until(lambda: not any(map(processes.alive, family)), f"the end of {family}")
+        return True
+
+    def _command(self, death: Death) -> Sequence[str]:
+        return REPOFS if death.step is None else ("env", f"{VARIABLE}={death.step}:{death.nth}", *REPOFS)
+
+    def wait_dead(self, death: Death) -> int:
+        """Wait until the daemon has died of *death*, killing it at its moment; return when, ns since the epoch."""
+        if death.step is None:
+            time.sleep(death.seconds)
+            os.kill(self.drive.pid, signal.SIGKILL)
+        if self.drive.daemon is not None:
+            children = processes.descendants(self.drive.daemon.pid)
+            try:
+                code = self.drive.daemon.wait(PASSING_SECONDS)
+            except subprocess.TimeoutExpired:
+                raise AssertionError(f"{death.step} was not passed {death.nth} times: nobody has died") from None
+            assert code == 128 + signal.SIGKILL, f"the daemon ended with {code}"
+            self.drive.daemon = None
+            until(lambda: not any(map(processes.alive, children)), f"the end of {children}")
+        return time.time_ns()
+
+
+class Examiner:
+    """Compares a repository with what its ledger says."""
+
+    def __init__(self, drive: Drive, ledger: Ledger) -> None:
+        self._drive = drive
+        self._ledger = ledger
+        self.checked = 0
+        self.incomplete = 0
+        self._known: dict[str, object] = {}  # checksum -> original, as it was seen
+
+    def settle(self, below: str, died_ns: int) -> None:
+        """Wait until every file below *below* that was acknowledged has come to its end."""
+        for name, history in self._of(below).items():
+            if history.acknowledged is not None:
+                self._settle(self._drive.mountpoint / name, history, died_ns)
+
+    def _settle(self, path: Path, history: History, died_ns: int) -> None:
+        wanted = "failed" if path.parent.name == "failing" else "imported"
+
+        def there() -> bool:
+            state = fact(path, "state")
+            if state == "incomplete":
+                self._allow_incomplete(path, history, died_ns)
+            return state == wanted
+
+        until(there, lambda: f"{path} {wanted}: it is {fact(path, 'state')}, {fact(path, 'error')}", 60)
+
+    def _allow_incomplete(self, path: Path, history: History, died_ns: int) -> None:
+        """A file that was open, or whose close was on its way to the daemon, is imported by its owner's word."""
+        last = history.notes[-1]
+        late = not history.is_closed or died_ns - last.when_ns < RELEASE_SECONDS * 1e9
+        assert late or path.parent.name == "cancelled", f"{path} was closed and is incomplete: {fact(path, 'error')}"
+        self.incomplete += 1
+        ALICE.do(tell, path, "now")
+
+    def check(self, below: str) -> None:
+        """Nothing acknowledged is lost, nothing is half there, nothing is there twice."""
+        originals = self._drive.originals()
+        histories = self._ledger.histories()
+        self._check_originals(originals, histories)
+        for name, history in histories.items():
+            if name.startswith(below) and history.acknowledged is not None:
+                self._check_bytes(self._drive.mountpoint / name, history)
+
+    def _check_originals(self, originals: list[dict[str, object]], histories: dict[str, History]) -> None:
+        found = {str(one["checksum"]): one for one in originals}
+        twice = [one for one, count in Counter(str(one["checksum"]) for one in originals).items() if count > 1]
+        assert not twice, f"imported twice: {[found[one]['path'] for one in twice]}"
+        whole = {note.version.checksum() for history in histories.values() for note in history.notes}
+        half = [one["path"] for checksum, one in found.items() if checksum not in whole]
+        assert not half, f"these bytes are no file that anybody has closed: {half}"
+        lost = [one for checksum, one in self._known.items() if found.get(checksum) != one]
+        assert not lost, f"these were imported, and are not or are others now: {lost}"
+        seen = [n.version for history in histories.values() for n in history.notes if n.what == IMPORTED]
+        assert all(version.checksum() in found for version in seen), "what was said to be imported is not catalogued"
+        self._known = dict(found)
+
+    def _check_bytes(self, path: Path, history: History) -> None:
+        possible = [version.content() for version in history.possible()]
+        assert path.read_bytes() in possible, f"{path} has other bytes than were acknowledged"
+        self.checked += 1
+
+    def _of(self, below: str) -> dict[str, History]:
+        return {name: history for name, history in self._ledger.histories().items() if name.startswith(below)}

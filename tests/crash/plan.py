@@ -1,0 +1,78 @@
+"""Where the daemon is to die: at every named step in turn, and at moments that nobody has chosen."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from repofs.fault_points import Step
+
+AGAIN: dict[Step, tuple[Step, ...]] = {
+    Step.INTENT_COMMITTED: (Step.RELEASED,),
+    Step.FILE_STAGED: (Step.UNLINKED,),
+    Step.PUBLISHED: (Step.WITHDRAWN,),
+    Step.FILE_MARKED: (Step.MARK_RESTORED,),
+    Step.SYNCED: (Step.UNDONE,),
+    Step.COMMITTED: (Step.FINISHED,),
+    Step.SOURCE_REMOVED: (Step.SOURCE_RESUMED,),
+    Step.HASHED: (Step.ARRIVALS_CLEARED,),
+}
+"""The steps of recovery, each with the step of work after which recovery passes it."""
+
+OF_RECOVERY = frozenset(step for steps in AGAIN.values() for step in steps)
+OFTEN = 80  # a round passes every other step more often
+SELDOM = {
+    Step.CLOSED_CLEARED: 10,
+    Step.INCOMPLETE_WRITTEN: 8,
+    Step.COPIED: 4,
+    Step.LINKED: 4,
+    Step.ROWS_WRITTEN: 4,
+    Step.SOURCE_REMOVED: 3,
+    Step.REMOVAL_COMMITTED: 3,
+    Step.ENDED: 6,
+    Step.REFUSED_MARKED: 6,
+    Step.THUMBNAIL_WRITTEN: 2,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """One kill: when *step* is passed for the *nth* time, or, without a step, *seconds* after work began."""
+
+    step: Step | None
+    nth: int
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.step}:{self.nth}" if self.step else f"after {self.seconds:.2f} s"
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A death at work, and perhaps a second one while the first is recovered from."""
+
+    first: Death
+    again: Death | None
+
+
+def rounds(chance: random.Random) -> Iterator[Round]:
+    """Yield rounds without end: all named steps, then as many chosen by *chance* alone. One in three dies twice."""
+    while True:
+        for step in Step:
+            if step not in OF_RECOVERY:
+                yield Round(_at(step, chance), _second(step, chance))
+        for number in range(len(Step) - len(OF_RECOVERY)):
+            yield Round(_moment(chance, 3.0), _moment(chance, 1.5) if number % 3 == 0 else None)
+
+
+def _at(step: Step, chance: random.Random) -> Death:
+    return Death(step, chance.randint(1, SELDOM.get(step, OFTEN)), 0.0)
+
+
+def _second(step: Step, chance: random.Random) -> Death | None:
+    return Death(chance.choice(AGAIN[step]), 1, 0.0) if step in AGAIN else None
+
+
+def _moment(chance: random.Random, within: float) -> Death:
+    return Death(None, 0, chance.uniform(0.0, within))

@@ -1,0 +1,102 @@
+"""The daemon is killed again and again while many write: nothing that was acknowledged is lost, ever."""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.crash.crashing import SETTINGS, Crashing, Examiner
+from tests.crash.ledger import Ledger
+from tests.crash.plan import Death, Round, rounds
+from tests.crash.writers import WAYS, Running, Writer
+from tests.helpers import agreement
+from tests.helpers.mounting import Drive, running, scratch
+from tests.helpers.people import ALICE
+
+FILES = 14  # that each way of writing brings in a round
+
+
+@pytest.mark.timeout(0)
+def test_nothing_is_lost_however_often_the_daemon_is_killed(
+    request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
+) -> None:
+    kills, seed = request.config.getoption("--kills"), request.config.getoption("--seed")
+    seed = random.randrange(1_000_000) if seed is None else seed
+    print(f"pytest tests/crash --kills={kills} --seed={seed} does the same again")
+    with scratch() as place:
+        drive = Drive(place, SETTINGS)
+        with running(drive, lambda: None):
+            told = CrashTest(drive, place, seed).run(kills)
+    record_property("told", f"crash test, seed {seed}: {told}")
+
+
+class CrashTest:
+    """One repository through many crashes."""
+
+    def __init__(self, drive: Drive, place: Path, seed: int) -> None:
+        self._drive = drive
+        self._place = place
+        self._seed = seed
+        self._crashing = Crashing(drive)
+        self._ledger = Ledger(place / "ledger")
+        self._examiner = Examiner(drive, self._ledger)
+        self._kills: Counter[str] = Counter()
+
+    def run(self, kills: int) -> str:
+        """Kill at least *kills* times; return what there is to tell."""
+        for number, one in enumerate(rounds(random.Random(self._seed))):
+            if self._kills.total() >= kills:
+                break
+            began = time.monotonic()
+            self._round(number, one)
+            print(f"round {number}: {one.first}, {one.again or 'once'} ({time.monotonic() - began:.1f} s)")
+        named = {step: count for step, count in self._kills.items() if step != "random"}
+        return (
+            f"{self._kills.total()} kills survived ({sum(named.values())} at {len(named)} named steps, "
+            f"{self._kills['random']} at random moments), {self._examiner.checked} files checked, lost 0; "
+            f"{self._examiner.incomplete} were open when the daemon died"
+        )
+
+    def _round(self, number: int, one: Round) -> None:
+        self._crashing.start(one.first)
+        writing = Running(ALICE, self._writers(number), self._place / f"writers-{number}.log")
+        died_ns = self._crashing.wait_dead(one.first)
+        self._count(one.first)
+        writing.wait()
+        if one.again is not None:
+            self._crashing.start_and_kill(one.again)
+            self._count(one.again)
+        self._drive.start()
+        below = str(self._folder(number).relative_to(self._drive.mountpoint))
+        self._examiner.check(below)
+        self._examiner.settle(below, died_ns)
+        self._examiner.check(below)
+        self._drive.check()
+        self._drive.stop()
+        self._check_at_rest()
+
+    def _check_at_rest(self) -> None:
+        found = agreement.disagreements(self._drive)
+        assert not found, "\n".join(found)
+        with sqlite3.connect(self._drive.layout.catalogue) as catalogue:
+            assert catalogue.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+    def _count(self, death: Death) -> None:
+        self._kills[death.step or "random"] += 1
+
+    def _folder(self, number: int) -> Path:
+        return self._drive.home(ALICE) / f"round-{number:03d}"
+
+    def _writers(self, number: int) -> list[Writer]:
+        work = self._drive.outside / f"round-{number:03d}"
+        return [
+            Writer(way, self._folder(number) / way, work / way, self._ledger, FILES, f"{self._seed}/{number}/{way}")
+            for way in WAYS
+        ]

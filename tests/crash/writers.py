@@ -1,0 +1,288 @@
+"""Ten ways in which programs bring files into the mount, each a process that notes in the ledger what it was told."""
+
+from __future__ import annotations
+
+import errno
+import faulthandler
+import json
+import mmap
+import os
+import random
+import subprocess
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.crash.ledger import BEGUN, CLOSED, IMPORTED, SYNCED, Ledger, Version
+from tests.helpers.mounting import fact, tell
+from tests.helpers.people import Person
+from tests.helpers.waiting import until
+
+LARGE_BYTES = 1_500_000  # more than the importer leaves to the sync that many imports share
+DEAD = (errno.ENOTCONN, errno.ECONNABORTED)
+
+
+class Died(Exception):
+    """The daemon is gone, as it is meant to be."""
+
+
+@dataclass(frozen=True)
+class Writer:
+    """One way of writing, for one round."""
+
+    way: str
+    folder: Path  # in the mount
+    work: Path  # beside it, in a declared source
+    ledger: Ledger
+    files: int
+    seed: str
+
+    def run(self) -> None:
+        """Write all files; returns early when the daemon dies."""
+        try:
+            self._prepare()
+            WAYS[self.way](self)
+        except Died:
+            return
+        except OSError as error:
+            if error.errno not in DEAD and not self._is_dead():
+                raise
+
+    def _prepare(self) -> None:
+        self.work.mkdir(parents=True)
+        self.folder.mkdir(parents=True)
+
+    def _is_dead(self) -> bool:
+        try:
+            os.statvfs(self.folder)  # which the kernel asks the daemon each time
+        except OSError as error:
+            return error.errno in DEAD
+        return False
+
+    def names(self, suffix: str = "dat") -> Iterator[tuple[Path, Version]]:
+        """Yield a name in the mount and what is to be written there, for each file."""
+        sizes = random.Random(self.seed)
+        for number in range(self.files):
+            size = LARGE_BYTES if sizes.random() < 0.02 else sizes.randrange(1, 5000)
+            path = self.folder / f"{number:03d}.{suffix}"
+            yield path, Version(f"{self.seed}/{path.name}", size)
+
+    def sources(self, suffix: str = "dat") -> dict[Path, tuple[Path, Version]]:
+        """Make the files beside the mount; return for each name in the mount its source and its content."""
+        made = {}
+        for path, version in self.names(suffix):
+            source = self.work / path.name
+            source.write_bytes(version.content())
+            made[path] = (source, version)
+        return made
+
+    def note(self, path: Path, version: Version, what: str) -> None:
+        self.ledger.note(path, version, what)
+
+    def tool(self, made: dict[Path, tuple[Path, Version]], *command: str | Path) -> None:
+        """Have a program bring in what was *made*; its 0 acknowledges all, a source that it has removed the one."""
+        for path, (_, version) in made.items():
+            self.note(path, version, BEGUN)
+        done = subprocess.run(command, capture_output=True, text=True)
+        for path, (source, version) in made.items():
+            if done.returncode == 0 or not source.exists():
+                self.note(path, version, CLOSED)
+        if done.returncode != 0:
+            if self._is_dead():
+                raise Died
+            raise AssertionError(f"{command[0]} ended with {done.returncode}: {done.stderr}")
+
+
+def cp(one: Writer) -> None:
+    made = one.sources("tif")
+    one.tool(made, "cp", *(source for source, _ in made.values()), one.folder)
+    for path, (_, version) in made.items():
+        if fact(path, "state") == "imported":
+            one.note(path, version, IMPORTED)
+
+
+def mv(one: Writer) -> None:
+    made = one.sources()
+    one.tool(made, "mv", *(source for source, _ in made.values()), one.folder)
+
+
+def rsync(one: Writer) -> None:
+    made = one.sources()
+    one.tool(made, "rsync", "-a", f"{one.work}/", f"{one.folder}/")
+
+
+def append(one: Writer) -> None:
+    """Write a file in three goes, each synced and closed; what is imported meanwhile is as it was after the last."""
+    for path, whole in one.names():
+        cuts = sorted({1 + whole.size // 3, 1 + whole.size // 2, whole.size})
+        for before, after in zip((0, *cuts), cuts, strict=False):
+            version = Version(whole.key, after)
+            try:
+                fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            except PermissionError:  # it is being imported, or is: nothing is added any more
+                break
+            one.note(path, version, BEGUN)
+            os.write(fd, whole.content()[before:after])
+            os.fsync(fd)
+            one.note(path, version, SYNCED)
+            os.close(fd)
+            one.note(path, version, CLOSED)
+
+
+def mapped(one: Writer) -> None:
+    for path, version in one.names():
+        one.note(path, version, BEGUN)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        os.ftruncate(fd, version.size)
+        with mmap.mmap(fd, version.size) as memory:
+            memory[:] = version.content()
+            memory.flush()
+        os.close(fd)
+        one.note(path, version, CLOSED)
+
+
+def dup(one: Writer) -> None:
+    """Close one of two descriptors half way: that is no end."""
+    for path, version in one.names():
+        content = version.content()
+        one.note(path, version, BEGUN)
+        first = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        second = os.dup(first)
+        os.write(first, content[: version.size // 2])
+        os.close(first)
+        os.write(second, content[version.size // 2 :])
+        os.close(second)
+        one.note(path, version, CLOSED)
+
+
+def fork(one: Writer) -> None:
+    """A child writes the second half, and closes last."""
+    for path, version in one.names():
+        content = version.content()
+        one.note(path, version, BEGUN)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        os.write(fd, content[: version.size // 2])
+        child = os.fork()
+        if child == 0:
+            _in_child(fd, content[version.size // 2 :])
+        os.close(fd)
+        _, status = os.waitpid(child, 0)
+        if status != 0:
+            raise Died if one._is_dead() else AssertionError("the child could not write")
+        one.note(path, version, CLOSED)
+
+
+def _in_child(fd: int, content: bytes) -> None:
+    code = 1
+    try:
+        os.write(fd, content)
+        os.close(fd)
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def truncate(one: Writer) -> None:
+    for path, version in one.names():
+        longer = Version(version.key, 2 * version.size)
+        one.note(path, version, BEGUN)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        os.write(fd, longer.content())
+        os.ftruncate(fd, version.size)
+        os.close(fd)
+        one.note(path, version, CLOSED)
+
+
+def rename_over(one: Writer) -> None:
+    """Replace each file once by a newer, as editors do."""
+    for path, version in one.names():
+        for number in (1, 2):
+            newer = Version(f"{version.key}/{number}", version.size)
+            temporary = path.with_name(f".{path.name}.tmp")
+            with temporary.open("wb") as file:
+                file.write(newer.content())
+                file.flush()
+                os.fsync(file.fileno())
+            one.note(path, newer, BEGUN)
+            os.rename(temporary, path)
+            one.note(path, newer, CLOSED)
+
+
+def in_place(one: Writer) -> None:
+    """Links and transfers from a declared source."""
+    made = one.sources()
+    transfers = ("ln_s", "ln", "ln_rm", "cp_rm", "upload")
+    for number, (path, (source, version)) in enumerate(made.items()):
+        transfer = transfers[number % len(transfers)]
+        one.note(path, version, BEGUN)
+        if transfer == "ln_s":
+            os.symlink(source, path)
+        else:
+            value = json.dumps({"source": str(source), "transfer": transfer})
+            os.setxattr(one.folder, "user.repofs.import.link", value.encode())
+        one.note(path, version, CLOSED)
+
+
+def failing(one: Writer) -> None:
+    """Files whose target does not exist: refused, kept, and refused again when they are tried again."""
+    os.setxattr(one.folder, "user.repofs.target", b"Dataset:999999")
+    for path, version in one.names():
+        one.note(path, version, BEGUN)
+        path.write_bytes(version.content())
+        one.note(path, version, CLOSED)
+
+
+def cancelled(one: Writer) -> None:
+    """Files that are incomplete by their owner's word, then drops again by it, and written anew."""
+    os.setxattr(one.folder, "user.repofs.policy", b'{"settle_seconds": 30}')
+    for path, whole in one.names():
+        for version in (Version(whole.key, 1 + whole.size // 2), whole):
+            one.note(path, version, BEGUN)
+            with path.open("r+b" if path.exists() else "wb") as file:
+                file.write(version.content())
+            one.note(path, version, CLOSED)
+            tell(path, "cancel")
+        tell(path, "now")
+
+
+WAYS: dict[str, Callable[[Writer], None]] = {
+    one.__name__: one
+    for one in (cp, mv, rsync, append, mapped, dup, fork, truncate, rename_over, in_place, failing, cancelled)
+}
+
+
+class Running:
+    """Writers at work, each in a process of its own with the ids of *person*."""
+
+    def __init__(self, person: Person, writers: list[Writer], log: Path) -> None:
+        self._log = log
+        self._pids = {self._start(person, writer): writer.way for writer in writers}
+
+    def _start(self, person: Person, writer: Writer) -> int:
+        child = os.fork()
+        if child:
+            return child
+        faulthandler.disable()  # memory mapped from a mount that dies is a bus error, as it must be
+        code = 1
+        try:
+            with self._log.open("a") as log:
+                try:
+                    person.become()
+                    writer.run()
+                    code = 0
+                except BaseException:  # noqa: BLE001 - read from the log by the parent
+                    log.write(f"{writer.way}: {traceback.format_exc()}\n")
+        finally:
+            os._exit(code)
+
+    def wait(self) -> None:
+        """Wait until all have ended; AssertionError when one of them met what it should not."""
+        until(self._all_ended, lambda: f"the end of {list(self._pids.values())}", 60)
+        assert not self._log.exists() or not self._log.read_text(), self._log.read_text()
+
+    def _all_ended(self) -> bool:
+        for pid in list(self._pids):
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                del self._pids[pid]
+        return not self._pids
