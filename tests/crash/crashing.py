@@ -106,11 +106,11 @@ class Examiner:
         self.incomplete = 0
         self._known: dict[str, object] = {}  # checksum -> original, as it was seen
 
-    def settle(self, below: str, died_ns: int) -> None:
-        """Wait until every file below *below* that was acknowledged has come to its end."""
-        for name, history in self._of(below).items():
-            if history.acknowledged is not None:
-                self._settle(self._drive.mountpoint / name, history, died_ns)
+    def settle(self, folder: Path, died_ns: int) -> None:
+        """Wait until every file below *folder* that was acknowledged has come to its end."""
+        for path, history in self._ledger.histories().items():
+            if path.is_relative_to(folder) and history.acknowledged is not None:
+                self._settle(path, history, died_ns)
 
     def _settle(self, path: Path, history: History, died_ns: int) -> None:
         wanted = "failed" if path.parent.name == "failing" else "imported"
@@ -131,16 +131,16 @@ class Examiner:
         self.incomplete += 1
         ALICE.do(tell, path, "now")
 
-    def check(self, below: str) -> None:
+    def check(self, folder: Path) -> None:
         """Nothing acknowledged is lost, nothing is half there, nothing is there twice."""
         originals = self._drive.originals()
         histories = self._ledger.histories()
         self._check_originals(originals, histories)
-        for name, history in histories.items():
-            if name.startswith(below) and history.acknowledged is not None:
-                self._check_bytes(self._drive.mountpoint / name, history)
+        for path, history in histories.items():
+            if path.is_relative_to(folder) and history.acknowledged is not None:
+                self._check_bytes(path, history)
 
-    def _check_originals(self, originals: list[dict[str, object]], histories: dict[str, History]) -> None:
+    def _check_originals(self, originals: list[dict[str, object]], histories: dict[Path, History]) -> None:
         found = {str(one["checksum"]): one for one in originals}
         twice = [one for one, count in Counter(str(one["checksum"]) for one in originals).items() if count > 1]
         assert not twice, f"imported twice: {[found[one]['path'] for one in twice]}"
@@ -157,6 +157,3 @@ class Examiner:
         possible = [version.content() for version in history.possible()]
         assert path.read_bytes() in possible, f"{path} has other bytes than were acknowledged"
         self.checked += 1
-
-    def _of(self, below: str) -> dict[str, History]:
-        return {name: history for name, history in self._ledger.histories().items() if name.startswith(below)}

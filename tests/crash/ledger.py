@@ -51,7 +51,7 @@ def _picture(key: str) -> bytes:
 class Note:
     """A line of the ledger."""
 
-    path: str  # below the mount
+    path: Path  # in the mount
     version: Version
     what: str
     when_ns: int
@@ -93,12 +93,12 @@ class Ledger:
         line = json.dumps([str(path), version.key, version.size, what, time.time_ns()])
         os.write(self._fd, line.encode() + b"\n")
 
-    def histories(self) -> dict[str, History]:
-        """Return what is known of each path, by its name in the mount."""
-        found: dict[str, History] = defaultdict(History)
+    def histories(self) -> dict[Path, History]:
+        """Return what is known of each path in the mount."""
+        found: dict[Path, History] = defaultdict(History)
         for line in self._path.read_text().splitlines():
             path, key, size, what, when_ns = json.loads(line)
-            found[path].notes.append(Note(path, Version(key, size), what, when_ns))
+            found[Path(path)].notes.append(Note(Path(path), Version(key, size), what, when_ns))
         return found
 
     def close(self) -> None:
