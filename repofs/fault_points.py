@@ -65,7 +65,7 @@ class Step(StrEnum):
 class _Armed:
     step: Step
     nth: int
-    with_parent: bool
+    others: tuple[int, ...]  # pids that die with us
     passed: Iterator[int] = field(default_factory=lambda: itertools.count(1))  # next() is atomic: threads pass, too
 
 
@@ -81,24 +81,24 @@ def arm(*, with_parent: bool) -> None:
     said = os.environ.get(VARIABLE)
     if said is None:
         return
-    name, _, times = said.partition(":")
-    try:
-        _armed = _Armed(Step(name), int(times or "1"), with_parent)
-    except ValueError:
+    name, _, nth = said.partition(":")
+    nth = nth or "1"
+    if name not in set(Step) or not nth.isdecimal() or nth == "0":
         raise InvalidValue(
             f"{VARIABLE}={said} is no fault point: it is one of {', '.join(Step)}, and :N for the Nth time"
-        ) from None
+        )
+    _armed = _Armed(Step(name), int(nth), (os.getppid(),) if with_parent else ())
 
 
 def passed(step: Step) -> None:
     """Die here when the test says so."""
     if _armed is not None and _armed.step is step and next(_armed.passed) == _armed.nth:
-        _die(with_parent=_armed.with_parent)
+        _die(_armed.others)
 
 
-def _die(*, with_parent: bool) -> None:
-    """End this process and what it has started, none of them able to do one thing more."""
+def _die(others: tuple[int, ...]) -> None:
+    """End *others*, what this process has started, and itself, at once."""
     children = Path("/proc/self/task").glob("*/children")
     pids = [int(pid) for threads in children for pid in threads.read_text().split()]
-    for pid in (*pids, *([os.getppid()] if with_parent else []), os.getpid()):
+    for pid in (*pids, *others, os.getpid()):
         os.kill(pid, signal.SIGKILL)
