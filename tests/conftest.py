@@ -7,6 +7,11 @@ import os
 import pytest
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kills", type=int, default=30, help="how often the crash test kills the daemon")
+    parser.addoption("--seed", type=int, help="of the crash test's chance: another each time unless it is given")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _others_may_enter(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Each process has its directories a level deeper, which nobody else may enter: some tests become somebody else."""

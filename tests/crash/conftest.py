@@ -1,10 +1,12 @@
-"""How often the crash test kills: 30 times, or as often as --kills says."""
+"""Mounts that die, for which the tests must be root."""
 
 from __future__ import annotations
 
 import pytest
 
+from tests.helpers import mounting
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--kills", type=int, default=30, help="how often the crash test kills the daemon")
-    parser.addoption("--seed", type=int, default=None, help="what the crash test's chance comes of: another each time")
+
+@pytest.fixture(autouse=True, scope="package")
+def _mounting_is_possible() -> None:
+    mounting.require_possible()

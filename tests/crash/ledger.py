@@ -73,6 +73,11 @@ class History:
         """Whether nothing was under way when the ledger ended."""
         return bool(self.notes) and self.notes[-1].what in (CLOSED, IMPORTED)
 
+    @property
+    def closed(self) -> int:
+        """How many closes, or renames of what was closed, were acknowledged."""
+        return sum(note.what == CLOSED for note in self.notes)
+
     def possible(self) -> list[Version]:
         """Return what the file may hold: the version that was acknowledged last, or one begun since."""
         last = self.acknowledged

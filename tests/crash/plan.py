@@ -55,6 +55,9 @@ class Round:
     first: Death
     again: Death | None
 
+    def __str__(self) -> str:
+        return str(self.first) if self.again is None else f"{self.first}, again {self.again}"
+
 
 def rounds(chance: random.Random) -> Iterator[Round]:
     """Yield rounds without end: all named steps, then as many chosen by *chance* alone. One in three dies twice."""

@@ -14,6 +14,8 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import pytest
+
 from repofs import mounts
 from repofs.administration.user_directories import UserDirectories
 from repofs.catalog import engine, objects, users
@@ -38,6 +40,14 @@ workers = 1
 
 CHECKOUT = Path(__file__).parents[2]
 REPOFS = (sys.executable, "-m", "repofs")
+
+
+def require_possible() -> None:
+    """Skip the test that asks where no mount of several users can be made."""
+    if not Path("/dev/fuse").exists():
+        pytest.skip("/dev/fuse is missing: load the kernel module with modprobe fuse")
+    if os.geteuid() != 0:
+        pytest.skip("only root can act as several users: run the tests as root")
 
 
 @contextlib.contextmanager

@@ -21,10 +21,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(autouse=True, scope="package")
 def _mounting_is_possible() -> None:
-    if not Path("/dev/fuse").exists():
-        pytest.skip("/dev/fuse is missing: load the kernel module with modprobe fuse")
-    if os.geteuid() != 0:
-        pytest.skip("only root can act as several users: run the tests as root")
+    mounting.require_possible()
 
 
 @pytest.fixture(scope="module")
