@@ -31,7 +31,6 @@ path = "@outside@"
 
 EXPECTED = (
     "imports were interrupted and will be tried again",
-    "a source is kept",
     "ended by SIGKILL",
     "Dataset:999999",
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -12,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from repofs.fault_points import VARIABLE
+from tests.crash import at_rest
 from tests.crash.crashing import SETTINGS, Crashing, Examiner
 from tests.crash.ledger import Ledger
 from tests.crash.plan import Death, Round, rounds
 from tests.crash.writers import WAYS, Running, Writer
-from tests.helpers import agreement
 from tests.helpers.mounting import REPOFS, Drive, running, scratch
 from tests.helpers.people import ALICE
 
@@ -80,13 +79,7 @@ class CrashTest:
         self._examiner.check(self._folder(number))
         self._drive.check()
         self._drive.stop()
-        self._check_at_rest()
-
-    def _check_at_rest(self) -> None:
-        found = agreement.disagreements(self._drive)
-        assert not found, "\n".join(found)
-        with sqlite3.connect(self._drive.layout.catalogue) as catalogue:
-            assert catalogue.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert not (found := at_rest.faults(self._drive)), "\n".join(found)
 
     def _count(self, death: Death) -> None:
         self._kills[death.step or "random"] += 1
