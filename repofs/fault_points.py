@@ -24,9 +24,11 @@ class Step(StrEnum):
     """What has just been done when it is passed."""
 
     # in the mount
+    JOURNAL_BEGUN = "journal.begun"
     CLOSED_CLEARED = "closed.cleared"
     CLOSED_WRITTEN = "closed.written"
     INCOMPLETE_WRITTEN = "incomplete.written"
+    JOURNAL_ENDED = "journal.ended"
     # an import, in the order of its writes
     INTENT_COMMITTED = "import.begun"
     COPIED = "import.copied"
@@ -54,7 +56,8 @@ class Step(StrEnum):
     WITHDRAWN = "undo.withdrawn"
     UNLINKED = "undo.unlinked"
     UNDONE = "undo.done"
-    # recovery alone
+    # at a start alone
+    JOURNAL_ANEW = "journal.anew"
     FINISHED = "recovery.finished"
     ARRIVALS_CLEARED = "recovery.arrivals-cleared"
     RELEASED = "recovery.released"

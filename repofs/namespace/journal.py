@@ -23,6 +23,7 @@ from pathlib import Path
 import structlog
 import trio
 
+from repofs.fault_points import Step, passed
 from repofs.namespace.nodes import Node
 from repofs.namespace.standing import Standing
 from repofs.repository.durable import sync_directory
@@ -153,6 +154,7 @@ class Journal:
         if place is None:
             place = Restless(node, below, self._path_of(node))
             self._append(place.record())
+            passed(Step.JOURNAL_BEGUN)
             node.users += 1
             self._restless[node, below] = place
         place.holders += 1
@@ -199,6 +201,8 @@ class Journal:
         """Record the end of what nobody holds any more."""
         over = list(self._idle)
         self._over(over)
+        if over:
+            passed(Step.JOURNAL_ENDED)
         self._idle.clear()
         for place in over:
             del self._restless[place.node, place.below]
@@ -222,6 +226,7 @@ class Journal:
 
     def _replace(self, fd: int) -> None:
         os.fdatasync(fd)
+        passed(Step.JOURNAL_ANEW)
         self._next.rename(self._path)
         sync_directory(self._path.parent)
 

@@ -8,21 +8,24 @@ from dataclasses import dataclass
 
 from repofs.fault_points import Step
 
-AGAIN: dict[Step, tuple[Step, ...]] = {
-    Step.INTENT_COMMITTED: (Step.RELEASED,),
-    Step.FILE_STAGED: (Step.UNLINKED,),
-    Step.PUBLISHED: (Step.WITHDRAWN,),
-    Step.FILE_MARKED: (Step.MARK_RESTORED,),
-    Step.SYNCED: (Step.UNDONE,),
-    Step.COMMITTED: (Step.FINISHED,),
-    Step.SOURCE_REMOVED: (Step.SOURCE_RESUMED,),
-    Step.HASHED: (Step.ARRIVALS_CLEARED,),
+AGAIN: dict[Step, Step] = {
+    Step.INTENT_COMMITTED: Step.RELEASED,
+    Step.LOG_WRITTEN: Step.JOURNAL_ANEW,
+    Step.FILE_STAGED: Step.UNLINKED,
+    Step.PUBLISHED: Step.WITHDRAWN,
+    Step.FILE_MARKED: Step.MARK_RESTORED,
+    Step.SYNCED: Step.UNDONE,
+    Step.COMMITTED: Step.FINISHED,
+    Step.SOURCE_REMOVED: Step.SOURCE_RESUMED,
+    Step.HASHED: Step.ARRIVALS_CLEARED,
 }
 """The steps of recovery, each with the step of work after which recovery passes it."""
 
-OF_RECOVERY = frozenset(step for steps in AGAIN.values() for step in steps)
+OF_RECOVERY = frozenset(AGAIN.values())
 OFTEN = 80  # a round passes every other step more often
 SELDOM = {
+    Step.JOURNAL_BEGUN: 10,
+    Step.JOURNAL_ENDED: 1,
     Step.CLOSED_CLEARED: 10,
     Step.INCOMPLETE_WRITTEN: 8,
     Step.COPIED: 4,
@@ -64,7 +67,7 @@ def rounds(chance: random.Random) -> Iterator[Round]:
     while True:
         for step in Step:
             if step not in OF_RECOVERY:
-                yield Round(_at(step, chance), _second(step, chance))
+                yield Round(_at(step, chance), _second(step))
         for number in range(len(Step) - len(OF_RECOVERY)):
             yield Round(_moment(chance, 3.0), _moment(chance, 1.5) if number % 3 == 0 else None)
 
@@ -73,8 +76,8 @@ def _at(step: Step, chance: random.Random) -> Death:
     return Death(step, chance.randint(1, SELDOM.get(step, OFTEN)), 0.0)
 
 
-def _second(step: Step, chance: random.Random) -> Death | None:
-    return Death(chance.choice(AGAIN[step]), 1, 0.0) if step in AGAIN else None
+def _second(step: Step) -> Death | None:
+    return Death(AGAIN[step], 1, 0.0) if step in AGAIN else None
 
 
 def _moment(chance: random.Random, within: float) -> Death:
