@@ -34,7 +34,7 @@ EXPECTED = (
     "ended by SIGKILL",
     "Dataset:999999",
 )
-PASSING_SECONDS = 30.0
+PASSING_SECONDS = 60.0
 RELEASE_SECONDS = 1.0  # in which the daemon has heard of every close, while it answers others
 
 
@@ -122,7 +122,7 @@ class Examiner:
                 self._allow_incomplete(path, history, last_ns)
             return state == wanted
 
-        until(there, lambda: f"{path} {wanted}: it is {fact(path, 'state')}, {fact(path, 'error')}", 60)
+        until(there, lambda: f"{path} {wanted}: it is {fact(path, 'state')}, {fact(path, 'error')}", 120)
 
     def _allow_incomplete(self, path: Path, history: History, last_ns: int) -> None:
         """A file that was open, or whose close was on its way to the daemon, is imported by its owner's word."""
