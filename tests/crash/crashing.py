@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -53,27 +54,22 @@ class Crashing:
             if death.step is None or "ended by SIGKILL" not in self.drive.log.read_text().splitlines()[-1]:
                 raise
 
-    def start_and_kill(self, death: Death) -> bool:
-        """Start a daemon that dies on its way, or soon after; return whether it did."""
+    def die_at_start(self, death: Death) -> None:
+        """Start a daemon that dies of *death* on its way, or soon after."""
         if death.step is not None:
             self.start(death)
             self.wait_dead(death)
-            return True
-        starter = subprocess.Popen(
-            [*REPOFS, "mount", "--foreground", self.drive.repository, self.drive.mountpoint],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            time.sleep(death.seconds)
-        finally:
-            family = processes.descendants(starter.pid)
-            for pid in reversed([starter.pid, *family]):
+            return
+        command = [*REPOFS, "mount", "--foreground", self.drive.repository, self.drive.mountpoint]
+        with self.drive.log.open("ab") as log:
+            launcher = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        time.sleep(death.seconds)
+        family = processes.descendants(launcher.pid)
+        for pid in (*family, launcher.pid):
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            starter.wait()
-            until(lambda: not any(map(processes.alive, family)), f"the end of {family}")
-        return True
+        launcher.wait()
+        until(lambda: not any(map(processes.alive, family)), f"the end of {family}")
 
     def _command(self, death: Death) -> Sequence[str]:
         return REPOFS if death.step is None else ("env", f"{VARIABLE}={death.step}:{death.nth}", *REPOFS)

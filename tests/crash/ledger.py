@@ -36,7 +36,12 @@ class Version:
         return hashlib.shake_128(self.key.encode()).digest(self.size)
 
     def checksum(self) -> str:
-        return "SHA1-160:" + hashlib.sha1(self.content()).hexdigest()
+        return _checksum(self)
+
+
+@cache
+def _checksum(version: Version) -> str:
+    return "SHA1-160:" + hashlib.sha1(version.content()).hexdigest()
 
 
 @cache
