@@ -60,7 +60,7 @@ class Crashing:
             self.start(death)
             self.wait_dead(death)
             return
-        command = [*REPOFS, "mount", "--foreground", self.drive.repository, self.drive.mountpoint]
+        command: list[str | Path] = [*REPOFS, "mount", "--foreground", self.drive.repository, self.drive.mountpoint]
         with self.drive.log.open("ab") as log:
             launcher = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         time.sleep(death.seconds)
