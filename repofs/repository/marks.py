@@ -102,6 +102,10 @@ class Marks:
         body = self._verified(target)
         return body is not None and body.startswith(_ORIGINAL)
 
+    def is_marked(self, target: Target) -> bool:
+        """Return whether *target* bears anything in place of a mark, be it forged."""
+        return self._value(target, MARK) is not None
+
     def write(self, target: Target, mark: Mark) -> None:
         """Put *mark* on *target* in place of the one that is there. Raises OSError, ENOSPC when there is no room."""
         self._write(target, MARK, _encode(mark))

@@ -1,0 +1,161 @@
+"""From the catalogue to the tree: is each original where its row says, and is it what the row says?"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import cache, partial
+from itertools import groupby
+
+from repofs.catalog import consistency
+from repofs.catalog.consistency import Kept, KeptFile
+from repofs.catalog.forms import nearest, shown
+from repofs.inspection.fsck.findings import Code, Finding
+from repofs.inspection.fsck.mending import Mending
+from repofs.inspection.fsck.subject import Subject, by_descriptor, in_directory
+from repofs.model import Origin, Original
+from repofs.repository import transfers
+from repofs.repository.marks import ORIGINAL_BIT
+
+_PORTION = 200  # filesets that are read at a time
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+_COMPARED = ("original", "fileset", "checksum", "user_directory", "import_directory", "name", "importing")
+
+
+def check(subject: Subject) -> Iterator[Finding]:
+    """Look at all originals that the catalogue knows."""
+    looking, last, done = _Looking(subject), 0, 0
+    total = subject.ask(consistency.filesets_count)
+    while portion := subject.ask(consistency.after, last, _PORTION):
+        last, done = portion[-1].fileset_id, done + len(portion)
+        yield from subject.twice(partial(looking.look, [one.fileset_id for one in portion]))
+        subject.tell("filesets", done, total)
+
+
+class _Looking:
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
+        self._mending = Mending(subject)
+        self._owner = cache(subject.owner)
+        self._marks = subject.marks
+
+    def look(self, numbers: list[int]) -> list[Finding]:
+        """Return what is wrong with some filesets that come one after another."""
+        found: list[Finding] = []
+        with self._subject.reader.begin() as conn:
+            kept = list(consistency.known(conn, numbers).values())
+            files = consistency.files(conn, kept) if kept else iter(())
+            for fileset, its in groupby(files, key=lambda file: file.fileset):
+                found += self._fileset(fileset, its)
+        return found
+
+    def _fileset(self, fileset: Kept, files: Iterable[KeptFile]) -> Iterator[Finding]:
+        try:
+            with in_directory(self._subject, fileset) as fd:
+                yield from self._directory(fileset, fd)
+                for file in files:
+                    yield from self._file(file, fd)
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
+            for file in files:
+                yield self._missing(file, "its import directory is not there")
+
+    def _directory(self, fileset: Kept, fd: int) -> Iterator[Finding]:
+        status, log = os.fstat(fd), self._subject.path(fileset.path) + b".log"
+        give = partial(self._mending.give, fileset)
+        if not self._is_theirs(fileset, status):
+            yield _finding(Code.OWNER_DIFFERS, fileset.path, self._belongs(fileset, status), give)
+        try:
+            status = os.stat(log, follow_symlinks=False)
+        except FileNotFoundError:
+            write = partial(self._mending.write_log, fileset)
+            yield _finding(Code.LOG_MISSING, fileset.path + b".log", f"Fileset:{fileset.fileset_id} has no log", write)
+            return
+        if not self._is_theirs(fileset, status):
+            yield _finding(Code.OWNER_DIFFERS, fileset.path + b".log", self._belongs(fileset, status), give)
+
+    def _file(self, file: KeptFile, fd: int) -> Iterator[Finding]:
+        path, held = by_descriptor(fd, file.name), file.held
+        try:
+            status = os.stat(path, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
+            yield self._missing(file, "it is not there")
+            return
+        if not stat.S_ISREG(status.st_mode):
+            yield self._missing(file, "what is there is no file")
+            return
+        if status.st_size != held.size:
+            text = f"it has {status.st_size:,} bytes, OriginalFile:{held.original_id} has {held.size:,}"
+            yield _finding(Code.SIZE_DIFFERS, held.path, text)
+            return
+        yield from self._mark(file, path, status)
+        if held.origin is not None and transfers.named(held.origin.transfer).in_place:
+            yield from self._stand_in(file, held.origin, path, status)
+        if not self._is_theirs(file.fileset, status):
+            give = partial(self._mending.give, file.fileset)
+            yield _finding(Code.OWNER_DIFFERS, held.path, self._belongs(file.fileset, status), give)
+
+    def _mark(self, file: KeptFile, path: bytes, status: os.stat_result) -> Iterator[Finding]:
+        mark, wanted = self._marks.read(path), file.mark()
+        again = partial(self._mending.mark, file)
+        if not isinstance(mark, Original):
+            forged = mark is None and self._marks.is_marked(path)
+            text = "a mark that this repository has not written" if forged else f"the mark of {_kind(mark)}"
+            yield _finding(Code.MARK_MISSING, file.held.path, f"it bears {text}", again)
+        elif differing := [name for name in _COMPARED if getattr(mark, name) != getattr(wanted, name)]:
+            what = ", ".join(
+                f"{name} {getattr(mark, name)!r} in place of {getattr(wanted, name)!r}" for name in differing
+            )
+            yield _finding(Code.MARK_DIFFERS, file.held.path, f"its mark says {what}", again)
+        elif not status.st_mode & ORIGINAL_BIT:
+            yield _finding(Code.BIT_MISSING, file.held.path, "it has no sticky bit", again)
+
+    def _stand_in(self, file: KeptFile, wanted: Origin, path: bytes, status: os.stat_result) -> Iterator[Finding]:
+        try:
+            origin = self._marks.origin(path)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            origin = None
+        if origin is None or _plain(origin) != _plain(wanted):
+            says = "says nothing of its origin" if origin is None else f"says {origin.path!r} in {origin.source!r}"
+            text = f"it {says}, the catalogue has {wanted.path!r} in {wanted.source!r}"
+            yield _finding(Code.ORIGIN_DIFFERS, file.held.path, text, partial(self._mending.origin, file))
+        if transfers.named(wanted.transfer).linked:
+            self._subject.stand_ins.append(status.st_ino)
+            if not os.path.lexists(self._subject.layout.linked / str(status.st_ino)):
+                text = f".linked/{status.st_ino}, which has its bytes, is not there"
+                yield _finding(Code.LINK_BEHIND_MISSING, file.held.path, text, partial(self._mending.link_behind, file))
+
+    def _missing(self, file: KeptFile, text: str) -> Finding:
+        text = f"OriginalFile:{file.held.original_id}: {text}"
+        return _finding(Code.ROW_WITHOUT_ORIGINAL, file.held.path, text, partial(self._mending.bring_back, file))
+
+    def _is_theirs(self, fileset: Kept, status: os.stat_result) -> bool:
+        """Only root's repositories have files of several people."""
+        owners = (self._owner(fileset.user_directory), fileset.gid)
+        return os.geteuid() != 0 or (status.st_uid, status.st_gid) == owners
+
+    def _belongs(self, fileset: Kept, status: os.stat_result) -> str:
+        wanted = f"{self._owner(fileset.user_directory)} and {fileset.gid}"
+        return f"it belongs to uid {status.st_uid} and gid {status.st_gid} in place of {wanted}"
+
+
+def _kind(mark: object) -> str:
+    return "nothing" if mark is None else "a drop"
+
+
+def _plain(origin: Origin) -> Origin:
+    """Return *origin* as the catalogue can keep it."""
+    times = {"mtime_ns": nearest(origin.identity.mtime_ns), "ctime_ns": nearest(origin.identity.ctime_ns)}
+    return replace(origin, identity=replace(origin.identity, **times))
+
+
+def _finding(code: Code, path: bytes, text: str, repair: partial[None] | None = None) -> Finding:
+    return Finding(code, shown(path), text, repair)
