@@ -25,6 +25,7 @@ from repofs.fault_points import Step, passed
 from repofs.model import ImportId
 from repofs.repository.durable import own, rename_no_replace
 from repofs.repository.layout import Layout
+from repofs.repository.marks import Target
 from repofs.repository.trees import Cursor, bottom_up, exists, files_of, opened, remove_empty, remove_links
 from repofs.xattrs import PREFIX
 
@@ -155,6 +156,17 @@ def staged(layout: Layout) -> set[ImportId]:
     with os.scandir(layout.staging) as entries:
         names = (entry.name.partition(".")[0] for entry in entries)
         return {ImportId(int(name)) for name in names if name.isdecimal()}  # the mount makes its links here, too
+
+
+def place_of(log: Target) -> bytes | None:
+    """Return which import directory, below its user directory, the file *log* is the log of; None: of none."""
+    try:
+        place = os.getxattr(log, _PLACE, follow_symlinks=isinstance(log, int))
+    except OSError as error:
+        if error.errno not in (errno.ENODATA, errno.EPERM, errno.ENOENT):  # EPERM, ENOENT: a symlink; it has gone
+            raise
+        return None
+    return place.partition(b"/")[2]
 
 
 def _leave(_: int) -> None:
