@@ -16,15 +16,28 @@ from repofs.catalog import origins
 from repofs.catalog.forms import now, shown
 from repofs.catalog.ids import reserve
 from repofs.catalog.originals import Held
-from repofs.catalog.schema import annotations, arrivals, datasets, experimenters, groups, ids, images, projects
-from repofs.catalog.schema import fileset_entries, filesets, imports, metadata, original_files, trash
+from repofs.catalog.schema import annotations as _annotations
+from repofs.catalog.schema import (
+    arrivals,
+    datasets,
+    experimenters,
+    fileset_entries,
+    filesets,
+    groups,
+    ids,
+    images,
+    imports,
+    original_files,
+    projects,
+    trash,
+)
 from repofs.catalog.schema import origins as origins_table
 from repofs.catalog.thumbnails import Thumbnail
 from repofs.lifecycle import State
 from repofs.model import FilesetId, ImportId, Original
 
 _COUNTED = {
-    "Annotation": annotations.c.id,
+    "Annotation": _annotations.c.id,
     "Arrival": arrivals.c.id,
     "Dataset": datasets.c.id,
     "Ending": imports.c.ending,
@@ -98,10 +111,10 @@ def integrity(conn: Connection) -> list[str]:
     return [] if found == ["ok"] else found
 
 
-def dangling(conn: Connection) -> Iterator[str]:
-    """Yield each row that points to one that is not there, as ``table, row N: no such parent``."""
+def dangling(conn: Connection) -> Iterator[tuple[str, str]]:
+    """Yield (table, sentence) for each row that points to one that is not there."""
     for table, row, parent, _ in conn.execute(text("PRAGMA foreign_key_check")):
-        yield f"a row of {table}" + ("" if row is None else f" ({row})") + f" names one of {parent} that is not there"
+        yield table, ("one row" if row is None else f"row {row}") + f" names one of {parent} that is not there"
 
 
 def counters(conn: Connection) -> dict[str, int]:
@@ -146,7 +159,7 @@ def _filesets() -> Select[Any]:
     count = select(func.count(images.c.id)).where(images.c.fileset_id == filesets.c.id).scalar_subquery()
     source = filesets.outerjoin(imports, imports.c.id == filesets.c.import_id)
     source = source.outerjoin(groups, groups.c.id == filesets.c.group_id)
-    more = (imports.c.actor_uid, groups.c.gid, first.label("first"), count.label("count"))
+    more = (imports.c.actor_uid, groups.c.gid, first.label("first_image"), count.label("image_count"))
     return select(filesets, *more).select_from(source)
 
 
@@ -162,7 +175,7 @@ def _kept(conn: Connection, query: Select[Any]) -> list[Kept]:
             note=row.note,
             actor_uid=row.actor_uid,
             gid=row.gid,
-            images=tuple(range(row.first, row.first + row.count)) if row.count else (),
+            images=tuple(range(row.first_image, row.first_image + row.image_count)) if row.image_count else (),
         )
         for row in conn.execute(query)
     ]

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from repofs.errors import AlreadyExists, InvalidName
 from repofs.fault_points import Step, passed
 from repofs.model import ImportId
-from repofs.repository.durable import own, rename_no_replace
+from repofs.repository.durable import own, rename_no_replace, write_new
 from repofs.repository.layout import Layout
 from repofs.repository.marks import Target
 from repofs.repository.trees import Cursor, bottom_up, exists, files_of, opened, remove_empty, remove_links
@@ -156,6 +156,22 @@ def staged(layout: Layout) -> set[ImportId]:
     with os.scandir(layout.staging) as entries:
         names = (entry.name.partition(".")[0] for entry in entries)
         return {ImportId(int(name)) for name in names if name.isdecimal()}  # the mount makes its links here, too
+
+
+def write_lost_log(layout: Layout, user_directory: bytes, name: bytes, gid: int, text: str) -> None:
+    """Write a log for the published import directory *name*, in place of one that was lost. FileExistsError."""
+    *way, last = _components(name)
+    with opened(_user(layout, user_directory)) as user, Cursor(b".", dir_fd=user) as parent:
+        for component in way:
+            parent.down(component)
+        write_new(last + b".log", text.encode("utf-8", "surrogateescape"), 0o600, dir_fd=parent.fd)
+        log = os.open(last + b".log", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent.fd)
+        try:
+            os.setxattr(log, _PLACE, user_directory + b"/" + name)
+            own(log, os.fstat(user).st_uid, gid, 0o400)
+        finally:
+            os.close(log)
+        os.fsync(parent.fd)
 
 
 def place_of(log: Target) -> bytes | None:

@@ -66,17 +66,14 @@ class _Looking:
 
     def _directory(self, fileset: Kept, fd: int) -> Iterator[Finding]:
         status, log = os.fstat(fd), self._subject.path(fileset.path) + b".log"
-        give = partial(self._mending.give, fileset)
-        if not self._is_theirs(fileset, status):
-            yield _finding(Code.OWNER_DIFFERS, fileset.path, self._belongs(fileset, status), give)
+        yield from self._owners(fileset, fileset.path, status)
         try:
             status = os.stat(log, follow_symlinks=False)
         except FileNotFoundError:
             write = partial(self._mending.write_log, fileset)
             yield _finding(Code.LOG_MISSING, fileset.path + b".log", f"Fileset:{fileset.fileset_id} has no log", write)
             return
-        if not self._is_theirs(fileset, status):
-            yield _finding(Code.OWNER_DIFFERS, fileset.path + b".log", self._belongs(fileset, status), give)
+        yield from self._owners(fileset, fileset.path + b".log", status)
 
     def _file(self, file: KeptFile, fd: int) -> Iterator[Finding]:
         path, held = by_descriptor(fd, file.name), file.held
@@ -97,9 +94,7 @@ class _Looking:
         yield from self._mark(file, path, status)
         if held.origin is not None and transfers.named(held.origin.transfer).in_place:
             yield from self._stand_in(file, held.origin, path, status)
-        if not self._is_theirs(file.fileset, status):
-            give = partial(self._mending.give, file.fileset)
-            yield _finding(Code.OWNER_DIFFERS, held.path, self._belongs(file.fileset, status), give)
+        yield from self._owners(file.fileset, held.path, status)
 
     def _mark(self, file: KeptFile, path: bytes, status: os.stat_result) -> Iterator[Finding]:
         mark, wanted = self._marks.read(path), file.mark()
@@ -137,14 +132,12 @@ class _Looking:
         text = f"OriginalFile:{file.held.original_id}: {text}"
         return _finding(Code.ROW_WITHOUT_ORIGINAL, file.held.path, text, partial(self._mending.bring_back, file))
 
-    def _is_theirs(self, fileset: Kept, status: os.stat_result) -> bool:
+    def _owners(self, fileset: Kept, path: bytes, status: os.stat_result) -> Iterator[Finding]:
         """Only root's repositories have files of several people."""
-        owners = (self._owner(fileset.user_directory), fileset.gid)
-        return os.geteuid() != 0 or (status.st_uid, status.st_gid) == owners
-
-    def _belongs(self, fileset: Kept, status: os.stat_result) -> str:
-        wanted = f"{self._owner(fileset.user_directory)} and {fileset.gid}"
-        return f"it belongs to uid {status.st_uid} and gid {status.st_gid} in place of {wanted}"
+        now, wanted = (status.st_uid, status.st_gid), (self._owner(fileset.user_directory), fileset.gid)
+        if os.geteuid() == 0 and now != wanted:
+            text = f"it belongs to uid {now[0]} and gid {now[1]}, in place of {wanted[0]} and {wanted[1]}"
+            yield _finding(Code.OWNER_DIFFERS, path, text, partial(self._mending.give, fileset, path))
 
 
 def _kind(mark: object) -> str:
@@ -153,8 +146,9 @@ def _kind(mark: object) -> str:
 
 def _plain(origin: Origin) -> Origin:
     """Return *origin* as the catalogue can keep it."""
-    times = {"mtime_ns": nearest(origin.identity.mtime_ns), "ctime_ns": nearest(origin.identity.ctime_ns)}
-    return replace(origin, identity=replace(origin.identity, **times))
+    identity = origin.identity
+    mtime_ns, ctime_ns = nearest(identity.mtime_ns), nearest(identity.ctime_ns)
+    return replace(origin, identity=replace(identity, mtime_ns=mtime_ns, ctime_ns=ctime_ns))
 
 
 def _finding(code: Code, path: bytes, text: str, repair: partial[None] | None = None) -> Finding:
