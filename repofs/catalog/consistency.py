@@ -148,6 +148,26 @@ def known(conn: Connection, numbers: Sequence[int]) -> dict[int, Kept]:
     return {one.fileset_id: one for one in _kept(conn, _filesets().where(filesets.c.id.in_(numbers)))}
 
 
+def file(conn: Connection, original_id: int) -> KeptFile | None:
+    """Return one original."""
+    entry = fileset_entries.c
+    fileset_id = conn.execute(select(entry.fileset_id).where(entry.original_id == original_id)).scalar()
+    kept = [] if fileset_id is None else list(known(conn, [fileset_id]).values())
+    return next((one for one in files(conn, kept) if one.held.original_id == original_id), None) if kept else None
+
+
+def counts(conn: Connection, numbers: Sequence[int]) -> dict[int, int]:
+    """Return how many originals each of the filesets *numbers* (a few hundred at most) has, by id."""
+    entry = fileset_entries.c
+    query = select(entry.fileset_id, func.count()).where(entry.fileset_id.in_(numbers)).group_by(entry.fileset_id)
+    return {fileset_id: count for fileset_id, count in conn.execute(query)}
+
+
+def names(conn: Connection, fileset_id: int) -> set[bytes]:
+    """Return the names of a fileset's originals, below its import directory."""
+    return set(conn.execute(select(fileset_entries.c.name).where(fileset_entries.c.fileset_id == fileset_id)).scalars())
+
+
 def at(conn: Connection, user_directory: bytes, import_directory: bytes) -> Kept | None:
     """Return the fileset of an import directory. Without an index: for the few that say nothing of themselves."""
     place = and_(filesets.c.user_directory == user_directory, filesets.c.import_directory == import_directory)

@@ -51,6 +51,7 @@ class Code(StrEnum):
     FAILURE_LOG_STALE = "failure-log-stale"
     THUMBNAIL_MISSING = "thumbnail-missing"
     THUMBNAIL_ORPHANED = "thumbnail-orphaned"
+    TABLE_HALF_MADE = "table-half-made"
     TABLE_GONE = "table-gone"
     TABLE_OFFLINE = "table-offline"
 
@@ -148,7 +149,7 @@ TABLE: dict[Code, Entry] = {
     Code.ARRIVAL_LEFT: Entry("An arrival has left something in `.arriving`.", True, _RECOVER),
     Code.LEFTOVER: Entry(
         "A temporary file or directory of the repository's own was left behind.", True,
-        "it is removed, unless it is the last name of a file or what a user was making",
+        "it is removed, unless it is the last name of a file",
     ),
     Code.DROP_FORGOTTEN: Entry(
         "A file was closed and is not imported.", False, "none: the next mount imports it", _NOTE
@@ -164,6 +165,10 @@ TABLE: dict[Code, Entry] = {
     ),
     Code.THUMBNAIL_ORPHANED: Entry(
         "A thumbnail is of no image, or of one that is said to have none.", True, "it is removed"
+    ),
+    Code.TABLE_HALF_MADE: Entry(
+        "An array that somebody was making lies hidden beside its place.", False,
+        "none: its user may still be at it; else remove it with `rm -r` in the mount", _NOTE,
     ),
     Code.TABLE_GONE: Entry(
         "The array of a registered table is not there.", False, "none: put it back, or unregister the table"

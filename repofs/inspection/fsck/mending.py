@@ -69,9 +69,12 @@ class Mending:
 
     # --- what is not there -----------------------------------------------------------------------
 
-    def bring_back(self, file: KeptFile) -> None:
-        """Link an original back from where it was dropped, or make the stand-in of one in place anew."""
-        dropped = self._subject.path(file.held.dropped)
+    def bring_back(self, file: KeptFile, other_name: bytes | None = None) -> None:
+        """Link an original back from where it was dropped, or make the stand-in of one in place anew.
+
+        *other_name*: an absolute path where a file was found that bears its mark.
+        """
+        dropped = other_name or self._subject.path(file.held.dropped)
         if self._is_it(dropped, file):
             with self._place(file) as directory:
                 os.link(dropped, os.path.basename(file.name), dst_dir_fd=directory, follow_symlinks=False)
@@ -173,7 +176,7 @@ def _in_place(file: KeptFile) -> bool:
 
 @contextmanager
 def _reading(path: bytes) -> Iterator[int]:
-    def opening(path: Target) -> int:
+    def opening(_: Target) -> int:
         return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
     try:

@@ -57,12 +57,14 @@ class _Looking:
             with in_directory(self._subject, fileset) as fd:
                 yield from self._directory(fileset, fd)
                 for file in files:
-                    yield from self._file(file, fd)
+                    if file.held.original_id not in self._subject.found_elsewhere:
+                        yield from self._file(file, fd)
         except OSError as error:
             if error.errno not in _GONE:
                 raise
             for file in files:
-                yield self._missing(file, "its import directory is not there")
+                if file.held.original_id not in self._subject.found_elsewhere:
+                    yield self._missing(file, "its import directory is not there")
 
     def _directory(self, fileset: Kept, fd: int) -> Iterator[Finding]:
         status, log = os.fstat(fd), self._subject.path(fileset.path) + b".log"

@@ -19,7 +19,6 @@ from repofs.repository.layout import Layout, load_key
 from repofs.repository.marks import Marks
 from repofs.repository.sources import Sources
 from repofs.repository.trees import opened
-from repofs.table import Table
 
 SECOND_LOOK_SECONDS = 1.0  # by then a change that a daemon was in the middle of is whole
 
@@ -33,7 +32,8 @@ def _tell_nobody(what: str, done: int, total: int | None) -> None:
 
 @dataclass
 class Subject:
-    """*array_stands* looks at the array of a table: NotFound when it has gone, another OSError when nobody can tell.
+    """*store_stands* looks for an array in a declared store: NotFound when it has gone, another OSError when nobody
+    can tell.
 
     *recover* finishes and undoes what imports have left, as a start does.
     """
@@ -42,12 +42,14 @@ class Subject:
     settings: Settings
     reader: Engine
     writer: Engine | None  # None: nothing is repaired
-    array_stands: Callable[[Table], None]
+    store_stands: Callable[[str, bytes], None]
     recover: Callable[[], None]
     live: bool = False  # a daemon is at work in it
     tell: Callable[[str, int, int | None], None] = _tell_nobody
     stand_ins: array[int] = field(default_factory=lambda: array("Q"))  # inodes of those that may have a link behind
     highest: dict[str, int] = field(default_factory=dict)  # ids on marks, by kind
+    named_logs: set[bytes] = field(default_factory=set)  # logs of failures that something names, below the mount
+    found_elsewhere: set[int] = field(default_factory=set)  # originals that are not in their place, and found
 
     @cached_property
     def marks(self) -> Marks:
@@ -76,6 +78,12 @@ class Subject:
             raise Irreparable("the catalogue is open for reading only")
         with self.writer.begin() as conn:
             return act(conn, *args, **more)
+
+    def user_directories(self) -> list[bytes]:
+        """Return the user directories in the tree, by name."""
+        with os.scandir(self.managed) as entries:
+            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        return sorted(name for name in names if not name.startswith(b"."))
 
     def owner(self, user_directory: bytes) -> int:
         """Return the uid to whom all in a user directory belongs. Raises FileNotFoundError."""

@@ -1,0 +1,123 @@
+"""What lies under the names that users make: marks that are true of another file, and drops that nobody waits for."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+
+from repofs.catalog import consistency
+from repofs.catalog.forms import shown
+from repofs.inspection.fsck.findings import Code, Finding
+from repofs.inspection.fsck.mending import Mending
+from repofs.inspection.fsck.subject import Subject, by_descriptor
+from repofs.model import Closed, Original, Refused
+from repofs.repository.marks import ORIGINAL_BIT
+from repofs.repository.template import Template
+from repofs.repository.trees import opened
+from repofs.xattrs import ORIGIN
+
+_HALF_MADE = re.compile(rb"\..{1,80}\.[0-9a-f]{8}", re.DOTALL)  # as `tables.creating` names what it makes
+_SCHEMA = b"__schema"  # in every TileDB array
+
+
+def check(subject: Subject) -> Iterator[Finding]:
+    """Walk the user directories but for the import directories in them."""
+    looking = _Looking(subject)
+    reserved = Template(subject.settings.repository.template).reserved
+    for user in subject.user_directories():
+        with opened(subject.path(user)) as top:
+            for directory, below, names, fd in os.fwalk(b".", dir_fd=top):
+                if directory == b".":
+                    below[:] = [name for name in below if not reserved.fullmatch(name)]
+                here = os.path.normpath(os.path.join(user, directory))
+                yield from subject.twice(partial(looking.look, fd, here, names))
+                yield from _half_made(subject, fd, here, below)
+
+
+def _half_made(subject: Subject, fd: int, here: bytes, below: Sequence[bytes]) -> Iterator[Finding]:
+    for name in below:
+        if (
+            not subject.live
+            and _HALF_MADE.fullmatch(name)
+            and os.path.lexists(by_descriptor(fd, name + b"/" + _SCHEMA))
+        ):
+            yield Finding(Code.TABLE_HALF_MADE, shown(here + b"/" + name), "it has no name that anybody sees")
+
+
+class _Looking:
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
+        self._marks = subject.marks
+        self._mending = Mending(subject)
+
+    def look(self, fd: int, here: bytes, names: Sequence[bytes]) -> list[Finding]:
+        """Return what is wrong with the files *names* in the directory *fd*, which is *here* below the mount."""
+        found: list[Finding] = []
+        for name in names:
+            with suppress(FileNotFoundError):  # renamed or removed since it was listed
+                status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                if stat.S_ISREG(status.st_mode):
+                    found += self._file(by_descriptor(fd, name), here + b"/" + name, status)
+        return found
+
+    def _file(self, path: bytes, below: bytes, status: os.stat_result) -> Iterator[Finding]:
+        mark = self._marks.read(path)
+        if isinstance(mark, Original):
+            yield from self._original(mark, below, status)
+        elif status.st_mode & ORIGINAL_BIT:
+            repair = partial(take_bit, self._subject.path(below))
+            yield Finding(Code.BIT_WITHOUT_MARK, shown(below), "it is shown as an original, and is none", repair)
+        elif isinstance(mark, Refused):
+            self._subject.named_logs.add(os.fsencode(mark.log))
+        elif isinstance(mark, Closed) and not self._subject.live:
+            if (mark.size, mark.mtime_ns) == (status.st_size, status.st_mtime_ns):
+                yield Finding(Code.DROP_FORGOTTEN, shown(below), "it was closed, and no daemon runs")
+        if not isinstance(mark, Original) and _has_origin(path):
+            self._subject.stand_ins.append(status.st_ino)
+
+    def _original(self, mark: Original, below: bytes, status: os.stat_result) -> Iterator[Finding]:
+        """Compare a file with the original that its mark says it is."""
+        place = self._subject.path(os.fsencode(f"{mark.user_directory}/{mark.import_directory}/{mark.name}"))
+        try:
+            if os.path.samestat(status, os.stat(place, follow_symlinks=False)):
+                return
+            there = True
+        except (FileNotFoundError, NotADirectoryError):
+            there = False
+        file = self._subject.ask(consistency.file, mark.original)
+        if file is None or file.fileset.fileset_id != mark.fileset:
+            if not there:
+                text = f"its mark says OriginalFile:{mark.original}, which the catalogue does not know"
+                yield Finding(Code.ORIGINAL_WITHOUT_ROW, shown(below), text)
+        elif there:
+            text = f"its mark says OriginalFile:{mark.original}, which is another file"
+            yield Finding(Code.MARK_COPIED, shown(below), text, partial(self._unmark, self._subject.path(below)))
+        else:
+            self._subject.found_elsewhere.add(mark.original)
+            repair = partial(self._mending.bring_back, file, self._subject.path(below))
+            text = f"OriginalFile:{mark.original}: it is not there, but under the name {shown(below)!r}"
+            yield Finding(Code.ROW_WITHOUT_ORIGINAL, shown(file.held.path), text, repair)
+
+    def _unmark(self, path: bytes) -> None:
+        self._marks.clear(path)
+        take_bit(path)
+
+
+def take_bit(path: bytes) -> None:
+    """Take the sticky bit off a file."""
+    os.chmod(path, stat.S_IMODE(os.stat(path).st_mode) & ~ORIGINAL_BIT)
+
+
+def _has_origin(path: bytes) -> bool:
+    try:
+        os.getxattr(path, ORIGIN, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in (errno.ENODATA, errno.EACCES):
+            raise
+        return error.errno == errno.EACCES  # it may have one
+    return True
