@@ -7,7 +7,6 @@ nothing and parses no file.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import json
 import os
@@ -24,7 +23,7 @@ import trio
 from repofs import config, fault_points, logs
 from repofs.control.protocol import OriginalsFound
 from repofs.control.server import Control, listening
-from repofs.errors import Busy, RepofsError
+from repofs.errors import RepofsError
 from repofs.events import News, read_only
 from repofs.fuse import mount
 from repofs.fuse.operations import Operations
@@ -66,6 +65,7 @@ from repofs.registration.processes import TableProcesses
 from repofs.registration.registrar import Registrar
 from repofs.registration.registry import Registry
 from repofs.registration.watch import Watch
+from repofs.repository import lock
 from repofs.repository.failed_links import FailedLinks
 from repofs.repository.failure_logs import FailureLogs
 from repofs.repository.layout import Layout, load_key
@@ -98,7 +98,7 @@ def run(
     fault_points.arm(with_parent=False)
     os.umask(0)  # modes come with the requests, umask applied
     _raise_descriptor_limit()
-    with _only_daemon(layout, mountpoint), _rooms(layout, settings, mountpoint) as rooms:
+    with lock.held(layout, f"has mounted it on {mountpoint}"), _rooms(layout, settings, mountpoint) as rooms:
         with mount.mounted(rooms.operations, layout.root, mountpoint, options, device):
             _run(rooms, ready)
     log.info("unmounted", mountpoint=str(mountpoint))
@@ -337,26 +337,6 @@ async def _stop_imports(rooms: _Rooms) -> None:
     with trio.move_on_after(TRAIL_SECONDS):
         await rooms.trail.flush(rooms.inbox.questions.keep)
     rooms.inbox.stop()
-
-
-@contextlib.contextmanager
-def _only_daemon(layout: Layout, mountpoint: Path) -> Iterator[None]:
-    """Hold the lock of the repository; Busy when another daemon does. The kernel lets go of it with the process."""
-    fd = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "r+", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pid, _, where = lock.read().partition("\n")
-            raise Busy(f"{layout.root} is in use: process {pid} has mounted it on {where.strip()}") from None
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n{mountpoint}\n")
-        lock.flush()
-        yield
-        try:
-            lock.truncate(0)
-        except OSError as error:  # of a disk that has failed; the kernel lets go of the lock all the same
-            log.warning("the lock keeps the name of this process", error=str(error))
 
 
 def _raise_descriptor_limit() -> None:

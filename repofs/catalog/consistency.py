@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Select, and_, func, insert, select, text, update
+from sqlalchemy.exc import DatabaseError
 
 from repofs.catalog import origins
 from repofs.catalog.forms import now, shown
@@ -107,7 +108,10 @@ class KeptFile:
 
 def integrity(conn: Connection) -> list[str]:
     """Return what SQLite finds damaged in its own file, at most a hundred sentences."""
-    found = [str(row[0]) for row in conn.execute(text("PRAGMA integrity_check"))]
+    try:
+        found = [str(row[0]) for row in conn.execute(text("PRAGMA integrity_check"))]
+    except DatabaseError as error:  # so damaged that it cannot even be looked through
+        return [str(error.orig)]
     return [] if found == ["ok"] else found
 
 
@@ -293,3 +297,8 @@ def thumbnails_made(conn: Connection, first: int, count: int) -> set[int]:
 def make_thumbnail_anew(conn: Connection, image: int) -> None:
     """Have the thumbnail of Image:*image* made by the daemon."""
     conn.execute(update(images).where(images.c.id == image).values(thumbnail=None))
+
+
+def highest_image(conn: Connection) -> int:
+    """Return the highest id of an image, 0 without any."""
+    return conn.execute(select(func.max(images.c.id))).scalar() or 0

@@ -18,6 +18,7 @@ from repofs.cli import (
     delete,
     dropbox,
     formats,
+    fsck,
     group,
     import_,
     init,
@@ -37,6 +38,8 @@ from repofs.cli import (
     verify,
     wait,
 )
+from repofs.cli.exit_codes import FsckCode, ImportCode
+from repofs.cli.usage import ending_with
 
 if completion.VARIABLE in os.environ:  # a shell asks for completions: typer's classes must know its ways
     completion_init()
@@ -83,7 +86,7 @@ app.add_typer(user.app, name="user")
 app.add_typer(group.app, name="group")
 app.command("mount")(mount.mount)
 app.command("umount")(umount.umount)
-app.command("import", cls=import_.ImportCommand)(import_.import_)
+app.command("import", cls=ending_with(ImportCode.USAGE))(import_.import_)
 app.command("candidates")(candidates.candidates)
 app.command("formats")(formats.formats)
 app.command("dropbox")(dropbox.dropbox)
@@ -99,6 +102,7 @@ app.command("originals")(originals.originals)
 app.command("delete")(delete.delete)
 app.add_typer(trash.app, name="trash")
 app.command("verify")(verify.verify)
+app.command("fsck", cls=ending_with(FsckCode.USAGE))(fsck.fsck)
 app.command("rehome")(rehome.rehome)
 app.command("audit")(audit.audit)
 app.add_typer(session.app, name="session")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import sys
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 
 from repofs.errors import NotARepository, RepofsError
 from repofs.mounts import DEAD
@@ -35,6 +35,17 @@ class ImportCode(IntEnum):
     USAGE = 1
     FAILED = 2
     SOURCE_KEPT = 3
+
+
+class FsckCode(IntFlag):
+    """Those of `repofs fsck`, which are fsck(8)'s: a sum."""
+
+    CLEAN = 0
+    CORRECTED = 1
+    LEFT = 4
+    FAILED = 8
+    USAGE = 16
+    CANCELLED = 32
 
 
 _BY_ERRNO = {

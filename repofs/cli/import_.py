@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperCommand
 
 from repofs.cli import location
 from repofs.cli.exit_codes import ImportCode, report
@@ -21,20 +20,6 @@ if TYPE_CHECKING:
 
 DEPTH = 4  # OMERO's
 PARALLEL = 4
-
-
-_UsageError: Any = typer.BadParameter.__mro__[1]  # click's, or that of the copy of click in newer typers
-
-
-class ImportCommand(TyperCommand):
-    """A command whose wrong command line ends with OMERO's code for it."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        try:
-            return super().parse_args(ctx, args)
-        except _UsageError as error:
-            error.exit_code = ImportCode.USAGE
-            raise
 
 
 class Skip(StrEnum):

@@ -276,6 +276,6 @@ def _bar(source: Path) -> AbstractContextManager[Callable[[int, int | None], Non
     """Return a progress bar of rows on a terminal, nothing elsewhere."""
     if not sys.stderr.isatty():
         return nullcontext()
-    from repofs.cli.table_progress import bar
+    from repofs.cli.counting_bar import bar
 
-    return bar(source.name)
+    return bar(source.name, "rows")

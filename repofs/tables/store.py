@@ -49,6 +49,12 @@ def require_directory(uri: str, ctx: tiledb.Ctx) -> None:
         raise NotFound(f"{uri} is not there")
 
 
+def require_array(uri: str, settings: dict[str, str]) -> None:
+    """Raise NotFound when nothing is left of the array *uri*, Unreachable when its store does not answer."""
+    with told(uri):
+        require_directory(uri, tiledb.Ctx(settings))
+
+
 def entries(uri: str, ctx: tiledb.Ctx) -> tuple[File, ...]:
     """Return what lies in the directory *uri*, by name.
 

@@ -74,9 +74,8 @@ class _Looking:
             yield Finding(Code.BIT_WITHOUT_MARK, shown(below), "it is shown as an original, and is none", repair)
         elif isinstance(mark, Refused):
             self._subject.named_logs.add(os.fsencode(mark.log))
-        elif isinstance(mark, Closed) and not self._subject.live:
-            if (mark.size, mark.mtime_ns) == (status.st_size, status.st_mtime_ns):
-                yield Finding(Code.DROP_FORGOTTEN, shown(below), "it was closed, and no daemon runs")
+        elif isinstance(mark, Closed) and not self._subject.live and _as_closed(mark, status):
+            yield Finding(Code.DROP_FORGOTTEN, shown(below), "it was closed, and no daemon runs")
         if not isinstance(mark, Original) and _has_origin(path):
             self._subject.stand_ins.append(status.st_ino)
 
@@ -111,6 +110,10 @@ class _Looking:
 def take_bit(path: bytes) -> None:
     """Take the sticky bit off a file."""
     os.chmod(path, stat.S_IMODE(os.stat(path).st_mode) & ~ORIGINAL_BIT)
+
+
+def _as_closed(mark: Closed, status: os.stat_result) -> bool:
+    return (mark.size, mark.mtime_ns) == (status.st_size, status.st_mtime_ns)
 
 
 def _has_origin(path: bytes) -> bool:

@@ -191,7 +191,7 @@ class Finding:
     code: Code
     where: str  # a path below the repository's directory, or an object
     text: str  # what is wrong, one sentence
-    repair: Callable[[], None] | None = None  # idempotent; raises Irreparable, OSError
+    repair: Callable[[], object] | None = None  # idempotent; raises Irreparable, OSError
 
     @property
     def severity(self) -> Severity:

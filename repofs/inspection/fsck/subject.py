@@ -43,7 +43,7 @@ class Subject:
     reader: Engine
     writer: Engine | None  # None: nothing is repaired
     store_stands: Callable[[str, bytes], None]
-    recover: Callable[[], None]
+    recover: Callable[[], object]
     live: bool = False  # a daemon is at work in it
     tell: Callable[[str, int, int | None], None] = _tell_nobody
     stand_ins: array[int] = field(default_factory=lambda: array("Q"))  # inodes of those that may have a link behind

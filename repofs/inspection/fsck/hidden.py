@@ -1,0 +1,70 @@
+"""What the mount does not show: what imports and arrivals have left, and the hard links behind stand-ins."""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_left
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from repofs.inspection.fsck.findings import Code, Finding, Irreparable
+from repofs.inspection.fsck.subject import Subject
+
+
+def check_left(subject: Subject) -> Iterator[Finding]:
+    """Look for what imports have left. While a daemon runs, it is at them."""
+    if subject.live:
+        return
+    for directory, code in (
+        (subject.layout.staging, Code.IMPORT_UNFINISHED),
+        (subject.layout.arriving, Code.ARRIVAL_LEFT),
+    ):
+        for path in sorted(directory.iterdir()):
+            if path.name.partition(".")[0].isdecimal():
+                text = "an import was in the middle of it"
+                yield Finding(code, _where(path), text, partial(_recover, subject, path))
+            else:
+                yield Finding(Code.LEFTOVER, _where(path), "nobody will go on with it", partial(remove_name, path))
+
+
+def check_links(subject: Subject) -> Iterator[Finding]:
+    """Look for hard links of no stand-in, once all stand-ins were seen. A daemon makes and removes both."""
+    if subject.live:
+        return
+    known = sorted(subject.stand_ins)
+    with os.scandir(subject.layout.linked) as links:
+        for link in links:
+            if not (link.name.isdecimal() and _has(known, int(link.name))):
+                path = Path(link.path)
+                yield Finding(
+                    Code.LINK_BEHIND_ORPHANED, _where(path), "it is of no stand-in", partial(remove_name, path)
+                )
+
+
+def remove_name(path: Path) -> None:
+    """Remove one name of a file. Raises Irreparable for its last one, and for a directory."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return
+    if path.is_dir() and not path.is_symlink():
+        raise Irreparable("it is a directory: look at it, and move it away")
+    if status.st_nlink < 2 and not path.is_symlink():
+        raise Irreparable("it is the last name of this file: look at it, and move it away")
+    path.unlink()
+
+
+def _recover(subject: Subject, path: Path) -> None:
+    subject.recover()
+    if os.path.lexists(path):
+        raise Irreparable("a file in it has no other name: look at it, and move it away")
+
+
+def _has(numbers: list[int], number: int) -> bool:
+    place = bisect_left(numbers, number)
+    return place < len(numbers) and numbers[place] == number
+
+
+def _where(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
