@@ -1,0 +1,193 @@
+"""`repofs fsck`: each damage is found, what can be mended is mended, and a second look finds nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from repofs.inspection.fsck.findings import TABLE, Code
+from repofs.model import Original
+from repofs.repository.marks import ORIGINAL_BIT
+from repofs.xattrs import MARK, ORIGIN
+from tests.helpers.checked import ARRAY, LINKED, NAMED, PLAIN, Checked
+
+Damage = Callable[[Checked], object]
+
+
+@pytest.fixture
+def one(tmp_path: Path) -> Checked:
+    return Checked.make(tmp_path)
+
+
+def test_nothing_is_found_where_nothing_is_wrong(one: Checked) -> None:
+    assert one.fsck() == (0, [])
+    assert one.fsck("--repair") == (0, [])
+
+
+# --- what is repaired -----------------------------------------------------------------------------
+
+
+def lose_everything_in_the_directory(one: Checked) -> None:
+    shutil.rmtree(one.home(ARRAY))
+
+
+def forge_the_mark(one: Checked) -> None:
+    value = os.getxattr(one.original(PLAIN), MARK)
+    os.setxattr(one.original(PLAIN), MARK, value[:-2] + b" }")
+
+
+def mark_as_another(one: Checked) -> None:
+    value = os.getxattr(one.original(NAMED), MARK)
+    os.setxattr(one.original(PLAIN), MARK, value)
+
+
+def copy_with_attributes(one: Checked) -> None:
+    shutil.copy2(one.original(PLAIN), one.dropped(b"copy.tif"))
+
+
+def lose_the_stand_in(one: Checked) -> None:
+    one.original(NAMED).unlink()
+    one.dropped(NAMED).unlink()
+
+
+def lose_the_stand_in_with_its_link(one: Checked) -> None:
+    os.unlink(one.repository.layout.linked / str(one.original(LINKED).stat().st_ino))
+    one.original(LINKED).unlink()
+    one.dropped(LINKED).unlink()
+
+
+def lose_the_link(one: Checked) -> None:
+    os.unlink(one.repository.layout.linked / str(one.original(LINKED).stat().st_ino))
+
+
+def rename_the_drop_and_lose_the_original(one: Checked) -> None:
+    one.original(PLAIN).unlink()
+    one.dropped(PLAIN).rename(one.dropped(b"kept under this name.tif"))
+
+
+def interrupt_an_import(one: Checked) -> None:
+    one.repository.write(one.repository.alice, b"half.tif")
+    one.sql("UPDATE ids SET next = 100 WHERE kind = 'Import'")
+    columns = "owner_id, actor_uid, user_directory, path, transfer, device, inode, size, mtime_ns, attempts, started"
+    one.sql(f"INSERT INTO imports (id, state, {columns}) SELECT 99, 'importing', {columns} FROM imports LIMIT 1")
+
+
+def leave_in_staging(one: Checked) -> None:
+    drop = one.repository.write(one.repository.alice, b"half.tif")
+    (one.repository.layout.staging / "77").mkdir()
+    os.link(drop, one.repository.layout.staging / "77" / "half.tif")
+    drop.unlink()
+    os.link(one.repository.layout.staging / "77" / "half.tif", drop)
+
+
+def orphan_a_link(one: Checked) -> None:
+    other = one.outside / "other.tif"
+    other.write_bytes(b"bytes")
+    os.link(other, one.repository.layout.linked / "99999999")
+
+
+def orphan_a_log(one: Checked) -> None:
+    log = one.home(PLAIN).with_name(one.home(PLAIN).name + ".log")
+    os.setxattr(shutil.copy(log, log.with_name("lost.log")), b"user.repofs.place", _place(one, b"lost"))
+
+
+def _place(one: Checked, name: bytes) -> bytes:
+    mark = one.mark(PLAIN)
+    return os.path.join(mark.user_directory.encode(), os.path.dirname(mark.import_directory.encode()), name)
+
+
+def fail_without_a_drop(one: Checked) -> None:
+    directory = one.repository.layout.failed / os.fsdecode(one.repository.alice)
+    (directory / "gone.tif").symlink_to("../../../alice_2/gone.tif")
+
+
+def leave_a_failure_log(one: Checked) -> None:
+    directory = one.repository.layout.failure_logs / os.fsdecode(one.repository.alice)
+    directory.mkdir(exist_ok=True)
+    (directory / "17.log").write_text("it failed\n")
+
+
+def thumbnail(one: Checked) -> Path:
+    return one.repository.layout.thumbnail(one.mark(PLAIN).images[0])
+
+
+REPAIRED: list[tuple[Code, Damage]] = [
+    (Code.COUNTER_BEHIND, lambda one: one.sql("UPDATE ids SET next = 1 WHERE kind = 'OriginalFile'")),
+    (Code.COUNTER_BEHIND, lambda one: one.sql("DELETE FROM ids WHERE kind = 'Image'")),
+    (Code.STATE_CONTRADICTS, lambda one: one.sql("UPDATE imports SET state = 'failed' WHERE id = 1")),
+    (Code.IMPORT_INTERRUPTED, interrupt_an_import),
+    (Code.IMPORT_UNFINISHED, leave_in_staging),
+    (Code.ARRIVAL_LEFT, lambda one: (one.repository.layout.arriving / "5").mkdir()),
+    (Code.ROW_WITHOUT_ORIGINAL, lambda one: one.original(PLAIN).unlink()),
+    (Code.ROW_WITHOUT_ORIGINAL, lose_everything_in_the_directory),
+    (Code.ROW_WITHOUT_ORIGINAL, lose_the_stand_in),
+    (Code.ROW_WITHOUT_ORIGINAL, lose_the_stand_in_with_its_link),
+    (Code.ROW_WITHOUT_ORIGINAL, rename_the_drop_and_lose_the_original),
+    (Code.MARK_MISSING, lambda one: os.removexattr(one.original(PLAIN), MARK)),
+    (Code.MARK_MISSING, lambda one: os.removexattr(one.original(NAMED), MARK)),
+    (Code.MARK_MISSING, forge_the_mark),
+    (Code.MARK_DIFFERS, mark_as_another),
+    (Code.MARK_COPIED, copy_with_attributes),
+    (Code.BIT_MISSING, lambda one: one.original(PLAIN).chmod(0o644)),
+    (
+        Code.BIT_WITHOUT_MARK,
+        lambda one: one.repository.write(one.repository.alice, b"new.tif").chmod(0o644 | ORIGINAL_BIT),
+    ),
+    (Code.ORIGIN_DIFFERS, lambda one: os.removexattr(one.original(NAMED), ORIGIN)),
+    (Code.ORIGIN_DIFFERS, lambda one: one.sql("UPDATE origins SET path = CAST('x' AS BLOB) WHERE transfer = 'ln_s'")),
+    (Code.LINK_BEHIND_MISSING, lose_the_link),
+    (Code.LINK_BEHIND_ORPHANED, orphan_a_link),
+    (Code.LOG_MISSING, lambda one: one.home(PLAIN).with_name(one.home(PLAIN).name + ".log").unlink()),
+    (Code.LOG_ORPHANED, orphan_a_log),
+    (Code.FAILED_LINK_BROKEN, fail_without_a_drop),
+    (Code.FAILURE_LOG_STALE, leave_a_failure_log),
+    (Code.THUMBNAIL_MISSING, lambda one: thumbnail(one).unlink()),
+    (Code.THUMBNAIL_ORPHANED, lambda one: thumbnail(one).with_name("Image-999.png").touch()),
+    (Code.THUMBNAIL_ORPHANED, lambda one: one.sql("UPDATE images SET thumbnail = 'skipped'")),
+    (Code.LEFTOVER, lambda one: thumbnail(one).with_name(".Image-7.png").touch()),
+    (Code.LEFTOVER, lambda one: os.link(one.original(PLAIN), one.repository.layout.staging / "mine")),
+]
+if os.geteuid() == 0:
+    REPAIRED += [
+        (Code.OWNER_DIFFERS, lambda one: os.chown(one.original(PLAIN), 4711, 4711)),
+        (Code.OWNER_DIFFERS, lambda one: os.chown(one.home(PLAIN), 4711, -1)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("code", "damage"), REPAIRED, ids=[f"{code}-{getattr(damage, '__name__', '')}" for code, damage in REPAIRED]
+)
+def test_a_damage_is_found_mended_and_found_no_more(one: Checked, code: Code, damage: Damage) -> None:
+    bytes_before = everything(one)
+    damage(one)
+    severity = TABLE[code].severity
+    exit_code, found = one.codes()
+    assert code in found and exit_code == (4 if severity == "error" else 0)
+    exit_code, findings = one.fsck("--repair")
+    assert [finding["why_not"] for finding in findings if finding["code"] == code] == [None] * len(
+        [finding for finding in findings if finding["code"] == code]
+    )
+    assert exit_code & 4 == 0, findings
+    exit_code, found = one.codes()
+    assert (exit_code, found - {"drop-forgotten"}) == (0, set())
+    assert bytes_before <= everything(one)
+    check_whole(one)
+
+
+def everything(one: Checked) -> set[bytes]:
+    """What bytes there are, in the repository's tree, in its hard links, and in the source."""
+    files = [*one.repository.layout.managed.rglob("*"), *one.outside.rglob("*")]
+    return {path.read_bytes() for path in files if path.is_file() and path.suffix not in (".log", "")} - {b""}
+
+
+def check_whole(one: Checked) -> None:
+    """Each original is in its place with its mark."""
+    for known in one.repository.originals():
+        path = one.repository.layout.managed / str(known["import_path"])
+        mark = one.repository.mark(path)
+        assert isinstance(mark, Original) and path.stat().st_mode & ORIGINAL_BIT
+        assert f"OriginalFile:{mark.original}" == known["original"]
