@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, func, insert, select, text, update
+from sqlalchemy import Connection, Engine, Select, and_, func, insert, select, text, update
 from sqlalchemy.exc import DatabaseError
 
 from repofs.catalog import origins
@@ -68,7 +68,7 @@ class Kept:
     imported: str  # ISO 8601, UTC
     note: str | None
     actor_uid: int
-    gid: int  # of its group
+    gid: int  # of its group; -1: the catalogue has no such group
     images: tuple[int, ...]
 
     @property
@@ -106,10 +106,11 @@ class KeptFile:
         )
 
 
-def integrity(conn: Connection) -> list[str]:
+def integrity(engine: Engine) -> list[str]:
     """Return what SQLite finds damaged in its own file, at most a hundred sentences."""
     try:
-        found = [str(row[0]) for row in conn.execute(text("PRAGMA integrity_check"))]
+        with engine.begin() as conn:
+            found = [str(row[0]) for row in conn.execute(text("PRAGMA integrity_check"))]
     except DatabaseError as error:  # so damaged that it cannot even be looked through
         return [str(error.orig)]
     return [] if found == ["ok"] else found
@@ -198,7 +199,7 @@ def _kept(conn: Connection, query: Select[Any]) -> list[Kept]:
             imported=row.imported,
             note=row.note,
             actor_uid=row.actor_uid,
-            gid=row.gid,
+            gid=-1 if row.gid is None else row.gid,
             images=tuple(range(row.first_image, row.first_image + row.image_count)) if row.image_count else (),
         )
         for row in conn.execute(query)

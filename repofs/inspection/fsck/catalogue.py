@@ -12,7 +12,7 @@ from repofs.inspection.fsck.subject import Subject
 
 def check_file(subject: Subject) -> Iterator[Finding]:
     """Have SQLite look at its own file. One finding here, and the rest cannot be asked."""
-    for sentence in subject.ask(consistency.integrity):
+    for sentence in consistency.integrity(subject.reader):
         yield Finding(Code.CATALOGUE_DAMAGED, subject.layout.catalogue.name, sentence)
 
 

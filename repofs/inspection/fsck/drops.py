@@ -76,7 +76,7 @@ class _Looking:
             self._subject.named_logs.add(os.fsencode(mark.log))
         elif isinstance(mark, Closed) and not self._subject.live and _as_closed(mark, status):
             yield Finding(Code.DROP_FORGOTTEN, shown(below), "it was closed, and no daemon runs")
-        if not isinstance(mark, Original) and _has_origin(path):
+        if _has_origin(path):
             self._subject.stand_ins.append(status.st_ino)
 
     def _original(self, mark: Original, below: bytes, status: os.stat_result) -> Iterator[Finding]:

@@ -142,6 +142,7 @@ class Mending:
         with reached(self._subject, file) as path, _reading(path) as stand_in, self._bytes(file) as source:
             if checksum(source, file.held.algorithm) != file.held.checksum:
                 raise Irreparable("its source has other bytes than were imported")
+            self._subject.stand_ins.append(os.fstat(stand_in).st_ino)  # it may be new
             with opened(linked) as directory:
                 transfers.named(file.held.origin.transfer).bring(source, stand_in, directory)
                 os.fsync(directory)

@@ -137,7 +137,7 @@ class _Looking:
     def _owners(self, fileset: Kept, path: bytes, status: os.stat_result) -> Iterator[Finding]:
         """Only root's repositories have files of several people."""
         now, wanted = (status.st_uid, status.st_gid), (self._owner(fileset.user_directory), fileset.gid)
-        if os.geteuid() == 0 and now != wanted:
+        if os.geteuid() == 0 and fileset.gid != -1 and now != wanted:
             text = f"it belongs to uid {now[0]} and gid {now[1]}, in place of {wanted[0]} and {wanted[1]}"
             yield _finding(Code.OWNER_DIFFERS, path, text, partial(self._mending.give, fileset, path))
 
