@@ -13,7 +13,8 @@ from typer.main import get_command
 
 from repofs import config
 from repofs.cli.app import app
-from repofs.cli.exit_codes import ExitCode, ImportCode
+from repofs.cli.exit_codes import ExitCode, FsckCode, ImportCode
+from repofs.inspection.fsck import findings
 from repofs.xattrs import KINDS
 
 ROOT = Path(__file__).parents[2]
@@ -56,8 +57,21 @@ def test_each_exit_code_is_listed() -> None:
 
 
 def test_each_exit_code_of_the_importer_is_listed() -> None:
-    _, section = _text("exit-codes.md").split("## repofs import")
-    assert [int(number) for number in re.findall(r"^\* (\d): ", section, flags=re.MULTILINE)] == list(ImportCode)
+    assert _codes_in_section("repofs import") == list(ImportCode)
+
+
+def test_each_exit_code_of_fsck_is_listed() -> None:
+    assert _codes_in_section("repofs fsck") == [FsckCode.CLEAN, *FsckCode]
+
+
+def _codes_in_section(title: str) -> list[int]:
+    section = _text("exit-codes.md").partition(f"## {title}\n")[2].partition("\n## ")[0]
+    return [int(number) for number in re.findall(r"^\* (\d+): ", section, flags=re.MULTILINE)]
+
+
+def test_each_code_of_fsck_is_listed() -> None:
+    table = _text("fsck.md").partition("<!-- codes:")[2].partition("-->\n")[2].partition("\n<!-- end -->")[0]
+    assert table == findings.page(), "run python -m repofs.inspection.fsck.findings and put its table into fsck.md"
 
 
 def test_each_setting_is_listed_with_its_default() -> None:

@@ -47,6 +47,7 @@ COMMANDS = (
     "delete",
     "trash",
     "verify",
+    "fsck",
     "rehome",
     "audit",
 )
