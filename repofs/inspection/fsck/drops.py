@@ -69,7 +69,7 @@ class _Looking:
         mark = self._marks.read(path)
         if isinstance(mark, Original):
             yield from self._original(mark, below, status)
-        elif status.st_mode & ORIGINAL_BIT:
+        elif status.st_mode & ORIGINAL_BIT and status.st_nlink == 1:  # else it may be one whose mark is missing
             repair = partial(take_bit, self._subject.path(below))
             yield Finding(Code.BIT_WITHOUT_MARK, shown(below), "it is shown as an original, and is none", repair)
         elif isinstance(mark, Refused):
