@@ -14,7 +14,6 @@ Without the file, as in a repository of an older repofs, all of the mount is to 
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ import trio
 from repofs.fault_points import Step, passed
 from repofs.namespace.nodes import Node
 from repofs.namespace.standing import Standing
+from repofs.repository import journal_records
 from repofs.repository.durable import sync_directory
 from repofs.threads import in_thread
 
@@ -54,7 +54,7 @@ class Journal:
 
     def __init__(self, path: Path, standing: Standing) -> None:
         self._path = path
-        self._next = path.with_name(f"{path.name}.new")  # while it is written anew; it is read after the other
+        self._next = journal_records.next_of(path)
         self._standing = standing
         self._root = standing.backing.table.root
         self._fd: int | None = None  # until the earlier life is read
@@ -62,28 +62,13 @@ class Journal:
         self._idle: set[Restless] = set()  # without a holder, their end not recorded yet
         self._ended = 0  # records that do not stand any more
         self._length = self._synced = 0
-        self.left = [place for below, where in self._read() if (place := self._again(where, below)) is not None]
+        self.left = [
+            place for below, where in journal_records.left(path) if (place := self._again(where, below)) is not None
+        ]
         self._fd = self._write_anew()
         self._replace(self._fd)
 
     # --- an earlier life ------------------------------------------------------------------------
-
-    def _read(self) -> list[tuple[bool, bytes]]:
-        """Return what stood when the last daemon ended: whether also what is below, and where."""
-        standing: Counter[tuple[bytes, bytes]] = Counter()
-        try:
-            records = self._path.read_bytes()
-        except FileNotFoundError:
-            return [(True, b"")]
-        if self._next.exists():
-            records += self._next.read_bytes()
-        for record in records.split(b"\0")[:-1]:  # what follows the last NUL was not written to its end
-            kind, where = record[:1], record[2:]
-            if kind not in (b"d", b"t", b"D", b"T"):
-                log.error("the journal is damaged: all of the repository is looked at", journal=str(self._path))
-                return [(True, b"")]
-            standing[kind.lower(), where] += 1 if kind.islower() else -1
-        return [(kind == b"t", where) for (kind, where), count in standing.items() if count > 0]
 
     def _again(self, where: bytes, below: bool) -> Restless | None:
         node: Node | None = self._root

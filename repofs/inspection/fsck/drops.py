@@ -12,10 +12,12 @@ from functools import partial
 
 from repofs.catalog import consistency
 from repofs.catalog.forms import shown
+from repofs.formats.candidates import any_of
 from repofs.inspection.fsck.findings import Code, Finding
 from repofs.inspection.fsck.mending import Mending
 from repofs.inspection.fsck.subject import Subject, by_descriptor
 from repofs.model import Closed, Original, Refused
+from repofs.repository import journal_records
 from repofs.repository.marks import ORIGINAL_BIT
 from repofs.repository.template import Template
 from repofs.repository.trees import opened
@@ -27,7 +29,7 @@ _SCHEMA = b"__schema"  # in every TileDB array
 
 def check(subject: Subject) -> Iterator[Finding]:
     """Walk the user directories but for the import directories in them."""
-    looking = _Looking(subject)
+    looking = _Looking(subject, _Waiting(subject))
     reserved = Template(subject.settings.repository.template).reserved
     for user in subject.user_directories():
         with opened(subject.path(user)) as top:
@@ -49,9 +51,37 @@ def _half_made(subject: Subject, fd: int, here: bytes, below: Sequence[bytes]) -
             yield Finding(Code.TABLE_HALF_MADE, shown(here + b"/" + name), "it has no name that anybody sees")
 
 
-class _Looking:
+class _Waiting:
+    """Which drops somebody waits for: the next daemon those where the journal says, nobody those that are excluded."""
+
     def __init__(self, subject: Subject) -> None:
+        drops = subject.settings.drops
+        self._journal = subject.layout.journal
+        left = journal_records.ALL if subject.live else journal_records.left(self._journal)  # a daemon waits for them
+        self._here = {where for below, where in left if not below}
+        self._below = {where for below, where in left if below}
+        self._never = any_of(drops.temporary_names + drops.exclude)
+        self._tables = tuple(suffix.encode().lower() for suffix in drops.table_formats)
+
+    def is_forgotten(self, path: bytes) -> bool:
+        """Return whether the closed drop at *path*, below the mount, is imported neither soon nor never."""
+        directory, name = os.path.split(path)
+        above = directory.split(b"/")
+        waits = directory in self._here or any(
+            b"/".join(above[:depth]) in self._below for depth in range(len(above) + 1)
+        )
+        never = self._never.fullmatch(os.fsdecode(name)) or any(part.lower().endswith(self._tables) for part in above)
+        return not waits and not never
+
+    def remember(self, path: bytes) -> None:
+        """Have the next daemon look at the drop at *path*."""
+        journal_records.look_at(self._journal, os.path.dirname(path))
+
+
+class _Looking:
+    def __init__(self, subject: Subject, waiting: _Waiting) -> None:
         self._subject = subject
+        self._waiting = waiting
         self._marks = subject.marks
         self._mending = Mending(subject)
 
@@ -74,8 +104,9 @@ class _Looking:
             yield Finding(Code.BIT_WITHOUT_MARK, shown(below), "it is shown as an original, and is none", repair)
         elif isinstance(mark, Refused):
             self._subject.named_logs.add(os.fsencode(mark.log))
-        elif isinstance(mark, Closed) and not self._subject.live and _as_closed(mark, status):
-            yield Finding(Code.DROP_FORGOTTEN, shown(below), "it was closed, and no daemon runs")
+        elif isinstance(mark, Closed) and _as_closed(mark, status) and self._waiting.is_forgotten(below):
+            repair = partial(self._waiting.remember, below)
+            yield Finding(Code.DROP_FORGOTTEN, shown(below), "it was closed, and nobody waits for it", repair)
         if _has_origin(path):
             self._subject.stand_ins.append(status.st_ino)
 

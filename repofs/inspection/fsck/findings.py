@@ -152,7 +152,8 @@ TABLE: dict[Code, Entry] = {
         "it is removed, unless it is the last name of a file",
     ),
     Code.DROP_FORGOTTEN: Entry(
-        "A file was closed and is not imported.", False, "none: the next mount imports it", _NOTE
+        "A file was closed and is not imported, and the journal has nothing of it. A policy of its directory, or its "
+        "user, may have said so.", True, "the next mount looks at its directory", _NOTE,
     ),
     Code.FAILED_LINK_BROKEN: Entry(
         "A link in `.repofs/failed` leads nowhere.", True, "it is removed"
