@@ -50,7 +50,7 @@ _COUNTED = {
     "OriginalFile": original_files.c.id,
     "Project": projects.c.id,
 }
-_TRASHED = {"Fileset": filesets.name, "Image": images.name, "Import": imports.name, "OriginalFile": original_files.name}
+_TRASHED = {"Fileset": filesets.name, "Image": images.name, "OriginalFile": original_files.name}
 
 KEPT = frozenset({State.IMPORTED, State.ALTERED, State.MISSING, State.OFFLINE})
 """The states of an import that has a fileset."""
@@ -130,11 +130,10 @@ def counters(conn: Connection) -> dict[str, int]:
 def highest(conn: Connection) -> dict[str, int]:
     """Return the highest id in use of each kind, those in the trash among them; 0 for none."""
     found = {kind: conn.execute(select(func.max(column))).scalar() or 0 for kind, column in _COUNTED.items()}
-    for row in conn.execute(select(trash.c.rows).execution_options(yield_per=100)):
-        rows = json.loads(row.rows)
+    for kept in conn.execute(select(trash.c.rows).execution_options(yield_per=100)).scalars():
+        rows = json.loads(kept).get("rows", {})
         for kind, table in _TRASHED.items():
-            used = (one["id"] for one in rows.get(table, ()) if isinstance(one, dict) and "id" in one)
-            found[kind] = max(found[kind], *used, 0)
+            found[kind] = max(found[kind], *(row["id"] for row in rows.get(table, ())), 0)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -326,6 +327,29 @@ def test_what_is_no_fault_is_a_note(one: Checked, code: Code, damage: Damage) ->
     for options in ((), ("--repair",)):
         exit_code, findings = one.fsck(*options)
         assert (exit_code, [(finding["code"], finding["severity"]) for finding in findings]) == (0, [(code, "note")])
+
+
+def test_ids_in_the_trash_are_not_given_again(one: Checked) -> None:
+    columns = [row[1] for row in one.sql("PRAGMA table_info(trash)")]
+    values = {"owner_id": 2, "group_id": 3, "rows": json.dumps({"rows": {"images": [{"id": 4711}], "filesets": []}})}
+    known = [values.get(column, 1) for column in columns]
+    one.sql(f"INSERT INTO trash VALUES ({', '.join('?' for _ in known)})", *known)
+    code, [finding] = one.fsck("--repair")
+    assert (code, finding["where"], finding["text"].endswith("4711 is in use")) == (1, "Image", True)
+    assert one.sql("SELECT next FROM ids WHERE kind = 'Image'") == [(4712,)]
+
+
+@pytest.mark.parametrize("hidden", [".trash/1", ".arriving/1"])
+def test_the_link_behind_a_stand_in_that_is_not_shown_stays(one: Checked, hidden: str) -> None:
+    """As of what was deleted, or is on its way."""
+    place = one.repository.layout.managed / hidden
+    place.mkdir(parents=True)
+    link = one.repository.layout.linked / str(one.original(LINKED).stat().st_ino)
+    os.link(one.original(LINKED), place / "linked.tif")
+    one.original(LINKED).unlink()
+    one.dropped(LINKED).unlink()
+    assert "link-behind-orphaned" not in one.codes()[1]
+    assert link.read_bytes() == b"bytes of " + LINKED
 
 
 def test_each_code_is_tested() -> None:

@@ -18,7 +18,7 @@ from repofs.inspection.fsck.mending import Mending
 from repofs.inspection.fsck.subject import Subject, by_descriptor
 from repofs.model import Closed, Original, Refused
 from repofs.repository import journal_records
-from repofs.repository.marks import ORIGINAL_BIT
+from repofs.repository.marks import ORIGINAL_BIT, Target
 from repofs.repository.template import Template
 from repofs.repository.trees import opened
 from repofs.xattrs import ORIGIN
@@ -107,7 +107,7 @@ class _Looking:
         elif isinstance(mark, Closed) and _as_closed(mark, status) and self._waiting.is_forgotten(below):
             repair = partial(self._waiting.remember, below)
             yield Finding(Code.DROP_FORGOTTEN, shown(below), "it was closed, and nobody waits for it", repair)
-        if _has_origin(path):
+        if has_origin(path):
             self._subject.stand_ins.append(status.st_ino)
 
     def _original(self, mark: Original, below: bytes, status: os.stat_result) -> Iterator[Finding]:
@@ -147,11 +147,12 @@ def _as_closed(mark: Closed, status: os.stat_result) -> bool:
     return (mark.size, mark.mtime_ns) == (status.st_size, status.st_mtime_ns)
 
 
-def _has_origin(path: bytes) -> bool:
+def has_origin(file: Target) -> bool:
+    """Return whether a file says that its bytes are, or were, elsewhere; True also when that cannot be told."""
     try:
-        os.getxattr(path, ORIGIN, follow_symlinks=False)
+        os.getxattr(file, ORIGIN, follow_symlinks=isinstance(file, int))
     except OSError as error:
         if error.errno not in (errno.ENODATA, errno.EACCES):
             raise
-        return error.errno == errno.EACCES  # it may have one
+        return error.errno == errno.EACCES
     return True

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from repofs.inspection.fsck.drops import has_origin
 from repofs.inspection.fsck.findings import Code, Finding, Irreparable
 from repofs.inspection.fsck.subject import Subject
+from repofs.repository.trees import files_of, opened
 
 
 def check_left(subject: Subject) -> Iterator[Finding]:
@@ -32,7 +34,7 @@ def check_links(subject: Subject) -> Iterator[Finding]:
     """Look for hard links of no stand-in, once all stand-ins were seen. A daemon makes and removes both."""
     if subject.live:
         return
-    known = sorted(subject.stand_ins)
+    known = sorted([*subject.stand_ins, *_hidden_stand_ins(subject)])
     with os.scandir(subject.layout.linked) as links:
         for link in links:
             if not (link.name.isdecimal() and _has(known, int(link.name))):
@@ -40,6 +42,16 @@ def check_links(subject: Subject) -> Iterator[Finding]:
                 yield Finding(
                     Code.LINK_BEHIND_ORPHANED, _where(path), "it is of no stand-in", partial(remove_name, path)
                 )
+
+
+def _hidden_stand_ins(subject: Subject) -> Iterator[int]:
+    """Yield the inodes of stand-ins that are on their way, or wherever else the mount does not show them."""
+    with opened(subject.managed) as managed:
+        for name in os.listdir(subject.managed):
+            if name.startswith(b".") and name != b".linked" and os.path.isdir(subject.path(name)):
+                for file in files_of(name, dir_fd=managed):
+                    if has_origin(file):
+                        yield os.fstat(file).st_ino
 
 
 def remove_name(path: Path) -> None:
