@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from repofs.catalog import imports, objects, users
@@ -50,6 +52,15 @@ def content_of(fd: int) -> bytes:
         return file.read()
 
 
+@cache
+def _empty_catalogue() -> bytes:
+    """An empty catalogue: making one by all migrations takes half a second."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "catalogue.sqlite"
+        create(path)
+        return path.read_bytes()
+
+
 @dataclass
 class Repository:
     layout: Layout
@@ -60,7 +71,8 @@ class Repository:
     @classmethod
     def make(cls, root: Path) -> Repository:
         layout = Layout.create(root, "")
-        create(layout.catalogue)
+        layout.catalogue.write_bytes(_empty_catalogue())
+        layout.catalogue.chmod(0o600)
         engine = open_engine(layout.catalogue)
         with engine.begin() as conn:
             group = users.add_group(conn, "lab", os.getgid(), PermissionLevel.READ_ONLY)
