@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Select, and_, func, insert, select, text, update
 from sqlalchemy.exc import DatabaseError
 
-from repofs.catalog import origins
+from repofs.catalog import originals
 from repofs.catalog.forms import now, shown
 from repofs.catalog.ids import reserve
 from repofs.catalog.originals import Held
@@ -32,7 +32,6 @@ from repofs.catalog.schema import (
     projects,
     trash,
 )
-from repofs.catalog.schema import origins as origins_table
 from repofs.catalog.thumbnails import Thumbnail
 from repofs.lifecycle import State
 from repofs.model import FilesetId, ImportId, Original
@@ -84,9 +83,8 @@ class KeptFile:
     fileset: Kept
     held: Held
     name: bytes  # below the import directory
-    mtime_ns: int
 
-    def mark(self, stands: State = State.IMPORTED) -> Original:
+    def mark(self) -> Original:
         """Return the mark that its inode should bear."""
         fileset, origin = self.fileset, self.held.origin
         return Original(
@@ -102,7 +100,7 @@ class KeptFile:
             importing=fileset.import_id,
             note=fileset.note,
             actor_uid=fileset.actor_uid,
-            stands=stands,
+            stands=self.held.stands,
         )
 
 
@@ -208,38 +206,11 @@ def _kept(conn: Connection, query: Select[Any]) -> list[Kept]:
 def files(conn: Connection, of: Sequence[Kept]) -> Iterator[KeptFile]:
     """Yield the originals of some filesets that come one after another, in order."""
     by_id = {one.fileset_id: one for one in of}
-    entry, origin = fileset_entries.c, origins_table.c
-    source = fileset_entries.join(original_files).outerjoin(origins_table, origin.original_id == original_files.c.id)
-    source = source.join(filesets, filesets.c.id == entry.fileset_id).join(imports)
-    query = (
-        select(
-            entry.original_id, entry.fileset_id, entry.path.label("dropped"), entry.name, imports.c.state,
-            original_files.c.size.label("held_size"), original_files.c.checksum,
-            original_files.c.mtime_ns.label("held_mtime_ns"),
-            origin.source, origin.path, origin.transfer, origin.device, origin.inode, origin.handle, origin.size,
-            origin.mtime_ns, origin.ctime_ns,
-        )
-        .select_from(source)
-        .where(entry.fileset_id.between(min(by_id), max(by_id)))
-        .order_by(entry.fileset_id, entry.position)
-    )  # fmt: skip
-    for row in conn.execute(query.execution_options(yield_per=1000)):
+    entry = fileset_entries.c
+    query = originals.query().where(entry.fileset_id.between(min(by_id), max(by_id)))
+    for row in conn.execute(query.order_by(entry.fileset_id, entry.position).execution_options(yield_per=1000)):
         if (whole := by_id.get(row.fileset_id)) is not None:
-            yield KeptFile(whole, _held(row, whole), row.name, row.held_mtime_ns)
-
-
-def _held(row: Any, whole: Kept) -> Held:
-    return Held(
-        original_id=row.original_id,
-        fileset_id=row.fileset_id,
-        import_id=whole.import_id,
-        state=State(row.state),
-        dropped=whole.user_directory + b"/" + row.dropped,
-        path=whole.path + b"/" + row.name,
-        size=row.held_size,
-        checksum=row.checksum,
-        origin=None if row.source is None else origins.origin_of(row),
-    )
+            yield KeptFile(whole, originals.of_row(row), row.name)
 
 
 # --- rows that contradict each other ------------------------------------------------------------

@@ -360,9 +360,11 @@ def test_each_code_is_tested() -> None:
 def test_of_a_damaged_catalogue_nothing_is_compared(one: Checked) -> None:
     path = one.repository.layout.catalogue
     one.sql("PRAGMA wal_checkpoint(TRUNCATE)")
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2 : len(content) // 2 + 20_000] = b"?" * 20_000
-    path.write_bytes(content)
+    [[page]] = one.sql("SELECT rootpage FROM sqlite_master WHERE name = 'filesets'")
+    [[size]] = one.sql("PRAGMA page_size")
+    with path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"?" * size)
     for options in ((), ("--repair",)):
         exit_code, found = one.codes(*options)
         assert (exit_code, found) == (4, {"catalogue-damaged"})

@@ -36,9 +36,7 @@ class Mending:
                 _require_no_bytes(path)
             else:
                 _require_bytes(path, file)
-            mark = self._marks.read(path)
-            stands = mark.stands if isinstance(mark, Original) else file.held.state
-            self._marks.write(path, file.mark(stands))
+            self._marks.write(path, file.mark())
             os.chmod(path, stat.S_IMODE(os.stat(path).st_mode) | ORIGINAL_BIT)
             _sync(path)
 
