@@ -12,6 +12,7 @@ from dataclasses import replace
 from repofs import config
 from repofs.administration import changes, listing, roster
 from repofs.administration.changes import Facts, Site
+from repofs.administration.keeping import KeptPeople
 from repofs.administration.machine import Machine
 from repofs.administration.requests import ListDropbox, ListPeople, Request, checked
 from repofs.administration.roster import Roster
@@ -29,6 +30,9 @@ class Office:
         self._site = Site(layout, settings, Machine())
         self._writing = writing
         self._reading = reading  # so that who only asks never waits for a writer, nor makes one wait
+        self._kept = KeptPeople(layout)
+        with reading.begin() as conn:
+            self._kept.keep(conn)
         self._turn = threading.Lock()
         self.roster = self.refreshed()
 
@@ -67,6 +71,8 @@ class Office:
         change = changes.prepare(self._site, actor, request)
         with self._writing.begin() as conn:
             facts = changes.carry_out(conn, self._site, actor, change, audit_uid)
+        with self._reading.begin() as conn:
+            self._kept.keep(conn)
         self._read()
         return facts
 

@@ -37,6 +37,25 @@ class Target:
         return targets.is_new(self.project) or targets.is_new(self.dataset)
 
 
+@dataclass(frozen=True, slots=True)
+class ContainerRow:
+    """A project or dataset as it stands in its table."""
+
+    id: int
+    owner_id: ExperimenterId
+    group_id: GroupId
+    name: str
+    created: str  # ISO 8601, UTC
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """A dataset that images are in, and the projects that it is in."""
+
+    dataset: ContainerRow
+    projects: tuple[ContainerRow, ...]
+
+
 def target_of(path: bytes, override: str | None = None) -> Target | None:
     """Return where a drop at *path* below its user directory goes; None: its images are orphans.
 
@@ -113,6 +132,14 @@ def dataset_for(conn: Connection, target: Target, owner: ExperimenterId, group_i
     if project is not None:
         _put_into(conn, project, dataset)
     return dataset
+
+
+def home(conn: Connection, dataset: int) -> Home:
+    """Return the dataset of that id as it stands, with its projects."""
+    inside = select(project_dataset_links.c.project_id).where(project_dataset_links.c.dataset_id == dataset)
+    around = conn.execute(select(projects).where(projects.c.id.in_(inside)).order_by(projects.c.id))
+    own = conn.execute(select(datasets).where(datasets.c.id == dataset)).one()
+    return Home(ContainerRow(*own), tuple(ContainerRow(*row) for row in around))
 
 
 def newest_called(conn: Connection, table: Table, name: str, owner: ExperimenterId, group_id: GroupId) -> int:

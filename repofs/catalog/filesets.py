@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, insert, select
 
 from repofs.catalog import arrivals, audit, imports, origins, schema, thumbnails
-from repofs.catalog.containers import Target, dataset_for
+from repofs.catalog.containers import Home, Target, dataset_for
 from repofs.catalog.forms import nearest, plain
 from repofs.catalog.origins import NewOrigin
 from repofs.image import Channel, ImageInfo
@@ -54,6 +54,7 @@ class FinishedImport:
     main: bytes | None = None  # below the import directory: what readers read it by; None: the first file
     skipped: tuple[Skip, ...] = ()
     queued: int | None = None  # the row of arrivals that has come to its end with this
+    home: Home | None = None  # what *target* was found to mean before; None: not looked up
 
 
 Values = dict[str, Any]
@@ -166,9 +167,21 @@ def _link(conn: Connection, images: Iterable[tuple[FinishedImport, ImageId]]) ->
         if one.target is not None:
             key = (one.target, one.owner, one.group_id, one.fileset_id if one.target.makes_new else None)
             if key not in known:
-                known[key] = dataset_for(conn, *key[:3])
+                known[key] = _dataset(conn, one, one.target)
             rows.append({"dataset_id": known[key], "image_id": number})
     _insert(conn, schema.dataset_image_links, rows)
+
+
+def _dataset(conn: Connection, one: FinishedImport, target: Target) -> int:
+    """Return the dataset that was found before, unless it has gone or belongs to another group by now."""
+    if one.home is not None and _is_of(conn, one.home.dataset.id, one.group_id):
+        return one.home.dataset.id
+    return dataset_for(conn, target, one.owner, one.group_id)
+
+
+def _is_of(conn: Connection, dataset: int, group_id: GroupId) -> bool:
+    own = schema.datasets.c.id == dataset, schema.datasets.c.group_id == group_id
+    return conn.execute(select(schema.datasets.c.id).where(*own)).first() is not None
 
 
 def find_duplicate(conn: Connection, owner: ExperimenterId, size: int, checksum: str) -> ObjectRef | None:

@@ -27,8 +27,8 @@ from repofs.targets import Named
 
 _CHUNK = 500  # ids in one statement: SQLite bounds its parameters
 
-Place = tuple[bytes, bytes]
-"""User directory, and import directory below it."""
+Place = tuple[FilesetId, bytes, bytes]
+"""A fileset, its user directory, and its import directory below it."""
 
 Container = Row[tuple[Any, ...]]
 
@@ -43,8 +43,10 @@ def move(conn: Connection, moved: Sequence[FilesetId], group_id: GroupId) -> lis
         conn.execute(update(filesets).where(filesets.c.id.in_(chunk)).values(group_id=group_id))
         files = select(fileset_entries.c.original_id).where(fileset_entries.c.fileset_id.in_(chunk))
         conn.execute(update(original_files).where(original_files.c.id.in_(files)).values(group_id=group_id))
-        lies = select(filesets.c.user_directory, filesets.c.import_directory).where(filesets.c.id.in_(chunk))
-        places += [(row.user_directory, row.import_directory) for row in conn.execute(lies)]
+        lies = select(filesets.c.id, filesets.c.user_directory, filesets.c.import_directory).where(
+            filesets.c.id.in_(chunk)
+        )
+        places += [(row.id, row.user_directory, row.import_directory) for row in conn.execute(lies)]
     for chunk in _chunks(moved):
         for dataset in conn.execute(_left_behind(chunk, group_id)).all():
             _let_follow(conn, dataset, group_id)

@@ -62,7 +62,7 @@ def _link(name: str, to: str, comment: str, **more: Any) -> Column[int]:
 ids = Table(
     "ids",
     metadata,
-    Column("kind", Text, primary_key=True, comment="kind of object: Fileset, Image, Import …"),
+    Column("kind", Text, primary_key=True, comment="kind of object: Fileset, Image, Import …; of People the changes"),
     _need("next", Big, "the next id that is free; it only grows"),
     comment="One counter a kind of object. It outlives the objects, so that an id is never used again.",
 )

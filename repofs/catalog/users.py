@@ -14,6 +14,8 @@ from repofs.catalog.schema import memberships as _memberships
 from repofs.errors import AlreadyExists, InvalidValue, NotFound
 from repofs.model import ExperimenterId, GroupId, PermissionLevel
 
+VERSION = "People"  # the counter of changes, among those of ids
+
 
 @dataclass(frozen=True, slots=True)
 class Experimenter:
@@ -61,6 +63,7 @@ def add_experimenter(conn: Connection, user_name: str, uid: int, group_id: Group
     else:
         known = ExperimenterId(reserve(conn, "Experimenter", 1)[0])
         conn.execute(insert(_experimenters).values(id=known, user_name=user_name, uid=uid, group_id=group_id))
+    _changed(conn)
     joined = _membership(conn, known, group_id)
     if joined is None or joined.removed is not None:
         add_member(conn, known, group_id)
@@ -80,6 +83,7 @@ def remove_experimenter(conn: Connection, experimenter_id: ExperimenterId) -> No
     if not result.rowcount:
         raise NotFound(f"Experimenter:{experimenter_id} is not there, or was removed before")
     conn.execute(update(_memberships).where(_memberships.c.experimenter_id == experimenter_id).values(owner=False))
+    _changed(conn)
 
 
 def experimenters(conn: Connection, *, removed: bool = False) -> list[Experimenter]:
@@ -118,6 +122,7 @@ def add_group(conn: Connection, name: str, gid: int, level: PermissionLevel) -> 
             raise AlreadyExists(f"{other.name} with gid {other.gid} is already ExperimenterGroup:{other.id}")
     group = Group(GroupId(reserve(conn, "ExperimenterGroup", 1)[0]), name, gid, level)
     conn.execute(insert(_groups).values(id=group.id, name=name, gid=gid, level=level.value))
+    _changed(conn)
     return group
 
 
@@ -145,6 +150,7 @@ def group_by_name(conn: Connection, name: str) -> Group:
 def set_permissions(conn: Connection, group_id: GroupId, level: PermissionLevel) -> Group:
     """Give the group another level and return it; NotFound."""
     conn.execute(update(_groups).where(_groups.c.id == group_id).values(level=level.value))
+    _changed(conn)
     return group_by_id(conn, group_id)
 
 
@@ -198,6 +204,7 @@ def _membership(conn: Connection, experimenter_id: ExperimenterId, group_id: Gro
 def _write(conn: Connection, wanted: Membership) -> None:
     conn.execute(delete(_memberships).where(_is(wanted.experimenter_id, wanted.group_id)))
     conn.execute(insert(_memberships).values(asdict(wanted)))
+    _changed(conn)
 
 
 def _of(row: Row[tuple[object, ...]]) -> Membership:
@@ -206,3 +213,7 @@ def _of(row: Row[tuple[object, ...]]) -> Membership:
 
 def _is(experimenter_id: ExperimenterId, group_id: GroupId) -> ColumnElement[bool]:
     return and_(_memberships.c.experimenter_id == experimenter_id, _memberships.c.group_id == group_id)
+
+
+def _changed(conn: Connection) -> None:
+    reserve(conn, VERSION, 1)

@@ -40,12 +40,15 @@ def opened(context: typer.Context, *, read_only: bool = False) -> Iterator[Opene
 @contextmanager
 def catalogue(layout: Layout, *, read_only: bool = False) -> Iterator[Engine]:
     """Open the catalogue. Raises AccessDenied as `opened` does."""
+    from repofs.administration.keeping import keep_counters
     from repofs.catalog.engine import open_engine
 
     if not os.access(layout.catalogue, os.R_OK | os.W_OK):
         raise AccessDenied(f"{layout.catalogue} is open to root and the owner of the repository only: use sudo")
     engine = open_engine(layout.catalogue, read_only=read_only)
     try:
+        if not read_only:
+            keep_counters(layout, engine)
         yield engine
     finally:
         engine.dispose()

@@ -22,9 +22,8 @@ def finished(
     examined: list[Examined],
     recognised: Recognised,
     ids: Ids,
-    directory: bytes,
 ) -> FinishedImport:
-    """Return the rows of an import whose files are in *directory*, below the user directory."""
+    """Return the rows of an import that is about to get its directory."""
     recognised = _called(recognised, drop.name)
     entries = (
         FinishedFile(
@@ -45,7 +44,7 @@ def finished(
         owner=begun.owner.id,
         group_id=begun.group.id,
         user_directory=drop.user_directory,
-        import_directory=directory,
+        import_directory=b"",
         transfer=drop.transfer if examined[0].origin is None else examined[0].origin.transfer,
         imported=now(),
         target=target,
@@ -58,6 +57,7 @@ def finished(
         main=os.path.basename(drop.path) + b"/" * drop.is_directory,
         skipped=drop.policy.skip,
         queued=drop.queued,
+        home=ids.home,
     )
 
 

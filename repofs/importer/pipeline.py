@@ -20,6 +20,7 @@ import structlog
 import trio
 
 from repofs.administration.user_directories import UserDirectories
+from repofs.catalog import records
 from repofs.catalog.containers import Target, target_of
 from repofs.catalog.filesets import FinishedImport
 from repofs.catalog.forms import now
@@ -274,17 +275,15 @@ class Pipeline:
     ) -> Outcome:
         """Reserve, place, sync and commit. Not to be cancelled: it is short, and either whole or taken back."""
         with trio.CancelScope(shield=True):
-            wanted = Wanted(len(examined), len(recognised.images))
+            wanted = Wanted(len(examined), len(recognised.images), target, begun.owner.id, begun.group.id)
             ids = await self._commits.write(transactions.reserve, wanted)
             passed(Step.RESERVED)
             job.log.note(", ".join(final_rows.names_of(ids)))
             name_for = self._names.of(begun, job.drop, tuple(os.fsdecode(file.path) for file in examined))
 
-            def rows(directory: bytes) -> FinishedImport:
-                return final_rows.finished(job.drop, begun, target, examined, recognised, ids, directory)
-
+            rows = final_rows.finished(job.drop, begun, target, examined, recognised, ids)
             job.placed = True
-            finished = await in_thread(self._place, job, begun, examined, name_for, rows)
+            finished = await in_thread(self._place, job, begun, rows, name_for)
             await self._syncing.do(begun.id)
             passed(Step.SYNCED)
             await self._record(job, finished)
@@ -303,19 +302,13 @@ class Pipeline:
             job.finished = None
             raise
 
-    def _place(
-        self,
-        job: _Job,
-        begun: Begun,
-        examined: list[Examined],
-        name_for: Callable[[int], bytes],
-        rows: Callable[[bytes], FinishedImport],
-    ) -> FinishedImport:
-        staged = files.named(job.drop, job.fd, {file.name for file in examined})
+    def _place(self, job: _Job, begun: Begun, rows: FinishedImport, name_for: Callable[[int], bytes]) -> FinishedImport:
+        staged = files.named(job.drop, job.fd, {file.name for file in rows.entries})
         gid = begun.group.gid
+        record = records.of_import(rows, begun.intent)
         with on_the_store("publishing an import"):
-            directory = self._placement.put(job.drop, staged, begun.id, gid, job.log.text(), name_for)
-            finished = rows(directory)
+            directory = self._placement.put(job.drop, staged, begun.id, gid, job.log.text(), record, name_for)
+            finished = replace(rows, import_directory=directory)
             self._placement.mark(job.drop, job.fd, gid, finished)
         return finished
 

@@ -19,6 +19,7 @@ from repofs.repository.durable import OPEN_DIRECTORY, own, sync_filesystem
 from repofs.repository.failure_logs import FailureLogs
 from repofs.repository.import_directory import StagedFile
 from repofs.repository.layout import Layout, load_key
+from repofs.repository.log_records import LogRecords
 from repofs.repository.marks import ORIGINAL_BIT, Marks
 from repofs.repository.room import Room
 from repofs.repository.sources import Sources
@@ -29,6 +30,7 @@ class Placement:
     def __init__(self, layout: Layout, sources: Sources, reserve_bytes: int | None) -> None:
         self.marks = Marks(load_key(layout))
         self._layout = layout
+        self._records = LogRecords(load_key(layout))
         self._failure_logs = FailureLogs(layout)
         # Kept open: Linux tells an error of writing back once, to the descriptors that are open when it comes.
         self._file_system = os.open(layout.managed, OPEN_DIRECTORY)
@@ -68,14 +70,16 @@ class Placement:
         importing: ImportId,
         gid: int,
         log: str,
+        record: object,
         name_for: Callable[[int], bytes],
     ) -> bytes:
-        """Link the *new* files of *drop* (name, descriptor) into an import directory of group *gid*, its log beside it.
+        """Link the *new* files of *drop* (name, descriptor) into an import directory of group *gid*.
 
-        Returns its name. It is durable after `sync`.
+        Beside it goes its *log*, with the *record* of it that a catalogue can be made from again. Returns its name. It
+        is durable after `sync`.
         """
         import_directory.stage(self._layout, importing, (StagedFile(file, name) for name, file in new))
-        import_directory.write_log(self._layout, importing, log)
+        import_directory.write_log(self._layout, importing, self._records.added(log, record))
         passed(Step.LOG_WRITTEN)
         return import_directory.publish(self._layout, importing, drop.user_directory, gid, name_for, durable=False)
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from repofs.administration.user_directories import UserDirectories
 from repofs.catalog import audit, containers, filesets, ids, imports, moves, tables, users, verification
 from repofs.catalog.containers import Target
+from repofs.catalog import audit, containers, filesets, ids, imports, moves, tables, users
+from repofs.catalog.containers import Home, Target
 from repofs.catalog.engine import Connection
 from repofs.catalog.filesets import FinishedImport
 from repofs.catalog.imports import NewImport
@@ -18,6 +20,8 @@ from repofs.deeds import Deed
 from repofs.errors import NotFound
 from repofs.fault_points import Step, passed
 from repofs.importer.wire import Move
+from repofs.errors import InvalidValue, NotFound
+from repofs.importer.wire import Move, Stands
 from repofs.lifecycle import State
 from repofs.model import ExperimenterId, FilesetId, GroupId, Identity, ImportId, ObjectRef
 from repofs.people import Actor
@@ -45,14 +49,18 @@ class Begun:
     id: ImportId
     owner: Experimenter
     group: Group
+    intent: NewImport
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """How many ids an import needs, besides one for its fileset."""
+    """How many ids an import needs, besides one for its fileset, and into which dataset its images are to go."""
 
     originals: int
     images: int
+    target: Target | None
+    owner: ExperimenterId
+    group: GroupId
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +68,7 @@ class Ids:
     fileset: int
     originals: range
     images: range
+    home: Home | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +101,9 @@ class Owners:
             if one.user_directory in known
             for person, home in [known[one.user_directory]]
         ]
-        new = imports.begin(conn, [_new(one, person.id, group.gid) for one, person, group in owned])
-        begun = iter(Begun(number, person, group) for number, (_, person, group) in zip(new, owned, strict=True))
+        rows = [_new(one, person.id, group.gid) for one, person, group in owned]
+        new = zip(imports.begin(conn, rows), owned, rows, strict=True)
+        begun = iter(Begun(number, person, group, row) for number, (_, person, group), row in new)
         return [next(begun) if one.user_directory in known else _nobodys(one) for one in items]
 
 
@@ -132,17 +142,41 @@ def find_duplicates(conn: Connection, items: Sequence[tuple[ExperimenterId, int,
     return [filesets.find_duplicate(conn, *item) for item in items]
 
 
-def reserve(conn: Connection, items: Sequence[Wanted]) -> Sequence[Ids]:
-    """Reserve the ids of many imports, each its own in a row."""
+def reserve(conn: Connection, items: Sequence[Wanted]) -> Sequence[Ids | Exception]:
+    """Reserve the ids of many imports, each its own in a row, and find or make the datasets that they go into.
+
+    An import that comes to nothing after this leaves its new dataset empty, for when it is tried again.
+    """
     fileset = iter(ids.reserve(conn, "Fileset", len(items)))
     original = ids.reserve(conn, "OriginalFile", sum(one.originals for one in items)).start
     image = ids.reserve(conn, "Image", sum(one.images for one in items)).start
-    reserved = []
+    home = _Homes(conn)
+    reserved: list[Ids | Exception] = []
     for one in items:
         originals, images = range(original, original + one.originals), range(image, image + one.images)
         original, image = originals.stop, images.stop
-        reserved.append(Ids(next(fileset), originals, images))
+        try:
+            reserved.append(Ids(next(fileset), originals, images, home.of(one)))
+        except InvalidValue as error:
+            reserved.append(error)
     return reserved
+
+
+class _Homes:
+    """Looks targets up in one transaction, each that means the same each time only once."""
+
+    def __init__(self, conn: Connection) -> None:
+        self._conn = conn
+        self._known: dict[tuple[Target, ExperimenterId, GroupId], Home] = {}
+
+    def of(self, one: Wanted) -> Home | None:
+        """Return where the images of an import go, made if it is new; None for nowhere. Raises InvalidValue."""
+        if one.target is None or not one.images:
+            return None
+        key = one.target, one.owner, one.group
+        if one.target.makes_new or key not in self._known:
+            self._known[key] = containers.home(self._conn, containers.dataset_for(self._conn, *key))
+        return self._known[key]
 
 
 def record(conn: Connection, items: Sequence[FinishedImport]) -> Sequence[None]:

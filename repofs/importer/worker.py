@@ -19,8 +19,9 @@ import structlog
 import trio
 
 from repofs import config, logs
+from repofs.administration import keeping
 from repofs.administration.office import Office
-from repofs.catalog import views
+from repofs.catalog import records, views
 from repofs.catalog.engine import Engine, open_engine
 from repofs.catalog.moves import Place
 from repofs.catalog.objects import describe
@@ -78,9 +79,11 @@ from repofs.importer.wire import (
 )
 from repofs.lifecycle import State
 from repofs.model import Drop, ObjectRef, OriginalFileId, Outcome
+from repofs.model import Drop, FilesetId, ObjectRef, Outcome
 from repofs.people import People
 from repofs.repository import import_directory
 from repofs.repository.layout import Layout, load_key
+from repofs.repository.log_records import LogRecords
 from repofs.repository.marks import Marks
 from repofs.repository.sources import Sources
 from repofs.threads import in_thread
@@ -99,6 +102,7 @@ async def serve(directory: Path, channel: Channel) -> None:
         logs.configure(settings.log.level)
         engine = await in_thread(open_engine, layout.catalogue)
         catalogue = await in_thread(functools.partial(open_engine, layout.catalogue, read_only=True))
+        counters = await in_thread(functools.partial(keeping.keep_counters, layout, engine, alone=True))
         await in_thread(layout.make_hidden)
         disposal = Disposal.of(layout, settings, engine)
         interrupted = await in_thread(recover, layout, engine)
@@ -147,6 +151,7 @@ async def serve(directory: Path, channel: Channel) -> None:
             )
             await desk.run()
             services.cancel_scope.cancel()
+    await in_thread(keeping.end_counters, counters, engine)
 
 
 async def _tell_marked(channel: Channel, inodes: Sequence[int]) -> None:
@@ -182,6 +187,7 @@ class _Desk:
     ) -> None:
         self._channel = channel
         self._layout = layout
+        self._records = LogRecords(load_key(layout))
         self._commits = commits
         self._pipeline = pipeline
         self._catalogue = catalogue
@@ -295,16 +301,22 @@ class _Desk:
     async def _give(self, places: list[Place], gid: int) -> None:
         """Give import directories to the group: all that can be, then raise the first OSError that came of one."""
         failed = None
-        for user_directory, directory in places:
+        for fileset, user_directory, directory in places:
             try:
-                await in_thread(import_directory.give, self._layout, user_directory, directory, gid)
+                record = await in_thread(self._record, fileset)
+                await in_thread(import_directory.give, self._layout, user_directory, directory, gid, record)
             except OSError as error:  # the others are to be where the catalogue says
                 log.error(
                     "an import directory keeps its group", path=user_directory + b"/" + directory, error=str(error)
                 )
                 failed = failed or error
+        await in_thread(import_directory.sync, self._layout)
         if failed is not None:
             raise failed
+
+    def _record(self, fileset: FilesetId) -> bytes:
+        with self._catalogue.begin() as conn:
+            return self._records.line(records.of_move(conn, fileset))
 
     def _facts(self, what: ObjectRef) -> dict[str, object]:
         with self._catalogue.begin() as conn:

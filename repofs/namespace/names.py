@@ -11,8 +11,6 @@ from repofs.errors import InvalidName, NotPermitted
 from repofs.formats.candidates import TABLE_PARTS, any_of
 from repofs.namespace.nodes import Area, Node
 
-# `repository.layout` says what lies there.
-HIDDEN = frozenset({b".staging", b".arriving", b".linked", b".trash", b".journal", b".journal.new"})
 OWN = b".repofs"
 
 
@@ -44,7 +42,7 @@ class Names:
                 return area
 
     def hidden(self, parent: Node, name: bytes) -> bool:
-        return parent.area is Area.ROOT and name in HIDDEN
+        return parent.area is Area.ROOT and name.startswith(b".") and name != OWN
 
     def require_changeable(self, parent: Node, name: bytes) -> None:
         """Refuse to make, remove or rename *name* in *parent* where users make no names."""

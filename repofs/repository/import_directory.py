@@ -25,7 +25,7 @@ from repofs.fault_points import Step, passed
 from repofs.model import ImportId
 from repofs.repository.durable import own, rename_no_replace, write_new
 from repofs.repository.layout import Layout
-from repofs.repository.marks import Target
+from repofs.repository.marks import Target, despite_mode
 from repofs.repository.trees import Cursor, bottom_up, exists, files_of, opened, remove_empty, remove_links
 from repofs.xattrs import PREFIX
 
@@ -73,10 +73,10 @@ def stage(layout: Layout, import_id: ImportId, files: Iterable[StagedFile]) -> N
                 passed(Step.FILE_STAGED)
 
 
-def write_log(layout: Layout, import_id: ImportId, text: str) -> None:
+def write_log(layout: Layout, import_id: ImportId, text: bytes) -> None:
     """Write the log of a staged import; `publish` makes it durable. FileExistsError when it has one."""
     with (layout.staging / f"{import_id}.log").open("xb") as file:
-        file.write(text.encode("utf-8", "surrogateescape"))
+        file.write(text)
 
 
 def publish(
@@ -306,8 +306,11 @@ def _clear(staging: _Staging) -> None:
     remove_empty(staging.parent, dir_fd=staging.fd)
 
 
-def give(layout: Layout, user_directory: bytes, name: bytes, gid: int) -> None:
-    """Give the published import directory *name*, all that is in it and its log to the group *gid*. May run again."""
+def give(layout: Layout, user_directory: bytes, name: bytes, gid: int, record: bytes) -> None:
+    """Give the published import directory *name*, all that is in it and its log to the group *gid*.
+
+    *record* is added to the log. May run again. It is durable after `sync`.
+    """
     way = _components(name)
     with opened(_user(layout, user_directory)) as user, Cursor(b".", dir_fd=user) as parent:
         for component in way[:-1]:
@@ -316,4 +319,17 @@ def give(layout: Layout, user_directory: bytes, name: bytes, gid: int) -> None:
             os.fchown(directory, -1, gid)
         for file in files_of(way[-1], dir_fd=parent.fd):
             os.fchown(file, -1, gid)
-        os.chown(way[-1] + b".log", -1, gid, dir_fd=parent.fd, follow_symlinks=False)
+        log = b"/proc/self/fd/%d/%s.log" % (parent.fd, way[-1])
+        os.chown(log, -1, gid, follow_symlinks=False)
+        _append(log, record)
+
+
+def _append(log: Target, line: bytes) -> None:
+    def write(log: Target) -> None:
+        with open(log, "ab", buffering=0) as file:
+            file.write(line)
+
+    try:
+        write(log)
+    except PermissionError as error:
+        despite_mode(log, write, error)

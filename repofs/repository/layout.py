@@ -7,14 +7,17 @@ DIR/                      0711
   lock                    held by the one daemon
   control                 0666, the daemon's socket for requests; who may what is decided by the caller's uid
   daemon.log
+  backups/                0700: a copy of the catalogue for each of the last days
   cache/                  0700: files without a name, which tables are shown as; empty to everybody else
   thumbnails/0/Image-101.png   0700: of images 0 to 999; may be removed at any time, and is made anew
   web.pem                 0600, the certificate that the daemon makes for itself, and its key
   ManagedRepository/      0700; presented as the mount, name for name
-    .staging/N/           import N in the making; never shown, as the next three
+    .staging/N/           import N in the making; never shown, as all in here that starts with a dot but .repofs
     .arriving/N/          what a command or a watched folder has brought, until its import has ended
     .linked/INODE         the hard link behind the stand-in of that inode
     .trash/N/             the files of Fileset:N, which was deleted
+    .journal              where something goes on (`namespace.journal`)
+    .people, .counters    0600, signed: what the tree does not show, for when the catalogue is lost (`repository.kept`)
     .repofs/              shown, never changed through the mount
       log/alice_2/        logs of imports that failed
       failed/alice_2/     a link to each drop that has failed
@@ -70,6 +73,10 @@ class Layout:
         return self.root / "daemon.log"
 
     @property
+    def backups(self) -> Path:
+        return self.root / "backups"
+
+    @property
     def cache(self) -> Path:
         return self.root / "cache"
 
@@ -108,6 +115,14 @@ class Layout:
     @property
     def trash(self) -> Path:
         return self.managed / ".trash"
+
+    @property
+    def people(self) -> Path:
+        return self.managed / ".people"
+
+    @property
+    def counters(self) -> Path:
+        return self.managed / ".counters"
 
     @property
     def failure_logs(self) -> Path:

@@ -8,16 +8,14 @@ A file whose bytes are or were outside has a second one, its origin, which stays
 
     SIGNATURE JSON             3kQ…Zg {"source":"scope1","path":"run7/a.tif",…}
 
-SIGNATURE is the HMAC-SHA256 of the rest, cut to 16 bytes, in base64 without padding. It says that a daemon of
+SIGNATURE (`signing`) says that a daemon of
 this repository wrote the mark, not of which inode: a hard-linked file can be reached by its owner elsewhere, and
 whoever reads a mark compares it with the file (size, mtime) or with the tree (the names of an Original).
 """
 
 from __future__ import annotations
 
-import base64
 import errno
-import hmac
 import json
 import os
 import stat
@@ -28,6 +26,7 @@ import msgspec
 import structlog
 
 from repofs.model import Closed, Mark, Origin, Original, Refused
+from repofs.repository.signing import Signer, to_json
 from repofs.xattrs import MARK, ORIGIN
 
 Target = int | bytes | str
@@ -40,10 +39,8 @@ ORIGINAL_BIT = stat.S_ISVTX
 _KINDS: dict[bytes, type[Mark]] = {b"closed": Closed, b"refused": Refused, b"original": Original}
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 _ORIGINAL = _NAMES[Original] + b" "
-_SIGNATURE_BYTES = 16
 _SENTENCE_CHARACTERS = 1000  # the attributes of an inode share 4 KiB on ext4; the log has the whole story
 
-_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _log = structlog.get_logger(__name__)
 
 
@@ -54,7 +51,8 @@ class Marks:
     """
 
     def __init__(self, key: bytes) -> None:
-        self._key = key
+        # No origin can pass for a mark.
+        self._signers = {MARK: Signer(key, b""), ORIGIN: Signer(key, ORIGIN)}
 
     def read(self, target: Target) -> Mark | None:
         """Return the mark of *target*; None when there is none, or (with a warning in the log) none of ours."""
@@ -69,7 +67,7 @@ class Marks:
         value = self._value(target, ORIGIN)
         if value is None:
             return None
-        body = self._body(ORIGIN, value)
+        body = self._signers[ORIGIN].read(value)
         if body is None:
             raise OSError(errno.EIO, "the origin of the file is forged or damaged", target)
         return msgspec.convert(_from_json(body), Origin)
@@ -77,7 +75,7 @@ class Marks:
     def _verified(self, target: Target) -> bytes | None:
         """Return a mark without its signature; None when there is none that is right."""
         value = self._value(target, MARK)
-        body = None if value is None else self._body(MARK, value)
+        body = None if value is None else self._signers[MARK].read(value)
         if value is not None and body is None:
             _log.warning("a mark is forged or damaged: ignored", target=target, mark=value[:80])
         return body
@@ -91,11 +89,6 @@ class Marks:
             if error.errno != errno.EACCES:
                 raise
             return despite_mode(target, lambda target: self._value(target, attribute), error)
-
-    def _body(self, attribute: bytes, value: bytes) -> bytes | None:
-        """Return what is signed in *value*; None when the signature is not ours."""
-        signature, _, body = value.partition(b" ")
-        return body if hmac.compare_digest(signature, self._sign(attribute, body)) else None
 
     def is_original(self, target: Target) -> bool:
         """Return whether *target* bears the mark of an original, without reading on."""
@@ -112,14 +105,14 @@ class Marks:
 
     def write_origin(self, target: Target, origin: Origin) -> None:
         """Say where the bytes of *target* come from. Raises as `write` does."""
-        self._write(target, ORIGIN, _to_json(msgspec.to_builtins(origin)).encode("utf-8", "surrogateescape"))
+        self._write(target, ORIGIN, to_json(msgspec.to_builtins(origin)).encode("utf-8", "surrogateescape"))
 
     def clear_origin(self, target: Target) -> None:
         """Take the origin off *target*, a directory whose files all have theirs."""
         os.removexattr(target, ORIGIN, follow_symlinks=isinstance(target, int))
 
     def _write(self, target: Target, attribute: bytes, body: bytes) -> None:
-        value = self._sign(attribute, body) + b" " + body
+        value = self._signers[attribute].sign(body)
 
         def put(target: Target) -> None:
             os.setxattr(target, attribute, value, follow_symlinks=isinstance(target, int))
@@ -137,11 +130,6 @@ class Marks:
             if error.errno == errno.ENODATA:
                 return
             despite_mode(target, self.clear, error)
-
-    def _sign(self, attribute: bytes, body: bytes) -> bytes:
-        signed = body if attribute == MARK else attribute + b" " + body  # no origin can pass for a mark
-        digest = hmac.digest(self._key, signed, "sha256")[:_SIGNATURE_BYTES]
-        return base64.b64encode(digest).rstrip(b"=")
 
 
 def despite_mode(target: Target, act: Callable[[Target], T], error: OSError) -> T:
@@ -168,7 +156,7 @@ def _encode(mark: Mark) -> bytes:
         fields["images"] = _ranges(mark.images)
         fields["note"] = mark.note and _sentence(mark.note)
     # Not msgspec: names that are no UTF-8 are str with lone surrogates here, and must come back as they were.
-    return _NAMES[type(mark)] + b" " + _to_json(fields).encode("utf-8", "surrogateescape")
+    return _NAMES[type(mark)] + b" " + to_json(fields).encode("utf-8", "surrogateescape")
 
 
 def _decode(body: bytes) -> Mark:

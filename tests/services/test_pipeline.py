@@ -125,7 +125,8 @@ async def test_the_log_begins_with_the_first_create_and_tells_every_step(reposit
         await importing.take(*repository.drop(repository.alice, b"scan.tif"))
     mark = repository.check_whole(path)
     log = repository.layout.managed / mark.user_directory / f"{mark.import_directory}.log"
-    lines = log.read_text().splitlines()
+    *lines, record = log.read_text().splitlines()
+    assert record.startswith("record ")
     assert lines[0] == "1970-01-01T00:00:01.000Z created by uid 5000, cp"
     for part in (mark.checksum, " ms)", "alice", f"Fileset:{mark.fileset}", "no reader knows"):
         assert any(part in line for line in lines), part

@@ -61,7 +61,7 @@ def stage_paths(layout: Layout, import_id: ImportId, names: dict[bytes, Path]) -
             os.close(fd)
 
     stage(layout, import_id, files())
-    write_log(layout, import_id, f"import {import_id}\n")
+    write_log(layout, import_id, b"import %d\n" % import_id)
 
 
 def at(attempt: int) -> bytes:
@@ -111,11 +111,12 @@ def test_an_import_directory_is_given_to_another_group_whole(layout: Layout) -> 
     name = publish(layout, N, ALICE, GID, at)
     finish(layout, N)
     for _ in range(2):
-        give(layout, ALICE, name, OTHER_GID)
+        give(layout, ALICE, name, OTHER_GID, b"record of it\n")
         below = layout.managed / "alice_2" / os.fsdecode(name)
         inside = [below, below.with_name(f"{below.name}.log"), *below.rglob("*")]
         assert {path.stat().st_gid for path in inside} == {OTHER_GID}
         assert below.parent.stat().st_gid == os.getegid()
+    assert below.with_name(f"{below.name}.log").read_bytes().endswith(b"record of it\n" * 2)
 
 
 def test_the_next_free_name_is_taken(layout: Layout) -> None:

@@ -48,3 +48,5 @@ def upgrade() -> None:
         sa.Column("bytes", Big, nullable=False),
         sqlite_with_rowid=False,
     )
+    ids = sa.table("ids", sa.column("kind", sa.Text), sa.column("next", Big))
+    op.bulk_insert(ids, [{"kind": "People", "next": 1}])
