@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
-
+import msgspec
 import structlog
 
 from repofs.catalog import ids, users
@@ -36,16 +34,6 @@ def end_counters(counters: Counters, engine: Engine) -> None:
         counters.end(ids.following(conn))
 
 
-def people_of(conn: Connection) -> dict[str, Any]:
-    """Return all that the catalogue knows of people, as values of the types that JSON has."""
-    return {
-        "version": ids.following(conn)[users.VERSION],
-        "groups": [asdict(one) for one in users.groups(conn)],
-        "experimenters": [asdict(one) for one in users.experimenters(conn, removed=True)],
-        "memberships": [asdict(one) for one in users.memberships(conn)],
-    }
-
-
 class KeptPeople:
     """The file of a repository's people."""
 
@@ -54,7 +42,7 @@ class KeptPeople:
 
     def keep(self, conn: Connection) -> None:
         """Write down who there is now, unless the file knows of later changes than the catalogue does."""
-        people, known = people_of(conn), self._kept.read()
+        people, known = msgspec.to_builtins(users.everybody(conn)), self._kept.read()
         if known is not None and known["version"] > people["version"]:
             _log.error("the catalogue is older than the tree: stop, and run repofs fsck --rebuild-catalogue")
         elif known != people:

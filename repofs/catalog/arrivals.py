@@ -38,10 +38,10 @@ def queued(conn: Connection) -> list[Queued]:
     return [Queued(row.id, msgspec.json.decode(row.asked, type=Arrival)) for row in rows]
 
 
-def ended(conn: Connection, number: int, state: State, error: str | None) -> None:
-    """Say what became of an arrival."""
+def ended(conn: Connection, number: int, state: State, error: str | None, at: str | None = None) -> None:
+    """Say what became of an arrival, now or *at* a time before."""
     conn.execute(
         update(arrivals)
         .where(arrivals.c.id == number, arrivals.c.state == QUEUED)
-        .values(state=state.value, error=error, ended=now())
+        .values(state=state.value, error=error, ended=at or now())
     )

@@ -6,9 +6,11 @@ writer, where one that reads first and writes later would be refused in the midd
 
 from __future__ import annotations
 
+import itertools
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
+from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event
@@ -107,6 +109,39 @@ def _revision(path: Path) -> str:
     if row is None:
         raise NotARepository(f"{path} is a catalogue without a version: restore it from a backup")
     return str(row[0])
+
+
+def settle(new: Path, path: Path) -> Path | None:
+    """Let the catalogue *new*, which nobody has open, be the one at *path*; return where the one of before is kept.
+
+    All is durable then. None: there was none.
+    """
+    with closing(sqlite3.connect(new)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    _sync(new)
+    kept = None
+    if path.exists():
+        kept = _free(path.with_name(f"{path.stem}.{datetime.now():%Y-%m-%dT%H-%M-%S}{path.suffix}"))
+        os.link(path, kept)
+        for end in ("-wal", "-shm"):  # one that stayed would be read into the new one
+            with suppress(FileNotFoundError):
+                os.rename(f"{path}{end}", f"{kept}{end}")
+    os.rename(new, path)
+    _sync(path.parent)
+    return kept
+
+
+def _free(path: Path) -> Path:
+    names = (path.with_name(f"{path.stem}.{number}{path.suffix}") for number in itertools.count(2))
+    return path if not path.exists() else next(name for name in names if not name.exists())
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _back_up(path: Path, copy: Path) -> None:

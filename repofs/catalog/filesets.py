@@ -66,6 +66,19 @@ def record(conn: Connection, finished: Sequence[FinishedImport]) -> None:
     Datasets and projects are made as the targets ask, when there is an image to put into them. On an error
     (LookupError: an import was not importing; IntegrityError) nothing of the batch may be committed.
     """
+    add_rows(conn, finished)
+    if finished:
+        imports.finish(conn, [(one.import_id, one.imported) for one in finished])
+    for one in finished:
+        if one.queued is not None:
+            arrivals.ended(conn, one.queued, State.IMPORTED, None)
+        if one.actor_uid is not None:
+            path = b"/".join((one.user_directory, one.entries[0].path))
+            audit.record(conn, one.actor_uid, "import-as", ObjectRef("Fileset", one.fileset_id), path=path)
+
+
+def add_rows(conn: Connection, finished: Sequence[FinishedImport]) -> None:
+    """Write the rows of *finished* filesets, of which those of imports are there. Raises IntegrityError."""
     _insert(conn, schema.filesets, [_fileset(one) for one in finished])
     _insert(conn, schema.original_files, [_original(one, file) for one in finished for file in one.entries])
     _insert(
@@ -86,14 +99,6 @@ def record(conn: Connection, finished: Sequence[FinishedImport]) -> None:
         ],
     )
     _link(conn, [(one, number) for one, number, _ in images])
-    if finished:
-        imports.finish(conn, [(one.import_id, one.imported) for one in finished])
-    for one in finished:
-        if one.queued is not None:
-            arrivals.ended(conn, one.queued, State.IMPORTED, None)
-        if one.actor_uid is not None:
-            path = b"/".join((one.user_directory, one.entries[0].path))
-            audit.record(conn, one.actor_uid, "import-as", ObjectRef("Fileset", one.fileset_id), path=path)
 
 
 def _insert(conn: Connection, table: Table, rows: Sequence[Values]) -> None:

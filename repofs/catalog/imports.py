@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from repofs import lifecycle
 from repofs.catalog.forms import nearest, now, signed, unsigned
@@ -76,6 +76,23 @@ def _values(number: ImportId, row: NewImport) -> dict[str, object]:
         "gid": row.gid,
         "source": row.source,
     }
+
+
+def restore(conn: Connection, rows: Iterable[tuple[ImportId, NewImport, State, str]]) -> None:
+    """Write the rows of imports that a lost catalogue had: each with its id, its state, and when it came to that."""
+    values = [_values(number, row) | {"state": state.value, "ended": at} for number, row, state, at in rows]
+    conn.execute(insert(imports), values)
+
+
+def number_endings(conn: Connection) -> int:
+    """Number all ends anew, in the order of their times; return the next number that is free."""
+    order = (
+        select(imports.c.id, func.row_number().over(order_by=(imports.c.ended, imports.c.id)).label("number"))
+        .where(imports.c.ended.is_not(None))
+        .subquery()
+    )
+    numbered = conn.execute(update(imports).where(imports.c.id == order.c.id).values(ending=order.c.number))
+    return numbered.rowcount + 1
 
 
 def advance(conn: Connection, import_id: ImportId, current: State, new: State, *, error: str | None = None) -> bool:

@@ -17,6 +17,7 @@ from repofs.catalog.filesets import FinishedImport
 from repofs.catalog.forms import now
 from repofs.catalog.imports import NewImport
 from repofs.catalog.schema import dataset_image_links, filesets, images
+from repofs.catalog.users import Experimenter, Group
 from repofs.model import FilesetId, GroupId, ImageId
 
 
@@ -26,6 +27,8 @@ class ImportRecord:
 
     finished: FinishedImport  # but for its import directory, which is beside the log
     intent: NewImport
+    owner: Experimenter  # and her group, for when nothing else tells who she was
+    group: Group
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +49,26 @@ class MoveRecord:
     filled: tuple[Filled, ...]
 
 
-def of_import(finished: FinishedImport, intent: NewImport) -> Any:
-    """Return the record of an import that is about to be committed."""
-    return {"import": msgspec.to_builtins(ImportRecord(finished, intent))}
+Record = ImportRecord | MoveRecord
+
+_KINDS: dict[str, type[Record]] = {"import": ImportRecord, "move": MoveRecord}
+_NAMES = {kind: name for name, kind in _KINDS.items()}
 
 
-def of_move(conn: Connection, fileset_id: FilesetId) -> Any:
+def written(record: Record) -> Any:
+    """Return *record* as values of the types that JSON has."""
+    return {_NAMES[type(record)]: msgspec.to_builtins(record)}
+
+
+def read(value: Any) -> Record:
+    """Return the record that `written` gave as *value*; msgspec.ValidationError for one of another version."""
+    [(name, fields)] = value.items()
+    if name not in _KINDS:
+        raise msgspec.ValidationError(f"{name!r} is no kind of record")
+    return msgspec.convert(fields, _KINDS[name])
+
+
+def of_move(conn: Connection, fileset_id: FilesetId) -> MoveRecord:
     """Return the record of a fileset that is about to be moved."""
     group_id = conn.execute(select(filesets.c.group_id).where(filesets.c.id == fileset_id)).scalar_one()
     links = (
@@ -64,4 +81,4 @@ def of_move(conn: Connection, fileset_id: FilesetId) -> Any:
     for dataset, image in conn.execute(links):
         inside.setdefault(dataset, []).append(ImageId(image))
     filled = tuple(Filled(home(conn, dataset), tuple(images)) for dataset, images in inside.items())
-    return {"move": msgspec.to_builtins(MoveRecord(fileset_id, group_id, now(), filled))}
+    return MoveRecord(fileset_id, group_id, now(), filled)

@@ -128,7 +128,12 @@ imports = Table(
     _need("inode", Big, "st_ino of the dropped inode, its 64 bits read as a signed number"),
     _need("size", Big, "st_size in bytes when the import began"),
     _need("mtime_ns", Big, "st_mtime_ns when the import began"),
-    _need("attempts", Integer, "how often these bytes were begun, this time included; too many crashes make it failed"),
+    _need(
+        "attempts",
+        Integer,
+        "how often these bytes were begun, this time included; too many crashes make it failed. "
+        "0: it is known by its marks only",
+    ),
     _need("started", Text, "when this import began"),
     _may("ended", Text, "when its state became a resting one; null: under way or interrupted"),
     _may("ending", Big, "a number in the order in which states became resting ones, by which hooks know what is new"),

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, select, update
 
 from repofs.catalog.forms import now
-from repofs.catalog.ids import reserve
+from repofs.catalog.ids import following, reserve
 from repofs.catalog.schema import experimenters as _experimenters
 from repofs.catalog.schema import groups as _groups
 from repofs.catalog.schema import memberships as _memberships
@@ -40,6 +40,25 @@ class Membership:
     group_id: GroupId
     owner: bool
     removed: str | None = None  # when she was taken out, which counts above the Unix group; None: a member
+
+
+@dataclass(frozen=True, slots=True)
+class Everybody:
+    """All that the catalogue knows of people."""
+
+    version: int  # counts the changes
+    groups: tuple[Group, ...]
+    experimenters: tuple[Experimenter, ...]  # former ones too
+    memberships: tuple[Membership, ...]
+
+
+def everybody(conn: Connection) -> Everybody:
+    return Everybody(
+        following(conn)[VERSION],
+        tuple(groups(conn)),
+        tuple(experimenters(conn, removed=True)),
+        tuple(memberships(conn)),
+    )
 
 
 # --- experimenters -------------------------------------------------------------------------------

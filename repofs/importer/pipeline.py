@@ -20,11 +20,11 @@ import structlog
 import trio
 
 from repofs.administration.user_directories import UserDirectories
-from repofs.catalog import records
 from repofs.catalog.containers import Target, target_of
 from repofs.catalog.filesets import FinishedImport
 from repofs.catalog.forms import now
 from repofs.catalog.origins import DONE, Due
+from repofs.catalog.records import ImportRecord
 from repofs.config import Settings
 from repofs.errors import ChangedWhileReading, InvalidValue, RepofsError, StoreFailed, StoreFull, on_the_store
 from repofs.fault_points import Step, passed
@@ -305,7 +305,7 @@ class Pipeline:
     def _place(self, job: _Job, begun: Begun, rows: FinishedImport, name_for: Callable[[int], bytes]) -> FinishedImport:
         staged = files.named(job.drop, job.fd, {file.name for file in rows.entries})
         gid = begun.group.gid
-        record = records.of_import(rows, begun.intent)
+        record = ImportRecord(rows, begun.intent, begun.owner, begun.group)
         with on_the_store("publishing an import"):
             directory = self._placement.put(job.drop, staged, begun.id, gid, job.log.text(), record, name_for)
             finished = replace(rows, import_directory=directory)

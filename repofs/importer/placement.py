@@ -7,8 +7,10 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
+from repofs.catalog import records
 from repofs.catalog.filesets import FinishedImport
 from repofs.fault_points import Step, passed
+from repofs.catalog.records import ImportRecord
 from repofs.importer import files
 from repofs.importer.bringing import Bringing
 from repofs.importer.lending import Directory
@@ -70,7 +72,7 @@ class Placement:
         importing: ImportId,
         gid: int,
         log: str,
-        record: object,
+        record: ImportRecord,
         name_for: Callable[[int], bytes],
     ) -> bytes:
         """Link the *new* files of *drop* (name, descriptor) into an import directory of group *gid*.
@@ -79,7 +81,7 @@ class Placement:
         is durable after `sync`.
         """
         import_directory.stage(self._layout, importing, (StagedFile(file, name) for name, file in new))
-        import_directory.write_log(self._layout, importing, self._records.added(log, record))
+        import_directory.write_log(self._layout, importing, self._records.added(log, records.written(record)))
         passed(Step.LOG_WRITTEN)
         return import_directory.publish(self._layout, importing, drop.user_directory, gid, name_for, durable=False)
 

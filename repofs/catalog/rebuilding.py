@@ -1,0 +1,135 @@
+"""Filling a new catalogue with what the tree tells: people, then filesets in batches, then what follows from all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from sqlalchemy import Connection, Table, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.exc import IntegrityError
+
+from repofs.catalog import arrivals, filesets, ids, imports, schema
+from repofs.catalog.containers import ContainerRow, Home
+from repofs.catalog.filesets import FinishedImport
+from repofs.catalog.imports import NewImport
+from repofs.catalog.records import Filled
+from repofs.catalog.users import Everybody
+from repofs.lifecycle import State
+from repofs.model import OriginalFileId
+
+BY_MARKS = 0  # attempts of an import of which no record tells
+
+_COUNTED = {
+    "Import": schema.imports,
+    "Fileset": schema.filesets,
+    "OriginalFile": schema.original_files,
+    "Image": schema.images,
+    "Project": schema.projects,
+    "Dataset": schema.datasets,
+    "Annotation": schema.annotations,
+    "Arrival": schema.arrivals,
+    "Experimenter": schema.experimenters,
+    "ExperimenterGroup": schema.groups,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """An import as the tree tells it."""
+
+    finished: FinishedImport
+    intent: NewImport
+    state: State
+    filled: tuple[Filled, ...]
+    at: str  # when *filled* was so
+    removals: Mapping[OriginalFileId, str]  # how the removal of sources ended
+
+
+class Rebuilding:
+    """Fills one catalogue that was empty, in one transaction a call."""
+
+    def __init__(self, conn: Connection) -> None:
+        self._conn = conn
+        self._containers: dict[tuple[str, int], str] = {}  # of when what is written of one is
+
+    def add_people(self, people: Everybody) -> None:
+        """Write groups, experimenters and memberships. Raises IntegrityError."""
+        for table, rows in (
+            (schema.groups, people.groups),
+            (schema.experimenters, people.experimenters),
+            (schema.memberships, people.memberships),
+        ):
+            if rows:
+                self._conn.execute(insert(table), [asdict(row) for row in rows])
+
+    def add(self, batch: Sequence[Restored]) -> Iterator[tuple[Restored, str]]:
+        """Write many imports; yield each that cannot be, and why: an id is taken already, or its owner unknown."""
+        try:
+            with self._conn.begin_nested():
+                self._write(batch)
+        except IntegrityError as error:
+            if len(batch) == 1:
+                yield batch[0], str(error.orig)
+                return
+            for one in batch:
+                yield from self.add([one])
+
+    def _write(self, batch: Sequence[Restored]) -> None:
+        if not batch:
+            return
+        rows = [(one.finished.import_id, one.intent, one.state, one.finished.imported) for one in batch]
+        imports.restore(self._conn, rows)
+        # The links are in `filled`, as they are by now: a target would be looked up anew.
+        filesets.add_rows(self._conn, [replace(one.finished, target=None) for one in batch])
+        for one in batch:
+            for filled in one.filled:
+                self._fill(filled, one.at)
+            for original, how in one.removals.items():
+                own = schema.origins.c.original_id == original
+                self._conn.execute(update(schema.origins).where(own).values(removal=how))
+
+    def _fill(self, filled: Filled, at: str) -> None:
+        self._add_home(filled.home, at)
+        rows = [{"dataset_id": filled.home.dataset.id, "image_id": image} for image in filled.images]
+        if rows:
+            self._conn.execute(insert(schema.dataset_image_links), rows)
+
+    def _add_home(self, home: Home, at: str) -> None:
+        newest = self._put(schema.datasets, home.dataset, at)
+        for project in home.projects:
+            self._put(schema.projects, project, at)
+        if newest:
+            links = schema.project_dataset_links
+            self._conn.execute(links.delete().where(links.c.dataset_id == home.dataset.id))
+            rows = [{"project_id": project.id, "dataset_id": home.dataset.id} for project in home.projects]
+            if rows:
+                self._conn.execute(insert(links), rows)
+
+    def _put(self, table: Table, row: ContainerRow, at: str) -> bool:
+        """Write a project or dataset as it was *at* that time; return False when what is there is of a later one."""
+        key = table.name, row.id
+        if self._containers.get(key, "") > at:
+            return False
+        if self._containers.get(key) != at:
+            values = asdict(row)
+            self._conn.execute(upsert(table).values(values).on_conflict_do_update(index_elements=["id"], set_=values))
+        self._containers[key] = at
+        return True
+
+
+def conclude(conn: Connection, marks: Mapping[str, int], arrived: Mapping[int, str]) -> None:
+    """Put right what follows from all that is there.
+
+    The ends of imports are numbered, and no hook tells of one again; the next ids are beyond all that are there and all
+    *marks*; *arrived* are arrivals that may be queued and came to their end at those times.
+    """
+    following = imports.number_endings(conn)
+    conn.execute(update(schema.hooks).values(delivered=following - 1))
+    for number, at in arrived.items():
+        arrivals.ended(conn, number, State.IMPORTED, None, at)
+    wanted = dict(marks) | {"Ending": max(following, marks.get("Ending", 0))}
+    for kind, table in _COUNTED.items():
+        largest = conn.execute(select(table.c.id).order_by(table.c.id.desc()).limit(1)).scalar()
+        wanted[kind] = max(wanted.get(kind, 0), (largest or 0) + 1)
+    ids.lift(conn, wanted)

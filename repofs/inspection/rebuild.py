@@ -1,0 +1,148 @@
+"""A whole new catalogue from the tree (`recalling`), and from what can be read of the one before (`catalog.salvage`).
+
+No daemon may be running. The new one takes its place when it is whole and durable; that of before stays beside it.
+Memory holds a batch of imports, the datasets and projects, and what could not be rebuilt.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from repofs.catalog import salvage
+from repofs.catalog.engine import Connection, create, open_engine, settle
+from repofs.catalog.rebuilding import Rebuilding, Restored, conclude
+from repofs.catalog.users import Everybody
+from repofs.config import Settings
+from repofs.inspection.imported_tree import Imported, ImportedTree
+from repofs.inspection.recalling import NotTold, Recalling
+from repofs.repository.kept import Counters, Kept
+from repofs.repository.layout import Layout
+from repofs.repository.sources import Sources
+
+BATCH_FILES = 2000  # written together
+NOBODY = Everybody(0, (), (), ())
+
+
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """What could not be rebuilt, or in part only."""
+
+    path: bytes  # the import directory, below the mount; empty: it concerns the whole repository
+    reason: str
+
+
+@dataclass(slots=True)
+class Rebuilt:
+    """What was rebuilt so far."""
+
+    filesets: int = 0
+    files: int = 0
+    lacks: list[Lack] = field(default_factory=list)
+    kept: Path | None = None  # the catalogue of before
+
+
+def rebuild(layout: Layout, settings: Settings, told: Callable[[Rebuilt], None]) -> Rebuilt:
+    """Put a new catalogue in the place of the one that is there, be it none, damaged or old; return what is in it.
+
+    *told* is called now and then with what is there so far. The caller holds the lock of the repository. Blocking.
+    Raises OSError; then all is as it was.
+    """
+    new = layout.catalogue.with_name("catalogue.new.sqlite")
+    for name in (new, Path(f"{new}-wal"), Path(f"{new}-shm")):
+        name.unlink(missing_ok=True)  # of one that did not come to its end
+    old = salvage.Old(layout.catalogue)
+    create(new)
+    filling = _Filling(layout, settings, old, told)
+    rebuilt = filling.fill(new)
+    rebuilt.lacks += [Lack(b"", reason) for reason in old.take_over(new)]
+    filling.conclude(new)
+    rebuilt.kept = settle(new, layout.catalogue)
+    return rebuilt
+
+
+class _Filling:
+    def __init__(self, layout: Layout, settings: Settings, old: salvage.Old, told: Callable[[Rebuilt], None]) -> None:
+        self._layout = layout
+        self._told = told
+        self._rebuilt = Rebuilt()
+        self._queued = old.queued()
+        self._arrived: dict[int, str] = {}  # those of them that were imported since
+        self._people = self._who(old)
+        self._recalling = Recalling(layout, Sources(settings.declared_sources(), layout.root), self._people)
+
+    def fill(self, new: Path) -> Rebuilt:
+        with _transaction(new) as conn:
+            rebuilding = Rebuilding(conn)
+            rebuilding.add_people(self._people)
+            for batch in self._batches(rebuilding):
+                self._write(rebuilding, batch)
+        return self._rebuilt
+
+    def conclude(self, new: Path) -> None:
+        with _transaction(new) as conn:
+            conclude(conn, Counters(self._layout).read(), self._arrived)
+
+    def _who(self, old: salvage.Old) -> Everybody:
+        kept = Kept(self._layout, self._layout.people).read()
+        if kept is not None:
+            return msgspec.convert(kept, Everybody)
+        self._lack(b"", "the file of people is missing: they are those of the old catalogue, or of the records")
+        return old.people() or NOBODY
+
+    def _batches(self, rebuilding: Rebuilding) -> Iterator[list[Restored]]:
+        batch: list[Restored] = []
+        files = 0
+        for found in ImportedTree(self._layout):
+            restored = self._recall(found, rebuilding)
+            if restored is None:
+                continue
+            batch.append(restored)
+            files += len(restored.finished.entries)
+            if files >= BATCH_FILES:
+                yield batch
+                batch, files = [], 0
+        yield batch
+
+    def _recall(self, found: Imported, rebuilding: Rebuilding) -> Restored | None:
+        path = os.path.join(found.user_directory, found.name)
+        try:
+            recalled = self._recalling.recall(found)
+        except (NotTold, OSError) as error:
+            self._lack(path, str(error))
+            return None
+        if recalled.newcomers is not None:
+            rebuilding.add_people(recalled.newcomers)
+        for reason in recalled.lacking:
+            self._lack(path, reason)
+        finished = recalled.restored.finished
+        if finished.queued in self._queued:
+            self._arrived[finished.queued] = finished.imported
+        return recalled.restored
+
+    def _write(self, rebuilding: Rebuilding, batch: list[Restored]) -> None:
+        left_out = 0
+        for one, reason in rebuilding.add(batch):
+            left_out += 1
+            self._lack(os.path.join(one.finished.user_directory, one.finished.import_directory), reason)
+        self._rebuilt.filesets += len(batch) - left_out
+        self._rebuilt.files += sum(len(one.finished.entries) for one in batch)
+        self._told(self._rebuilt)
+
+    def _lack(self, path: bytes, reason: str) -> None:
+        self._rebuilt.lacks.append(Lack(path, reason))
+
+
+@contextmanager
+def _transaction(path: Path) -> Iterator[Connection]:
+    engine = open_engine(path)
+    try:
+        with engine.begin() as conn:
+            yield conn
+    finally:
+        engine.dispose()
