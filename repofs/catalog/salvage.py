@@ -45,8 +45,8 @@ _TAKEN = {
         "(SELECT dataset_id FROM dataset_image_links))",
     ],
     "what no record tells of imports": [
-        f"UPDATE filesets SET format = o.format, note = o.note, original_metadata = o.original_metadata, main = o.main, "
-        f"skipped = o.skipped FROM old.filesets o WHERE o.id = filesets.id AND filesets.id IN ({_BARE})",
+        f"UPDATE filesets SET format = o.format, note = o.note, original_metadata = o.original_metadata, "
+        f"main = o.main, skipped = o.skipped FROM old.filesets o WHERE o.id = filesets.id AND filesets.id IN ({_BARE})",
         f"UPDATE fileset_entries SET path = o.path FROM old.fileset_entries o WHERE o.original_id = "
         f"fileset_entries.original_id AND fileset_entries.fileset_id IN ({_BARE})",
         f"INSERT INTO images SELECT * FROM old.images WHERE fileset_id IN ({_BARE})",

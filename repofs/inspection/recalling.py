@@ -174,9 +174,7 @@ class Recalling:
             owner.id, found.user_directory, entries[0].path, status.st_dev, status.st_ino, status.st_size,
             status.st_mtime_ns, first.transfer, actor, BY_MARKS, first.imported, status.st_gid,
         )  # fmt: skip
-        lacking = [
-            "its log has no record: only a catalogue of before could tell its format, metadata, target and dropped names"
-        ]
+        lacking = ["its log has no record: its format, metadata, target and dropped names are lost with the catalogue"]
         if first.images:
             lacking.append(f"{len(first.images)} images of it: the same")
         return Recalled(Restored(finished, intent, _state(files), (), first.imported, {}), None, tuple(lacking))
