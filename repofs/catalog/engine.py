@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +24,7 @@ __all__ = ["Connection", "Engine", "create", "end_writing", "open_engine"]
 HEAD = "0006"  # the newest revision in migrations/versions; revisions are numbers of four digits
 MIGRATIONS = "repofs.catalog:migrations"
 _DAMAGED = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+BACKUP_PAGES = 2000  # copied at a time, 8 MB
 BUSY_SECONDS = 30.0  # how long one writer waits for another
 
 
@@ -50,7 +52,9 @@ def open_engine(path: Path, *, read_only: bool = False) -> Engine:
         raise NotPermitted(f"{path} is of version {revision}, this repofs writes {HEAD}: mount it once to upgrade it")
     engine = _engine(path, read_only=read_only)
     if revision < HEAD:
-        _back_up(path, path.with_name(f"{path.name}.{revision}"))
+        before = path.with_name(f"{path.name}.{revision}")
+        before.unlink(missing_ok=True)  # of an upgrade that did not come to its end
+        back_up(path, before, lambda done, total: None)
         _upgrade(engine)
     return engine
 
@@ -102,7 +106,7 @@ def _quoted(path: Path) -> str:
 def _revision(path: Path) -> str:
     """Return the revision of the catalogue at *path*; NotARepository when it has none."""
     try:
-        with closing(sqlite3.connect(f"file:{_quoted(path)}?mode=rw", uri=True, timeout=BUSY_SECONDS)) as connection:
+        with closing(_raw(path)) as connection:
             row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     except (sqlite3.OperationalError, sqlite3.DatabaseError) as error:
         raise NotARepository(f"{path} is not a catalogue ({error}): make a repository with repofs init") from error
@@ -144,15 +148,41 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _back_up(path: Path, copy: Path) -> None:
-    """Write a consistent copy of the catalogue, also while others use it; durable when this returns."""
-    descriptor = os.open(copy, os.O_CREAT | os.O_TRUNC | os.O_RDWR, 0o600)
+def back_up(path: Path, copy: Path, told: Callable[[int, int], None]) -> None:
+    """Write a consistent copy of the catalogue, also while others use it; checked, and durable when this returns.
+
+    *told* is called with the pages that are done, and all. Raises AlreadyExists when *copy* is there, OSError,
+    NotARepository when what was copied is damaged; then there is no copy.
+    """
+    unfinished = copy.with_name(f".{copy.name}.{os.getpid()}")
     try:
-        with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copy)) as target:
-            source.backup(target)
-        os.fsync(descriptor)
+        os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        _copy(path, unfinished, told)
+        _sync(unfinished)
+        os.link(unfinished, copy)
+    except FileExistsError as error:
+        raise AlreadyExists(f"{copy} is there already: choose another name") from error
+    except sqlite3.DatabaseError as error:
+        raise NotARepository(f"{path} cannot be copied ({error}): repofs fsck looks at it") from error
     finally:
-        os.close(descriptor)
+        unfinished.unlink(missing_ok=True)
+    _sync(copy.parent)
+
+
+def _copy(path: Path, copy: Path, told: Callable[[int, int], None]) -> None:
+    with closing(_raw(path)) as source, closing(_raw(copy)) as target:
+        source.execute("BEGIN")
+        source.execute("SELECT 1 FROM alembic_version").fetchone()  # from here on it sees nothing of other writers
+        source.backup(target, pages=BACKUP_PAGES, progress=lambda _, left, total: told(total - left, total), sleep=0)
+        target.execute("PRAGMA journal_mode = DELETE")  # one file, that is whole by itself
+        [[found], *_] = target.execute("PRAGMA quick_check(1)").fetchall()
+    if found != "ok":
+        raise sqlite3.DatabaseError(found)
+
+
+def _raw(path: Path) -> sqlite3.Connection:
+    uri = f"file:{_quoted(path)}?mode=rw"
+    return sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
 
 
 def _upgrade(engine: Engine) -> None:

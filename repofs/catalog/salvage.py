@@ -113,11 +113,12 @@ class Old:
         finally:
             engine.dispose()
 
-    def take_over(self, new: Path) -> list[str]:
-        """Put into the catalogue *new* what the tree does not tell; return what is lacking there, in sentences."""
+    def take_over(self, new: Path) -> tuple[tuple[str, ...], list[str]]:
+        """Put into the catalogue *new* what the tree does not tell; return what, and what is lacking, in sentences."""
         if self._reason is not None:
             things = ", ".join(_TAKEN)
-            return [f"the catalogue of before cannot be read ({self._reason}): lost with it are {things}"]
+            return (), [f"the catalogue of before cannot be read ({self._reason}): lost with it are {things}"]
+        taken: tuple[str, ...] = ()
         lacking = []
         with closing(sqlite3.connect(new, isolation_level=None)) as connection:
             connection.execute("PRAGMA foreign_keys = ON")
@@ -125,9 +126,10 @@ class Old:
             for what, statements in _TAKEN.items():
                 try:
                     _run(connection, statements)
+                    taken = (*taken, what)
                 except sqlite3.DatabaseError as error:
                     lacking.append(f"{what}: not taken over from the catalogue of before ({error})")
-        return lacking
+        return taken, lacking
 
 
 def _run(connection: sqlite3.Connection, statements: list[str]) -> None:

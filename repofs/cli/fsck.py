@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from repofs.cli import location
+from repofs.cli import location, rebuilding
 from repofs.cli.exit_codes import FsckCode, report
 from repofs.cli.output import AsJson, cell, print_json
-from repofs.errors import Busy, Unreachable
+from repofs.errors import Busy, InvalidValue, Unreachable
 
 if TYPE_CHECKING:
     from repofs.config import Settings
@@ -27,11 +27,19 @@ if TYPE_CHECKING:
 def fsck(
     context: typer.Context,
     repair: Annotated[bool, typer.Option("--repair", help="Mend what can be mended; not while it is mounted.")] = False,
+    rebuild_catalogue: Annotated[
+        bool, typer.Option("--rebuild-catalogue", help="Make the catalogue anew from the files; the old one is kept.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare the catalogue with the files, both ways."""
+    if repair and rebuild_catalogue:
+        raise InvalidValue("rebuild the catalogue first, then repair what is left")
     try:
-        code = _check(context, repair=repair, as_json=as_json)
+        if rebuild_catalogue:
+            code = rebuilding.rebuild_catalogue(location.repository(context), as_json=as_json)
+        else:
+            code = _check(context, repair=repair, as_json=as_json)
     except KeyboardInterrupt:
         code = FsckCode.CANCELLED
     except OSError as error:

@@ -44,6 +44,7 @@ class Rebuilt:
     filesets: int = 0
     files: int = 0
     lacks: list[Lack] = field(default_factory=list)
+    taken: tuple[str, ...] = ()  # what was taken over from the catalogue of before, as old as that is
     kept: Path | None = None  # the catalogue of before
 
 
@@ -60,7 +61,8 @@ def rebuild(layout: Layout, settings: Settings, told: Callable[[Rebuilt], None])
     create(new)
     filling = _Filling(layout, settings, old, told)
     rebuilt = filling.fill(new)
-    rebuilt.lacks += [Lack(b"", reason) for reason in old.take_over(new)]
+    rebuilt.taken, lacking = old.take_over(new)
+    rebuilt.lacks += [Lack(b"", reason) for reason in lacking]
     filling.conclude(new)
     rebuilt.kept = settle(new, layout.catalogue)
     return rebuilt

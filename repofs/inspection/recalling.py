@@ -23,6 +23,7 @@ from repofs.errors import NotFound
 from repofs.inspection.imported_tree import Imported, ImportedFile, ImportedTree
 from repofs.lifecycle import State
 from repofs.model import FilesetId, GroupId, ImportId, Origin, Original, OriginalFileId
+from repofs.repository import import_directory
 from repofs.repository.layout import Layout, load_key
 from repofs.repository.log_records import LogRecords
 from repofs.repository.outside import open_beneath
@@ -62,6 +63,7 @@ class Recalling:
         self._tree = ImportedTree(layout)
         self._records = LogRecords(load_key(layout))
         self._sources = sources
+        self._staged = import_directory.staged(layout)
         self._groups = {one.id: one for one in people.groups}
         self._experimenters = {one.id: one for one in people.experimenters}
 
@@ -73,6 +75,7 @@ class Recalling:
         moved = next((one for one in reversed(told) if isinstance(one, MoveRecord)), None)
         if first is None:
             return self._by_marks(found, files)
+        self._require_whole(first, files)
         newcomers = self._newcomers(first)
         finished = replace(first.finished, user_directory=found.user_directory, import_directory=found.name)
         group_id = self._group(found, finished.group_id if moved is None else moved.group_id)
@@ -100,6 +103,13 @@ class Recalling:
                     yield records.read(value)
                 except msgspec.ValidationError as error:
                     raise NotTold(f"its record is of another version of repofs ({error})") from error
+
+    def _require_whole(self, record: ImportRecord, files: list[_File]) -> None:
+        """Raise NotTold for an import in whose middle the last daemon died; it is whole when all files are marked."""
+        number = record.finished.import_id
+        marked = {file.name for file in files if file.mark is not None and file.mark.importing == number}
+        if number in self._staged and any(entry.name not in marked for entry in record.finished.entries):
+            raise NotTold("an import was in the middle of it: the next mount takes it back")
 
     def _newcomers(self, record: ImportRecord) -> Everybody | None:
         """Return the owner and the group of an import whom nobody knew before."""

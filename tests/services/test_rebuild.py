@@ -1,8 +1,10 @@
-"""A catalogue that is destroyed, truncated or a day old is rebuilt from the tree, and equals the lost one, row by row."""
+"""A catalogue that was destroyed, truncated or a day old is rebuilt from the tree:
+it equals the lost one, row for row."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -14,10 +16,10 @@ import trio
 
 from repofs import config
 from repofs.administration.keeping import KeptPeople
-from repofs.catalog import moves, records, users
+from repofs.catalog import engine, moves, records, users
 from repofs.image import Channel, ImageInfo, Members, Recognised
 from repofs.inspection.rebuild import Rebuilt, rebuild
-from repofs.model import Drop, Event, FilesetId, Identity, Origin, PermissionLevel, Policy
+from repofs.model import Drop, Duplicates, Event, FilesetId, Identity, Origin, PermissionLevel, Policy
 from repofs.repository import import_directory, stand_ins
 from repofs.repository.layout import load_key
 from repofs.repository.log_records import LogRecords
@@ -68,7 +70,7 @@ class Lab:
             users.remove_experimenter(conn, former.id)
             KeptPeople(self.layout).keep(conn)
 
-    async def fill(self) -> None:
+    async def fill(self, day: str = "monday") -> None:
         alice, bob = self.repository.alice, self.repository.bob
         metadata = {"Make": "Zeiss", "odd": "a\0b \udcff"}
         self.readers.answers["scan.tif"] = Recognised("TIFF", (IMAGE,), metadata)
@@ -86,17 +88,19 @@ class Lab:
                 (bob, b"notes.txt", None),
                 (bob, b"D/scan.tif", None),
             ):
-                self.repository.write(user, name, os.urandom(10))
-                await imported(pipeline, *self.repository.drop(user, name, target=target))
-            self.repository.write(alice, b"z/a.zarr/.zattrs")
-            self.repository.write(alice, b"z/a.zarr/0/0.0")
-            await imported(pipeline, *self.repository.drop(alice, b"z/a.zarr"))
+                path = os.path.join(os.path.dirname(name), day.encode(), os.path.basename(name))
+                self.repository.write(user, path, os.urandom(10))
+                await imported(pipeline, *self.repository.drop(user, path, target=target))
+            directory = b"%s/a.zarr" % day.encode()
+            self.repository.write(alice, directory + b"/.zattrs")
+            self.repository.write(alice, directory + b"/0/0.0")
+            await imported(pipeline, *self.repository.drop(alice, directory))
             for transfer in TRANSFERS:
-                await imported(pipeline, *self.linked(transfer))
+                await imported(pipeline, *self.linked(transfer, day))
 
-    def linked(self, transfer: str) -> tuple[Drop, int]:
+    def linked(self, transfer: str, day: str) -> tuple[Drop, int]:
         """Make a stand-in of a new file in the source, as the mount would hand it over."""
-        name = f"{transfer}.tif"
+        name = f"{transfer} {day}.tif"
         outside = self.source / name
         outside.write_bytes(os.urandom(12))
         self.readers.answers[name] = Recognised("TIFF", (IMAGE,))
@@ -110,16 +114,10 @@ class Lab:
         finally:
             os.close(fd)
         path = b"in place/" + name.encode()
-        policy, events = Policy(3.0, self.repository_duplicates()), (Event(1, "linked"),)
+        policy, events = Policy(3.0, Duplicates.IMPORT), (Event(1, "linked"),)
         inode = (user / name).stat().st_ino
         drop = Drop(inode, self.repository.alice, path, False, None, policy, events, me, "me", gid, transfer)
         return drop, os.open(user / name, os.O_RDONLY)
-
-    @staticmethod
-    def repository_duplicates() -> Any:
-        from repofs.model import Duplicates
-
-        return Duplicates.IMPORT
 
     def move(self, filesets: list[int], group: int, gid: int) -> None:
         """chgrp, as the importer does it."""
@@ -175,3 +173,38 @@ def test_a_lost_catalogue_comes_back_row_by_row(lab: Lab, harm: Callable[[Path],
     assert rebuilt.filesets == 14
     assert [lack.path for lack in rebuilt.lacks] == [b""] and "audit trail" in rebuilt.lacks[0].reason
     assert (rebuilt.kept is None) is (harm is destroyed)
+
+
+def test_a_catalogue_of_yesterday_is_brought_up_to_today(lab: Lab, tmp_path: Path) -> None:
+    yesterday = tmp_path / "yesterday.sqlite"
+    with lab.repository.engine.begin() as conn:
+        conn.exec_driver_sql("INSERT INTO audit (time, actor_uid, act, detail) VALUES ('2026', 0, 'user.add', '{}')")
+        conn.exec_driver_sql("UPDATE images SET thumbnail = 'made'")
+        conn.exec_driver_sql("INSERT INTO hooks VALUES ('slack', 3)")
+    engine.back_up(lab.layout.catalogue, yesterday, lambda done, total: None)
+    with lab.repository.engine.begin() as conn:
+        conn.exec_driver_sql("UPDATE images SET thumbnail = NULL WHERE id = 1")
+    trio.run(lab.fill, "tuesday")
+    lab.repository.engine.dispose()
+    before = rows(lab.layout.catalogue)
+    assert len(before["filesets"]) == 28
+    destroyed(lab.layout.catalogue)
+    shutil.copy(yesterday, lab.layout.catalogue)
+    rebuilt = lab.rebuilt()
+    assert rows(lab.layout.catalogue) == before
+    assert rebuilt.lacks == [] and rebuilt.kept is not None and rebuilt.kept.exists()
+    with lab.repository.engine.begin() as conn:
+        assert conn.exec_driver_sql("SELECT count(*) FROM audit WHERE act = 'user.add'").scalar() == 1
+        assert conn.exec_driver_sql("SELECT thumbnail FROM images WHERE id = 1").scalar() == "made"
+        assert conn.exec_driver_sql("SELECT delivered FROM hooks").scalar() == 28  # none is told again
+
+
+def test_what_was_moved_to_another_group_is_there(lab: Lab) -> None:
+    team, lab_gid = lab.team, os.getgid()
+    lab.move([1, 3, 4], team.id, team.gid if os.geteuid() == 0 else lab_gid)
+    lab.move([2], team.id, team.gid if os.geteuid() == 0 else lab_gid)
+    lab.repository.engine.dispose()
+    before = rows(lab.layout.catalogue)
+    destroyed(lab.layout.catalogue)
+    lab.rebuilt()
+    assert rows(lab.layout.catalogue) == before
