@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import subprocess
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -15,11 +16,12 @@ import pytest
 import trio
 
 from repofs import config
-from repofs.administration.keeping import KeptPeople
-from repofs.catalog import engine, moves, records, users
+from repofs.administration.keeping import KeptPeople, end_counters, keep_counters
+from repofs.catalog import engine, ids, moves, records, users
 from repofs.image import Channel, ImageInfo, Members, Recognised
+from repofs.inspection.imported_tree import ImportedTree
 from repofs.inspection.rebuild import Rebuilt, rebuild
-from repofs.model import Drop, Duplicates, Event, FilesetId, Identity, Origin, PermissionLevel, Policy
+from repofs.model import Closed, Drop, Duplicates, Event, FilesetId, Identity, Origin, PermissionLevel, Policy
 from repofs.repository import import_directory, stand_ins
 from repofs.repository.layout import load_key
 from repofs.repository.log_records import LogRecords
@@ -37,6 +39,8 @@ PROMISED = {
     "original_files": ("verified",), "fileset_entries": (), "origins": (), "images": ("thumbnail",),
     "channels": ("min", "max"), "projects": (), "datasets": (), "project_dataset_links": (), "dataset_image_links": (),
 }  # fmt: skip
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has directories of several users")
 
 Rows = dict[str, list[dict[str, Any]]]
 
@@ -63,6 +67,9 @@ class Lab:
         self.repository = Repository.make(root / "repository")
         self.layout = self.repository.layout
         self.readers = FakeReaders()
+        if os.geteuid() == 0:
+            for user, uid in ((self.repository.alice, 5000), (self.repository.bob, 5001)):
+                os.chown(self.repository.path(user, b"."), uid, -1)
         with self.repository.engine.begin() as conn:
             self.team = users.add_group(conn, "team", 6000, PermissionLevel.READ_WRITE)
             users.add_member(conn, users.experimenter_by_name(conn, "bob").id, self.team.id, owner=True)
@@ -208,3 +215,113 @@ def test_what_was_moved_to_another_group_is_there(lab: Lab) -> None:
     destroyed(lab.layout.catalogue)
     lab.rebuilt()
     assert rows(lab.layout.catalogue) == before
+
+
+def test_without_the_file_of_people_records_tell_who_owns_what(lab: Lab) -> None:
+    lab.repository.engine.dispose()
+    before = rows(lab.layout.catalogue)
+    destroyed(lab.layout.catalogue)
+    lab.layout.people.write_bytes(b"garbage")
+    rebuilt = lab.rebuilt()
+    assert any("people" in lack.reason for lack in rebuilt.lacks)
+    after = rows(lab.layout.catalogue)
+    assert [one["user_name"] for one in after["experimenters"]] == ["alice", "bob"]  # carol had nothing
+    assert {**after, **{table: before[table] for table in ("experimenters", "groups", "memberships")}} == before
+
+
+@needs_root
+def test_where_no_record_tells_marks_do_and_the_rest_is_listed(lab: Lab) -> None:
+    lab.repository.engine.dispose()
+    before = rows(lab.layout.catalogue)
+    for found in (tree := ImportedTree(lab.layout)):
+        log = Path(os.fsdecode(tree.log_path(found)))
+        log.write_bytes(b"".join(line for line in log.open("rb") if not line.startswith(b"record ")))
+    destroyed(lab.layout.catalogue)
+    rebuilt = lab.rebuilt()
+    after = rows(lab.layout.catalogue)
+    for table, told in {
+        "filesets": ("id", "import_id", "owner_id", "group_id", "import_directory", "transfer", "imported", "note"),
+        "original_files": ("id", "owner_id", "group_id", "size", "mtime_ns", "checksum"),
+        "fileset_entries": ("fileset_id", "original_id", "name"),
+    }.items():
+        assert picked(after[table], told) == picked(before[table], told)
+    assert after["images"] == []
+    assert {lack.path for lack in rebuilt.lacks if lack.path and "images" in lack.reason}
+    assert rebuilt.filesets == 14
+
+
+@needs_root
+def test_a_catalogue_of_before_tells_what_older_logs_do_not(lab: Lab) -> None:
+    lab.repository.engine.dispose()
+    before = rows(lab.layout.catalogue)
+    for found in (tree := ImportedTree(lab.layout)):
+        Path(os.fsdecode(tree.log_path(found))).write_bytes(b"an older log\n")
+    lab.rebuilt()
+    after = rows(lab.layout.catalogue)
+    assert {table for table in before if after[table] != before[table]} <= {"origins"}  # how removals ended
+
+
+def picked(told: list[dict[str, Any]], columns: tuple[str, ...]) -> list[tuple[Any, ...]]:
+    return sorted((tuple(row[column] for column in columns) for row in told), key=str)
+
+
+def test_an_import_in_whose_middle_the_daemon_died_is_left_to_the_next_mount(lab: Lab) -> None:
+    repository = lab.repository
+    [one] = [row for row in repository.originals() if row["original"] == "OriginalFile:1"]
+    with repository.engine.begin() as conn:
+        number = conn.exec_driver_sql("SELECT import_id FROM filesets WHERE id = 1").scalar()
+    path = repository.layout.managed / str(one["path"])
+    log = next(Path(os.fsdecode(ImportedTree(lab.layout).log_path(found))) for found in ImportedTree(lab.layout))
+    os.link(log, lab.layout.staging / f"{number}.log")
+    status = path.stat()
+    repository.marks.write(str(path), Closed(status.st_size, status.st_mtime_ns))
+    destroyed(lab.layout.catalogue)
+    rebuilt = lab.rebuilt()
+    assert rebuilt.filesets == 13
+    assert any("in the middle" in lack.reason for lack in rebuilt.lacks)
+
+
+def test_a_fileset_that_is_there_twice_is_taken_once(lab: Lab) -> None:
+    found = next(iter(ImportedTree(lab.layout)))
+    directory = lab.repository.path(found.user_directory, found.name)
+    subprocess.run(["cp", "-a", directory, f"{directory}x"], check=True)
+    subprocess.run(["cp", "-a", f"{directory}.log", f"{directory}x.log"], check=True)
+    place = os.getxattr(f"{directory}.log", "user.repofs.place")
+    os.setxattr(f"{directory}x.log", "user.repofs.place", place + b"x")
+    destroyed(lab.layout.catalogue)
+    rebuilt = lab.rebuilt()
+    assert rebuilt.filesets == 14
+    assert [lack.path for lack in rebuilt.lacks if lack.path] == [found.user_directory + b"/" + found.name + b"x"]
+
+
+def test_ids_are_never_given_twice(lab: Lab) -> None:
+    counters = keep_counters(lab.layout, lab.repository.engine, alone=True)
+    trio.run(lab.fill, "tuesday")
+    end_counters(counters, lab.repository.engine)
+    with lab.repository.engine.begin() as conn:
+        before = ids.following(conn)
+        for table in ("dataset_image_links", "channels", "images", "fileset_entries"):
+            conn.exec_driver_sql(f"DELETE FROM {table}")
+    shutil.rmtree(lab.repository.path(lab.repository.alice, next(iter(ImportedTree(lab.layout))).name))
+    destroyed(lab.layout.catalogue)
+    lab.rebuilt()
+    with lab.repository.engine.begin() as conn:
+        after = ids.following(conn)
+    assert {kind: after[kind] for kind in before if kind != "Ending"} == {
+        kind: before[kind] for kind in before if kind != "Ending"
+    }
+
+
+def test_what_cannot_be_made_leaves_all_as_it_was(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.repository.engine.dispose()
+    before = rows(lab.layout.catalogue)
+
+    def fails(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("repofs.catalog.engine._sync", fails)
+    with pytest.raises(OSError, match="No space"):
+        lab.rebuilt()
+    assert rows(lab.layout.catalogue) == before
+    monkeypatch.undo()
+    assert lab.rebuilt().filesets == 14
