@@ -12,6 +12,7 @@ from typer.completion import completion_init  # type: ignore[attr-defined]
 from repofs import __version__
 from repofs.cli import (
     audit,
+    backup,
     candidates,
     completion,
     config,
@@ -104,6 +105,7 @@ app.add_typer(trash.app, name="trash")
 app.command("verify")(verify.verify)
 app.command("fsck", cls=ending_with(FsckCode.USAGE))(fsck.fsck)
 app.command("rehome")(rehome.rehome)
+app.command("backup")(backup.backup)
 app.command("audit")(audit.audit)
 app.add_typer(session.app, name="session")
 app.command("completion")(completion.completion)
