@@ -51,7 +51,8 @@ class Rebuilding:
 
     def __init__(self, conn: Connection) -> None:
         self._conn = conn
-        self._containers: dict[tuple[str, int], str] = {}  # of when what is written of one is
+        self._projects: dict[int, tuple[str, ContainerRow]] = {}  # what is written of each, and of when that is
+        self._homes: dict[int, tuple[str, Home]] = {}  # the same, by dataset
 
     def add_people(self, people: Everybody) -> None:
         """Write groups, experimenters and memberships. Raises IntegrityError."""
@@ -65,10 +66,12 @@ class Rebuilding:
 
     def add(self, batch: Sequence[Restored]) -> Iterator[tuple[Restored, str]]:
         """Write many imports; yield each that cannot be, and why: an id is taken already, or its owner unknown."""
+        before = dict(self._projects), dict(self._homes)
         try:
             with self._conn.begin_nested():
                 self._write(batch)
         except IntegrityError as error:
+            self._projects, self._homes = before
             if len(batch) == 1:
                 yield batch[0], str(error.orig)
                 return
@@ -82,40 +85,41 @@ class Rebuilding:
         imports.restore(self._conn, rows)
         # The links are in `filled`, as they are by now: a target would be looked up anew.
         filesets.add_rows(self._conn, [replace(one.finished, target=None) for one in batch])
+        links = []
         for one in batch:
             for filled in one.filled:
-                self._fill(filled, one.at)
+                self._add_home(filled.home, one.at)
+                links += [{"dataset_id": filled.home.dataset.id, "image_id": image} for image in filled.images]
             for original, how in one.removals.items():
                 own = schema.origins.c.original_id == original
                 self._conn.execute(update(schema.origins).where(own).values(removal=how))
-
-    def _fill(self, filled: Filled, at: str) -> None:
-        self._add_home(filled.home, at)
-        rows = [{"dataset_id": filled.home.dataset.id, "image_id": image} for image in filled.images]
-        if rows:
-            self._conn.execute(insert(schema.dataset_image_links), rows)
+        if links:
+            self._conn.execute(insert(schema.dataset_image_links), links)
 
     def _add_home(self, home: Home, at: str) -> None:
-        newest = self._put(schema.datasets, home.dataset, at)
         for project in home.projects:
-            self._put(schema.projects, project, at)
-        if newest:
-            links = schema.project_dataset_links
-            self._conn.execute(links.delete().where(links.c.dataset_id == home.dataset.id))
-            rows = [{"project_id": project.id, "dataset_id": home.dataset.id} for project in home.projects]
-            if rows:
-                self._conn.execute(insert(links), rows)
+            project_at, known = self._projects.get(project.id, ("", None))
+            if project_at <= at:
+                self._projects[project.id] = at, project
+                if project != known:
+                    self._put(schema.projects, project)
+        at_before, before = self._homes.get(home.dataset.id, ("", None))
+        if at_before <= at:
+            self._homes[home.dataset.id] = at, home
+            if home != before:
+                self._write_home(home)
 
-    def _put(self, table: Table, row: ContainerRow, at: str) -> bool:
-        """Write a project or dataset as it was *at* that time; return False when what is there is of a later one."""
-        key = table.name, row.id
-        if self._containers.get(key, "") > at:
-            return False
-        if self._containers.get(key) != at:
-            values = asdict(row)
-            self._conn.execute(upsert(table).values(values).on_conflict_do_update(index_elements=["id"], set_=values))
-        self._containers[key] = at
-        return True
+    def _write_home(self, home: Home) -> None:
+        links = schema.project_dataset_links
+        self._put(schema.datasets, home.dataset)
+        self._conn.execute(links.delete().where(links.c.dataset_id == home.dataset.id))
+        rows = [{"project_id": project.id, "dataset_id": home.dataset.id} for project in home.projects]
+        if rows:
+            self._conn.execute(insert(links), rows)
+
+    def _put(self, table: Table, row: ContainerRow) -> None:
+        values = asdict(row)
+        self._conn.execute(upsert(table).values(values).on_conflict_do_update(index_elements=["id"], set_=values))
 
 
 def conclude(conn: Connection, marks: Mapping[str, int], arrived: Mapping[int, str]) -> None:

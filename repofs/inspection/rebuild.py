@@ -16,6 +16,7 @@ import msgspec
 
 from repofs.catalog import salvage
 from repofs.catalog.engine import Connection, create, open_engine, settle
+from repofs.catalog.filesets import FinishedImport
 from repofs.catalog.rebuilding import Rebuilding, Restored, conclude
 from repofs.catalog.users import Everybody
 from repofs.config import Settings
@@ -25,7 +26,7 @@ from repofs.repository.kept import Counters, Kept
 from repofs.repository.layout import Layout
 from repofs.repository.sources import Sources
 
-BATCH_FILES = 2000  # written together
+BATCH = 2000  # files, images and kilobytes of metadata that are written together
 NOBODY = Everybody(0, (), (), ())
 
 
@@ -99,16 +100,16 @@ class _Filling:
 
     def _batches(self, rebuilding: Rebuilding) -> Iterator[list[Restored]]:
         batch: list[Restored] = []
-        files = 0
+        weight = 0
         for found in ImportedTree(self._layout):
             restored = self._recall(found, rebuilding)
             if restored is None:
                 continue
             batch.append(restored)
-            files += len(restored.finished.entries)
-            if files >= BATCH_FILES:
+            weight += _weight(restored.finished)
+            if weight >= BATCH:
                 yield batch
-                batch, files = [], 0
+                batch, weight = [], 0
         yield batch
 
     def _recall(self, found: Imported, rebuilding: Rebuilding) -> Restored | None:
@@ -138,6 +139,11 @@ class _Filling:
 
     def _lack(self, path: bytes, reason: str) -> None:
         self._rebuilt.lacks.append(Lack(path, reason))
+
+
+def _weight(finished: FinishedImport) -> int:
+    characters = sum(len(value) for value in finished.original_metadata.values())
+    return len(finished.entries) + len(finished.images) + characters // 1000
 
 
 @contextmanager
