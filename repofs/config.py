@@ -89,6 +89,10 @@ class Mount(_Section):
     durability: Literal["fsync", "close"] = "fsync"  # which call waits until what was written is on the disk
 
 
+class Backups(_Section):
+    keep: Annotated[int, Field(ge=0, le=1000)] = 7  # copies of the catalogue, one a day; 0: none is made
+
+
 class Log(_Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -231,6 +235,7 @@ class Settings(_Section):
     readers: Readers = Readers()
     people: People = People()
     mount: Mount = Mount()
+    backups: Backups = Backups()
     log: Log = Log()
     in_place: InPlace = InPlace()
     verify: Verify = Verify()

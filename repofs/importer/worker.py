@@ -32,6 +32,7 @@ from repofs.health import Health
 from repofs.importer import removal, transactions
 from repofs.importer.administration import Administration
 from repofs.importer.arrivals import Arrivals
+from repofs.importer.backups import Backups
 from repofs.importer.bringing import Bringing
 from repofs.importer.commits import Commits
 from repofs.importer.disposal import Disposal
@@ -133,6 +134,7 @@ async def serve(directory: Path, channel: Channel) -> None:
             services.start_soon(_tell_of_failure, health, channel, settings)
             services.start_soon(health.while_sound, in_thread, removal.resume, engine, sources)
             services.start_soon(health.while_sound, waiting_room.run)
+            services.start_soon(health.while_sound, Backups(layout, settings.backups.keep).run)
             bringing = Bringing(Marks(load_key(layout)), sources, os.fspath(layout.linked))
             thumbnails = Thumbnails(layout, commits, catalogue, readers, bringing, pipeline.idle)
             services.start_soon(health.while_sound, thumbnails.run)
