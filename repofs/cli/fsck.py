@@ -15,7 +15,7 @@ import typer
 from repofs.cli import location, rebuilding
 from repofs.cli.exit_codes import FsckCode, report
 from repofs.cli.output import AsJson, cell, print_json
-from repofs.errors import Busy, InvalidValue, Unreachable
+from repofs.errors import Busy, Unreachable
 
 if TYPE_CHECKING:
     from repofs.config import Settings
@@ -33,13 +33,12 @@ def fsck(
     as_json: AsJson = False,
 ) -> None:
     """Compare the catalogue with the files, both ways."""
-    if repair and rebuild_catalogue:
-        raise InvalidValue("rebuild the catalogue first, then repair what is left")
     try:
+        code = FsckCode.CLEAN
         if rebuild_catalogue:
-            code = rebuilding.rebuild_catalogue(location.repository(context), as_json=as_json)
-        else:
-            code = _check(context, repair=repair, as_json=as_json)
+            code |= rebuilding.rebuild_catalogue(location.repository(context), as_json=as_json)
+        if repair or not rebuild_catalogue:
+            code |= _check(context, repair=repair, as_json=as_json)
     except KeyboardInterrupt:
         code = FsckCode.CANCELLED
     except OSError as error:
