@@ -345,6 +345,10 @@ class Pipeline:
             self._commits.health.heed("clearing away", error)
             log.warning("staging is cleared at the next start", importing=begun.id, error=str(error))
 
+    async def sync(self) -> None:
+        """Make durable what has been changed in the tree."""
+        await in_thread(self._placement.sync)
+
     def _sync(self, waiting: Sequence[ImportId]) -> Sequence[None]:
         """Make what all have published durable. An error is everybody's, whichever: it is told once, and a second call
         that succeeds says nothing of what the first has lost."""

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 from repofs.catalog import records
 from repofs.catalog.filesets import FinishedImport
-from repofs.fault_points import Step, passed
 from repofs.catalog.records import ImportRecord
+from repofs.fault_points import Step, passed
 from repofs.importer import files
 from repofs.importer.bringing import Bringing
 from repofs.importer.lending import Directory

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from repofs.administration.user_directories import UserDirectories
 from repofs.catalog import audit, containers, filesets, ids, imports, moves, tables, users, verification
-from repofs.catalog.containers import Target
-from repofs.catalog import audit, containers, filesets, ids, imports, moves, tables, users
 from repofs.catalog.containers import Home, Target
 from repofs.catalog.engine import Connection
 from repofs.catalog.filesets import FinishedImport
@@ -17,11 +15,9 @@ from repofs.catalog.imports import NewImport
 from repofs.catalog.users import Experimenter, Group
 from repofs.catalog.verification import Found
 from repofs.deeds import Deed
-from repofs.errors import NotFound
+from repofs.errors import InvalidValue, NotFound
 from repofs.fault_points import Step, passed
 from repofs.importer.wire import Move
-from repofs.errors import InvalidValue, NotFound
-from repofs.importer.wire import Move, Stands
 from repofs.lifecycle import State
 from repofs.model import ExperimenterId, FilesetId, GroupId, Identity, ImportId, ObjectRef
 from repofs.people import Actor

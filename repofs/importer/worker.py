@@ -79,8 +79,7 @@ from repofs.importer.wire import (
     View,
 )
 from repofs.lifecycle import State
-from repofs.model import Drop, ObjectRef, OriginalFileId, Outcome
-from repofs.model import Drop, FilesetId, ObjectRef, Outcome
+from repofs.model import Drop, FilesetId, ObjectRef, OriginalFileId, Outcome
 from repofs.people import People
 from repofs.repository import import_directory
 from repofs.repository.layout import Layout, load_key
@@ -312,7 +311,7 @@ class _Desk:
                     "an import directory keeps its group", path=user_directory + b"/" + directory, error=str(error)
                 )
                 failed = failed or error
-        await in_thread(import_directory.sync, self._layout)
+        await self._pipeline.sync()
         if failed is not None:
             raise failed
 
