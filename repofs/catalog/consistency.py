@@ -6,12 +6,12 @@ All is read in portions, so that neither memory nor one long transaction holds t
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Select, and_, func, insert, select, text, update
-from sqlalchemy.exc import DatabaseError
 
 from repofs.catalog import originals
 from repofs.catalog.forms import now, shown
@@ -33,8 +33,10 @@ from repofs.catalog.schema import (
     trash,
 )
 from repofs.catalog.thumbnails import Thumbnail
+from repofs.errors import StoreFailed
 from repofs.lifecycle import State
 from repofs.model import FilesetId, ImportId, Original
+from repofs.trash import Step
 
 _COUNTED = {
     "Annotation": _annotations.c.id,
@@ -109,8 +111,10 @@ def integrity(engine: Engine) -> list[str]:
     try:
         with engine.begin() as conn:
             found = [str(row[0]) for row in conn.execute(text("PRAGMA integrity_check"))]
-    except DatabaseError as error:  # so damaged that it cannot even be looked through
-        return [str(error.orig)]
+    except StoreFailed as error:
+        if isinstance(error.__cause__, sqlite3.OperationalError):
+            raise  # of the disk
+        return [str(error.__cause__)]  # so damaged that it cannot even be looked through
     return [] if found == ["ok"] else found
 
 
@@ -211,6 +215,21 @@ def files(conn: Connection, of: Sequence[Kept]) -> Iterator[KeptFile]:
     for row in conn.execute(query.order_by(entry.fileset_id, entry.position).execution_options(yield_per=1000)):
         if (whole := by_id.get(row.fileset_id)) is not None:
             yield KeptFile(whole, originals.of_row(row), row.name)
+
+
+def trashed(conn: Connection) -> dict[int, Step]:
+    """Return the filesets in the trash, and where their files are: as many as the days that they are kept for bring."""
+    return {row.fileset_id: Step(row.step) for row in conn.execute(select(trash.c.fileset_id, trash.c.step))}
+
+
+def is_trashed(conn: Connection, fileset_id: int) -> bool:
+    """Return whether a fileset is in the trash."""
+    return conn.execute(select(trash.c.fileset_id).where(trash.c.fileset_id == fileset_id)).first() is not None
+
+
+def is_deleted(conn: Connection, import_id: int) -> bool:
+    """Return whether what an import has brought was deleted."""
+    return conn.execute(select(imports.c.state).where(imports.c.id == import_id)).scalar() == State.DELETED
 
 
 # --- rows that contradict each other ------------------------------------------------------------

@@ -18,6 +18,7 @@ from repofs.cli.output import AsJson, cell, print_json
 from repofs.errors import Busy, Unreachable
 
 if TYPE_CHECKING:
+    from repofs.catalog.engine import Engine
     from repofs.config import Settings
     from repofs.inspection.fsck.findings import Result
     from repofs.inspection.fsck.subject import Subject
@@ -63,7 +64,6 @@ def _subject(layout: Layout, *, repair: bool) -> Iterator[Subject]:
     """Lend the repository, opened: alone, or to be read beside its daemon. Raises Busy for a repair beside one."""
     from repofs.cli.repository import catalogue
     from repofs.config import load
-    from repofs.importer.recovery import recover
     from repofs.inspection.fsck.subject import Subject
 
     with ExitStack() as stack:
@@ -77,10 +77,19 @@ def _subject(layout: Layout, *, repair: bool) -> Iterator[Subject]:
             reader=reader,
             writer=writer,
             store_stands=partial(_require_in_store, settings),
-            recover=partial(recover, layout, writer or reader),
+            recover=partial(_recover, layout, settings, writer or reader),
             live=not alone,
             tell=stack.enter_context(_progress()),
         )
+
+
+def _recover(layout: Layout, settings: Settings, engine: Engine) -> None:
+    """Finish and take back what a daemon was in the middle of, as the next one would."""
+    from repofs.importer.disposal import Disposal
+    from repofs.importer.recovery import recover
+
+    recover(layout, engine)
+    Disposal.of(layout, settings, engine).recover()
 
 
 def _is_alone(stack: ExitStack, layout: Layout, *, repair: bool) -> bool:

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from repofs.catalog import trash
+from repofs.config import load
+from repofs.importer.disposal import Disposal
 from repofs.inspection.fsck.findings import TABLE, Code
 from repofs.model import Original
 from repofs.repository.marks import ORIGINAL_BIT
@@ -124,6 +127,25 @@ def forget_a_drop(one: Checked) -> None:
     one.repository.layout.journal.write_bytes(b"d alice_2/run7\0D alice_2/run7\0t alice_2/run8\0d alice_2/to")
 
 
+def disposal(one: Checked) -> Disposal:
+    return Disposal.of(one.repository.layout, load(one.repository.layout.root), one.repository.engine)
+
+
+def delete(one: Checked, name: bytes) -> int:
+    """Delete the fileset of what was dropped as *name*."""
+    number = one.mark(name).fileset
+    with one.repository.engine.begin() as conn:
+        held = trash.held(conn, number)
+    disposal(one).delete(held, 5000)
+    return number
+
+
+def interrupt_a_deletion(one: Checked) -> None:
+    number = one.mark(LINKED).fileset
+    with one.repository.engine.begin() as conn:
+        trash.discard(conn, number, 5000, (), 0)
+
+
 def thumbnail(one: Checked) -> Path:
     return one.repository.layout.thumbnail(one.mark(PLAIN).images[0])
 
@@ -135,6 +157,7 @@ REPAIRED: list[tuple[Code, Damage]] = [
     (Code.IMPORT_INTERRUPTED, interrupt_an_import),
     (Code.IMPORT_UNFINISHED, leave_in_staging),
     (Code.ARRIVAL_LEFT, lambda one: (one.repository.layout.arriving / "5").mkdir()),
+    (Code.DELETION_UNFINISHED, interrupt_a_deletion),
     (Code.ROW_WITHOUT_ORIGINAL, lambda one: one.original(PLAIN).unlink()),
     (Code.ROW_WITHOUT_ORIGINAL, lose_everything_in_the_directory),
     (Code.ROW_WITHOUT_ORIGINAL, lose_the_stand_in),
@@ -292,6 +315,16 @@ LEFT: list[tuple[Code, Damage, str]] = [
     (Code.LINK_BEHIND_MISSING, lose_the_link_and_its_source, "cannot be found"),
     (Code.LINK_BEHIND_ORPHANED, orphan_a_link_that_is_the_last_name, "last name"),
     (Code.LEFTOVER, lambda one: (one.repository.layout.staging / "mine").write_bytes(b"x"), "last name"),
+    (
+        Code.TRASH_WITHOUT_FILES,
+        lambda one: shutil.rmtree(one.repository.layout.trash / str(delete(one, PLAIN))),
+        "trash empty",
+    ),
+    (
+        Code.TRASH_WITHOUT_ROW,
+        lambda one: (delete(one, PLAIN), one.sql("DELETE FROM trash"))[1],
+        "look at them",
+    ),
     (Code.TABLE_GONE, lambda one: table(one, "mount", "", "alice_2/cells.tiledb"), "unregister"),
     (Code.TABLE_GONE, lambda one: table(one, "source", "scope1", "cells.tiledb"), "unregister"),
 ]
@@ -329,9 +362,29 @@ def test_what_is_no_fault_is_a_note(one: Checked, code: Code, damage: Damage) ->
         assert (exit_code, [(finding["code"], finding["severity"]) for finding in findings]) == (0, [(code, "note")])
 
 
+def test_what_was_deleted_is_no_fault(one: Checked) -> None:
+    thumbnail(one).unlink()  # as the daemon does
+    for name in (PLAIN, ARRAY, LINKED, NAMED):
+        delete(one, name)
+    assert one.fsck("--repair") == (0, [])
+
+
+def test_a_copy_of_what_was_deleted_is_a_file_like_any_other(one: Checked) -> None:
+    copy = Path(shutil.copy2(one.dropped(ARRAY), one.dropped(b"copy")))
+    number = delete(one, ARRAY)
+    with one.repository.engine.begin() as conn:
+        deleted = trash.get(conn, number)
+    disposal(one).empty(deleted, 5000)
+    assert one.codes("--repair") == (1, {"mark-copied"})
+    assert one.fsck() == (0, [])
+    assert one.repository.mark(copy) is None and copy.read_bytes() == b"pixels"
+
+
 def test_ids_in_the_trash_are_not_given_again(one: Checked) -> None:
     columns = [row[1] for row in one.sql("PRAGMA table_info(trash)")]
-    values = {"owner_id": 2, "group_id": 3, "rows": json.dumps({"rows": {"images": [{"id": 4711}], "filesets": []}})}
+    values = {"owner_id": 2, "group_id": 3, "step": "kept"}
+    values["rows"] = json.dumps({"rows": {"images": [{"id": 4711}], "filesets": []}})
+    (one.repository.layout.trash / "1" / "files").mkdir(parents=True)
     known = [values.get(column, 1) for column in columns]
     one.sql(f"INSERT INTO trash VALUES ({', '.join('?' for _ in known)})", *known)
     code, [finding] = one.fsck("--repair")

@@ -121,7 +121,12 @@ class _Looking:
             there = False
         file = self._subject.ask(consistency.file, mark.original)
         if file is None or file.fileset.fileset_id != mark.fileset:
-            if not there:
+            if self._subject.ask(consistency.is_trashed, mark.fileset):
+                return  # it may be on its way
+            if self._subject.ask(consistency.is_deleted, mark.importing):
+                text = f"its mark says OriginalFile:{mark.original}, which was deleted"
+                yield Finding(Code.MARK_COPIED, shown(below), text, partial(self._unmark, self._subject.path(below)))
+            elif not there:
                 text = f"its mark says OriginalFile:{mark.original}, which the catalogue does not know"
                 yield Finding(Code.ORIGINAL_WITHOUT_ROW, shown(below), text)
         elif there:

@@ -44,6 +44,9 @@ class Code(StrEnum):
     # on the way
     IMPORT_UNFINISHED = "import-unfinished"
     ARRIVAL_LEFT = "arrival-left"
+    DELETION_UNFINISHED = "deletion-unfinished"
+    TRASH_WITHOUT_FILES = "trash-without-files"
+    TRASH_WITHOUT_ROW = "trash-without-row"
     LEFTOVER = "leftover"
     DROP_FORGOTTEN = "drop-forgotten"
     # what is made from the rest
@@ -118,7 +121,8 @@ TABLE: dict[Code, Entry] = {
         "as `mark-missing`",
     ),
     Code.MARK_COPIED: Entry(
-        "A file bears the mark of an original, and is not the original that the catalogue has.", True,
+        "A file bears the mark of an original, and is another file, or the original was deleted.",
+        True,
         "its mark is taken off: it is a file of its user's again, incomplete",
     ),
     Code.BIT_MISSING: Entry("An original has its mark, and not the sticky bit that says so.", True, "the bit is set"),
@@ -147,6 +151,17 @@ TABLE: dict[Code, Entry] = {
     ),
     Code.IMPORT_UNFINISHED: Entry("An import has left something in `.staging`.", True, _RECOVER),
     Code.ARRIVAL_LEFT: Entry("An arrival has left something in `.arriving`.", True, _RECOVER),
+    Code.DELETION_UNFINISHED: Entry(
+        "A fileset was on its way into the trash, or out of it.", True, "its files are taken where they belong"
+    ),
+    Code.TRASH_WITHOUT_FILES: Entry(
+        "A deleted fileset has no files in the trash.", False,
+        "none: put them back from a backup, or have it gone by `repofs trash empty`",
+    ),
+    Code.TRASH_WITHOUT_ROW: Entry(
+        "Files lie in the trash of which the catalogue knows no deleted fileset.", False,
+        "none: nobody else may have them; look at them, and move them away in the backing tree",
+    ),
     Code.LEFTOVER: Entry(
         "A temporary file or directory of the repository's own was left behind.", True,
         "it is removed, unless it is the last name of a file",

@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from repofs.catalog import consistency
 from repofs.inspection.fsck.drops import has_origin
 from repofs.inspection.fsck.findings import Code, Finding, Irreparable
 from repofs.inspection.fsck.subject import Subject
+from repofs.repository.trash_can import FILES
 from repofs.repository.trees import files_of, opened
+from repofs.trash import Step
 
 
 def check_left(subject: Subject) -> Iterator[Finding]:
@@ -28,6 +31,26 @@ def check_left(subject: Subject) -> Iterator[Finding]:
                 yield Finding(code, _where(path), text, partial(_recover, subject, path))
             else:
                 yield Finding(Code.LEFTOVER, _where(path), "nobody will go on with it", partial(remove_name, path))
+
+
+def check_trash(subject: Subject) -> Iterator[Finding]:
+    """Compare the trash with its rows. A daemon is at what is on its way."""
+    yield from subject.twice(partial(_trash, subject))
+
+
+def _trash(subject: Subject) -> list[Finding]:
+    rows = subject.ask(consistency.trashed)
+    there = set(os.listdir(subject.layout.trash)) if subject.layout.trash.is_dir() else set()
+    found = []
+    for fileset, step in rows.items():
+        what, place = f"Fileset:{fileset}", subject.layout.trash / str(fileset) / os.fsdecode(FILES)
+        if step is not Step.KEPT and not subject.live:
+            found.append(Finding(Code.DELETION_UNFINISHED, what, f"its files are {step}", subject.recover))
+        elif step is Step.KEPT and not place.is_dir():
+            found.append(Finding(Code.TRASH_WITHOUT_FILES, what, f"{_where(place.parent)} has no files"))
+    for name in sorted(there - set(map(str, rows))):
+        found.append(Finding(Code.TRASH_WITHOUT_ROW, f".trash/{name}", "no deleted fileset has this number"))
+    return found
 
 
 def check_links(subject: Subject) -> Iterator[Finding]:

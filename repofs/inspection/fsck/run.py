@@ -13,6 +13,7 @@ Check = Callable[[Subject], Iterator[Finding]]
 
 CHECKS: tuple[Check, ...] = (
     hidden.check_left,  # first: what is taken back there is judged after it
+    hidden.check_trash,
     catalogue.check_unfinished,
     catalogue.check_rows,
     drops.check,  # before the originals: what is found under another name

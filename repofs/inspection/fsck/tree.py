@@ -62,7 +62,8 @@ class _Looking:
                 if kept is None or kept.path != one.path:
                     kept = consistency.at(conn, one.place.user_directory, one.place.name)
                 if kept is None:
-                    found += self._unknown(one)
+                    on_its_way = one.fileset is not None and consistency.is_trashed(conn, one.fileset)
+                    found += () if on_its_way else self._unknown(one)
                 elif one.strange or one.files > counts.get(kept.fileset_id, 0):
                     found += self._strange(one, kept, consistency.names(conn, kept.fileset_id))
         return found
