@@ -84,7 +84,7 @@ def _engine(path: Path, *, read_only: bool) -> Engine:
             raise Busy(f"{path} is written by another program, for {BUSY_SECONDS:.0f} s by now: try again") from error
         if code == sqlite3.SQLITE_FULL:
             raise StoreFull(f"the disk of the catalogue {path} is full: make room") from error
-        if code in _DAMAGED:
+        if code in _DAMAGED and not (read_only and code == sqlite3.SQLITE_READONLY):
             raise StoreFailed.because(f"the catalogue: {error}") from error
 
     return engine
