@@ -87,6 +87,7 @@ class People(_Section):
 class Mount(_Section):
     cache_seconds: Annotated[float, Field(ge=0.0, le=86_400.0)] = 3600.0  # how long the kernel keeps names, attributes
     durability: Literal["fsync", "close"] = "fsync"  # which call waits until what was written is on the disk
+    patience_seconds: Annotated[float, Field(ge=1.0, le=86_400.0)] = 120.0  # for a disk or source that does not answer
 
 
 class Backups(_Section):

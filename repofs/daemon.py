@@ -59,6 +59,7 @@ from repofs.namespace.table_tree import TableTree
 from repofs.namespace.trail import Trail
 from repofs.namespace.tree import Tree
 from repofs.namespace.view_tree import ViewTree
+from repofs.patience import Patience
 from repofs.registration.ledger import Ledger
 from repofs.registration.places import Places
 from repofs.registration.processes import TableProcesses
@@ -165,10 +166,11 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
     drops.clocks = inbox
     tree = Tree(standing, rights, drops)
     sources = Sources(settings.declared_sources(), layout.root)
+    patience = Patience(settings.mount.patience_seconds)
     elsewhere = Elsewhere(
-        standing, layout, sources, inbox.questions.stands, serve_altered=settings.in_place.serve_altered
+        standing, layout, sources, patience, inbox.questions.stands, serve_altered=settings.in_place.serve_altered
     )
-    linking = Linking(standing, rights, drops, tree, sources, layout, mountpoint)
+    linking = Linking(standing, rights, drops, tree, sources, layout, mountpoint, patience)
     survey = Survey(standing, rights, drops, linking.resume)
 
     async def move(filesets: Sequence[int], gid: int, actor_uid: int, path: bytes) -> None:
@@ -220,11 +222,11 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
 
     exports = Exports(layout.cache, settings.tables.cache_bytes, export, handles.read)
     registry.on_change(exports.forget)
-    files = ArrayFiles(watch.open_table, watch.look_anew, processes, handles.read)
+    files = ArrayFiles(watch.open_table, watch.look_anew, processes, handles.read, patience)
     tables = TableTree(registry, rights, backing, files, exports, table_facts, watch.require_served)
     directories = Directories(standing, rights, drops)
     cache_seconds = settings.mount.cache_seconds
-    outside = SourceTree(sources, rights, linking, tree)
+    outside = SourceTree(sources, rights, linking, tree, patience)
     views = ViewTree(rights, inbox.questions.view, layout.thumbnail)
     operations = Operations(
         standing,

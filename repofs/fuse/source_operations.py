@@ -47,7 +47,7 @@ class SourceOperations(ListedOperations):
         return await self._handles.read(fh - SOURCES, off, size)
 
     async def release(self, fh: int) -> None:
-        os.close(fh - SOURCES)
+        self._sources.close(fh - SOURCES)
 
     async def link(self, inode: int, parent: int, name: bytes, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         source = self._nodes.get(inode)

@@ -7,24 +7,20 @@ from __future__ import annotations
 
 import os
 import stat
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol, TypeVar
 
-import trio
-
 from repofs.errors import InvalidValue, NotFound, Unreachable
 from repofs.namespace.virtual import made_status
+from repofs.patience import Patience
 from repofs.registration.processes import At
 from repofs.registration.watch import NotLookedAt
 from repofs.repository.arrays import Listed, list_in, open_in, status_in
 from repofs.repository.as_user import acting_as
 from repofs.table import Table
 from repofs.tables.exchange import File
-from repofs.threads import in_thread
 
-_AT_A_TIME = 16  # of one source
 _FILE, _DIRECTORY = stat.S_IFREG | 0o444, stat.S_IFDIR | 0o555
 
 Answer = TypeVar("Answer")
@@ -55,15 +51,16 @@ class OpenFile(Protocol):
 
 
 class _OnDisk:
-    def __init__(self, fd: int, read: Read) -> None:
+    def __init__(self, fd: int, read: Read, close: Callable[[int], None]) -> None:
         self._fd = fd
         self._read = read
+        self._close = close
 
     async def read(self, offset: int, size: int) -> bytes | memoryview:
         return await self._read(self._fd, offset, size)
 
     def close(self) -> None:
-        os.close(self._fd)
+        self._close(self._fd)
 
 
 class _InStore:
@@ -82,12 +79,14 @@ class _InStore:
 class ArrayFiles:
     """Reads the arrays of registered tables, for who was found to be let to them."""
 
-    def __init__(self, open_table: OpenTable, look_anew: LookAnew, stores: Stores, read: Read) -> None:
+    def __init__(
+        self, open_table: OpenTable, look_anew: LookAnew, stores: Stores, read: Read, patience: Patience
+    ) -> None:
         self._open_table = open_table
         self._look_anew = look_anew
         self._stores = stores
         self._read = read
-        self._limiters: defaultdict[str, trio.CapacityLimiter] = defaultdict(lambda: trio.CapacityLimiter(_AT_A_TIME))
+        self._patience = patience
 
     async def status(self, table: Table, below: bytes) -> os.stat_result:
         """Return the status of the file or directory *below*. NotFound; Unreachable when the array is not there."""
@@ -109,7 +108,8 @@ class ArrayFiles:
     async def open(self, table: Table, below: bytes) -> OpenFile:
         """Open the file *below* for reading. Raises as `status`, and NotPermitted for what is no file."""
         if table.place.kind != "store":
-            return _OnDisk(await self._ask(table, _open_file, below), self._read)
+            fd = self._patience.opened(await self._ask(table, _open_file, below), _store(table))
+            return _OnDisk(fd, self._read, self._patience.close)
         if stat.S_ISDIR((await self.status(table, below)).st_mode):
             raise InvalidValue("a directory is not read")
         return _InStore(self._stores, self._open(table), below)
@@ -122,8 +122,7 @@ class ArrayFiles:
             return await self._in_thread(table, question, below)
 
     async def _in_thread(self, table: Table, question: Callable[[int, bytes], Answer], below: bytes) -> Answer:
-        limiter = self._limiters[table.place.root]
-        return await in_thread(self._on_disk, table, question, below, limiter=limiter, abandon_on_cancel=True)
+        return await self._patience.ask(_store(table), self._on_disk, table, question, below)
 
     def _on_disk(self, table: Table, question: Callable[[int, bytes], Answer], below: bytes) -> Answer:
         at = self._open(table)
@@ -153,3 +152,8 @@ def _open_file(array: int, below: bytes) -> int:
 
 def _status(file: File) -> os.stat_result:
     return made_status(_DIRECTORY) if file.is_directory else made_status(_FILE, size=file.size)
+
+
+def _store(table: Table) -> str:
+    """Return what `Patience` calls the disk or source that the array of *table* is on."""
+    return table.place.root if table.place.kind == "source" else ""

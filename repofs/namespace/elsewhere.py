@@ -20,13 +20,12 @@ from repofs.lifecycle import State
 from repofs.model import Origin, Original
 from repofs.namespace.nodes import Node
 from repofs.namespace.standing import Standing
+from repofs.patience import DoesNotAnswer, Patience
 from repofs.repository import transfers
 from repofs.repository.layout import Layout
 from repofs.repository.outside import identity_of, is_same
 from repofs.repository.sources import OriginLost, Sources
-from repofs.threads import in_thread
 
-_AT_A_TIME = 16  # a store that hangs holds these threads up, and no others
 _PAUSE_SECONDS = 5.0
 
 Tell = Callable[[int, State], Awaitable[None]]
@@ -39,14 +38,21 @@ class Elsewhere:
     """Opens the bytes of one mount's stand-ins."""
 
     def __init__(
-        self, standing: Standing, layout: Layout, sources: Sources, tell: Tell, *, serve_altered: bool
+        self,
+        standing: Standing,
+        layout: Layout,
+        sources: Sources,
+        patience: Patience,
+        tell: Tell,
+        *,
+        serve_altered: bool,
     ) -> None:
         self._standing = standing
         self._sources = sources
         self._linked = os.fsencode(layout.linked)
         self._tell = tell
         self._serve_altered = serve_altered
-        self._limiter = trio.CapacityLimiter(_AT_A_TIME)
+        self._patience = patience
         self._news_in, self._news = trio.open_memory_channel[tuple[int, State]](math.inf)
 
     async def open(self, node: Node, origin: Origin) -> int:
@@ -61,7 +67,7 @@ class Elsewhere:
             raise
         self._note(node, State.IMPORTED if same else State.ALTERED)
         if not same and not self._serve_altered:
-            os.close(fd)
+            self._patience.close(fd)
             raise OriginLost(State.ALTERED, "its source is not the file that was imported")
         return fd
 
@@ -78,11 +84,16 @@ class Elsewhere:
         newer = origin if same else self._standing.origin_anew(node)
         if newer is None or newer == origin:
             return fd, same
-        os.close(fd)
+        self._patience.close(fd)
         return await self._in_thread(node, newer)
 
     async def _in_thread(self, node: Node, origin: Origin) -> tuple[int, bool]:
-        return await in_thread(self._open, node.ino, origin, limiter=self._limiter, abandon_on_cancel=True)
+        store = "" if transfers.named(origin.transfer).linked else origin.source
+        try:
+            fd, same = await self._patience.ask(store, self._open, node.ino, origin, unwanted=_close_first)
+        except DoesNotAnswer as error:
+            raise OriginLost(State.OFFLINE, error.sentence) from None
+        return self._patience.opened(fd, store), same
 
     def serves_originals_only(self, node: Node) -> bool:
         """Whether other bytes are never served as *node*'s: not those of a drop, whose source may be written yet."""
@@ -94,7 +105,7 @@ class Elsewhere:
         if origin is None or not isinstance(self._standing.mark(node), Original):
             return
         try:
-            os.close(await self.open(node, origin))
+            self._patience.close(await self.open(node, origin))
         except (OriginLost, Busy) as error:
             log.debug("a source was looked at", inode=node.ino, found=str(error))
 
@@ -136,3 +147,7 @@ class Elsewhere:
                     break
                 except Busy:
                     await trio.sleep(_PAUSE_SECONDS)
+
+
+def _close_first(opened: tuple[int, bool]) -> None:
+    os.close(opened[0])

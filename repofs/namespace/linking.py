@@ -28,14 +28,13 @@ from repofs.namespace.request import Caller
 from repofs.namespace.rights import Rights
 from repofs.namespace.standing import Standing
 from repofs.namespace.tree import Tree
+from repofs.patience import Patience
 from repofs.repository import as_user, stand_ins, transfers
 from repofs.repository.durable import rename_no_replace
 from repofs.repository.layout import Layout
 from repofs.repository.outside import open_beneath, require_linkable, require_removable
 from repofs.repository.sources import Sources
-from repofs.threads import in_thread
 
-_AT_A_TIME = 16  # a store that hangs holds these threads up, and no others
 _ENTRIES_A_TURN = 64
 _TEMPORARY = "link-"  # in the staging directory
 _UNKNOWN = Identity(0, 0, b"", 0, 0, 0)  # of a file that the caller may not read: it is nobody's
@@ -75,6 +74,7 @@ class Linking:
         sources: Sources,
         layout: Layout,
         mountpoint: Path,
+        patience: Patience,
     ) -> None:
         self._standing = standing
         self._rights = rights
@@ -85,7 +85,7 @@ class Linking:
         self._inside = [os.fsencode(layout.root), os.fsencode(mountpoint.absolute())]
         self._staging = layout.staging
         self._numbers = itertools.count()
-        self._limiter = trio.CapacityLimiter(_AT_A_TIME)
+        self._patience = patience
         self._filled: set[Node] = set()  # directories that are being filled
         self._fillings_in, self._fillings = trio.open_memory_channel[_Filling](math.inf)
 
@@ -127,9 +127,7 @@ class Linking:
         try:
             # Now: her task cannot go away while its request waits for the answer.
             who = as_user.caller_of(caller.task, caller.uid, caller.gid)
-            origin, is_directory = await in_thread(
-                self._look, *located, transfer, who, limiter=self._limiter, abandon_on_cancel=True
-            )
+            origin, is_directory = await self._patience.ask(located[0], self._look, *located, transfer, who)
             # Others have gone on while the source was looked at.
             self._tree.require_import(parent, name, caller)
             if parent.area is Area.DROPS and self._standing.names.rule(parent) is None:
@@ -254,10 +252,8 @@ class Linking:
         self, filling: _Filling, node: Node, path: str, pending: deque[tuple[Node, str]], units: set[Node]
     ) -> None:
         """Fill one directory; those in it are made, and wait their turn."""
-        entries = await in_thread(
-            self._listed, filling.origin, os.fsencode(path), filling.who,
-            limiter=self._limiter, abandon_on_cancel=True,
-        )  # fmt: skip
+        origin = filling.origin
+        entries = await self._patience.ask(origin.source, self._listed, origin, os.fsencode(path), filling.who)
         for number, entry in enumerate(entries, 1):
             if number % _ENTRIES_A_TURN == 0:
                 await trio.lowlevel.checkpoint()

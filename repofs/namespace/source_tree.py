@@ -9,11 +9,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
 import structlog
-import trio
 
 from repofs.errors import NotFound, ReadOnly
 from repofs.namespace.linking import Linking
@@ -22,14 +21,13 @@ from repofs.namespace.request import Caller
 from repofs.namespace.rights import Rights
 from repofs.namespace.tree import Found, Tree
 from repofs.namespace.virtual import SOURCES, VirtualNode, VirtualNodes, made_status
+from repofs.patience import Patience
 from repofs.repository import as_user
 from repofs.repository.outside import look_beneath, open_beneath
 from repofs.repository.sources import Sources
-from repofs.threads import in_thread
 
 NAME = b".sources"
 _TOP = ""
-_AT_A_TIME = 16  # a store that hangs holds these threads up, and no others
 _ACL = b"system.posix_acl_access"
 _TOP_STATUS = made_status(stat.S_IFDIR | 0o555)
 _SHOWN = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
@@ -53,13 +51,13 @@ Listed = tuple[bytes, SourceNode, os.stat_result]
 class SourceTree:
     """The sources of one mount."""
 
-    def __init__(self, sources: Sources, rights: Rights, linking: Linking, tree: Tree) -> None:
+    def __init__(self, sources: Sources, rights: Rights, linking: Linking, tree: Tree, patience: Patience) -> None:
         self._sources = sources
         self._rights = rights
         self._linking = linking
         self._tree = tree
         self.nodes: VirtualNodes[SourcePlace] = VirtualNodes(SOURCES)
-        self._limiter = trio.CapacityLimiter(_AT_A_TIME)
+        self._patience = patience
         self._top = self.nodes.at(SourcePlace(_TOP, b""))
         self._top.lookups = 1  # it stays
 
@@ -74,9 +72,6 @@ class SourceTree:
             return None
         self._rights.require_person(uid)
         return self._top, _TOP_STATUS
-
-    async def _ask(self, question: Callable[..., Answer], *arguments: object) -> Answer:
-        return await in_thread(question, *arguments, limiter=self._limiter, abandon_on_cancel=True)
 
     def _who(self, caller: Caller) -> as_user.Caller:
         """Return who asks, as the kernel judges her. Raises AccessDenied for a stranger to the repository."""
@@ -93,7 +88,7 @@ class SourceTree:
             above = self._above(parent)
             return above, await self.status(above, caller)
         place = self._place(parent, name)
-        status = await self._ask(self._status, *place, self._who(caller))
+        status = await self._patience.ask(place.source, self._status, *place, self._who(caller))
         return self.nodes.at(place), status
 
     def _above(self, node: SourceNode) -> SourceNode:
@@ -114,7 +109,7 @@ class SourceTree:
         """lstat *node* as *caller*: what its name leads to by now may be another's."""
         if node is self._top:
             return _TOP_STATUS
-        return await self._ask(self._status, *node.place, self._who(caller))
+        return await self._patience.ask(node.place.source, self._status, *node.place, self._who(caller))
 
     def _status(self, source: str, path: bytes, who: as_user.Caller) -> os.stat_result:
         with self._sources.root(source) as root:
@@ -129,7 +124,7 @@ class SourceTree:
 
     async def readlink(self, node: SourceNode, caller: Caller) -> bytes:
         """Return what the symbolic link *node* says."""
-        return await self._ask(self._readlink, node, self._who(caller))
+        return await self._patience.ask(node.place.source, self._readlink, node, self._who(caller))
 
     def _readlink(self, node: SourceNode, who: as_user.Caller) -> bytes:
         with self._sources.root(node.place.source) as root:
@@ -143,7 +138,7 @@ class SourceTree:
         """Return the ACL of *node*, which the kernel enforces as outside. ENODATA when it has none."""
         if node is self._top:
             raise OSError(errno.ENODATA, "no ACL")
-        return await self._ask(self._acl, node, self._who(caller))
+        return await self._patience.ask(node.place.source, self._acl, node, self._who(caller))
 
     def _acl(self, node: SourceNode, who: as_user.Caller) -> bytes:
         with self._sources.root(node.place.source) as root:
@@ -161,25 +156,35 @@ class SourceTree:
 
     async def entries(self, node: SourceNode, caller: Caller) -> list[Listed]:
         """Return what lies in directory *node*, as *caller* sees it; a source that is away is left out."""
-        names = [os.fsencode(name) for name in self._sources.names()] if node is self._top else None
         who = self._who(caller)
-        found = await self._ask(self._list, node, names, who)
+        if node is self._top:
+            found = await self._list_top(who)
+        else:
+            found = await self._patience.ask(node.place.source, self._list, node, who)
         above = self._above(node) if node is not self._top else node
         here = [(b".", node, _TOP_STATUS), (b"..", above, _TOP_STATUS)]  # of which ls takes the names only
         return here + [(name, self.nodes.at(self._place(node, name)), status) for name, status in found]
 
-    def _list(
-        self, node: SourceNode, names: list[bytes] | None, who: as_user.Caller
-    ) -> list[tuple[bytes, os.stat_result]]:
-        if names is None:
-            with self._sources.root(node.place.source) as root:
-                with open_beneath(root, node.place.path, who, directory=True) as opened:
-                    names = [os.fsencode(name) for name in os.listdir(opened.fd)]
+    async def _list_top(self, who: as_user.Caller) -> list[tuple[bytes, os.stat_result]]:
+        hanging = self._patience.hanging()
+        found = []
+        for source in sorted(set(self._sources.names()) - set(hanging)):
+            try:
+                status = await self._patience.ask(source, self._status, source, b".", who)
+                found.append((os.fsencode(source), status))
+            except OSError as error:
+                log.debug("left out of a listing", source=source, reason=str(error))
+        return found
+
+    def _list(self, node: SourceNode, who: as_user.Caller) -> list[tuple[bytes, os.stat_result]]:
+        with self._sources.root(node.place.source) as root:
+            with open_beneath(root, node.place.path, who, directory=True) as opened:
+                names = [os.fsencode(name) for name in os.listdir(opened.fd)]
         found = []
         for name in sorted(names):
             try:
                 found.append((name, self._status(*self._place(node, name), who)))
-            except OSError as error:  # gone since it was listed, a device, another mount, a source that is away
+            except OSError as error:  # gone since it was listed, a device, another mount
                 log.debug("left out of a listing", source=node.place.source, name=name, reason=str(error))
         return found
 
@@ -187,7 +192,13 @@ class SourceTree:
         """Return a descriptor of the file *node*, opened for reading as *caller*. EROFS for any other way."""
         if flags & (os.O_ACCMODE | os.O_TRUNC) != os.O_RDONLY:
             raise ReadOnly("sources are read only here")
-        return await self._ask(self._open, node, self._who(caller))
+        source = node.place.source
+        fd = await self._patience.ask(source, self._open, node, self._who(caller), unwanted=os.close)
+        return self._patience.opened(fd, source)
+
+    def close(self, fd: int) -> None:
+        """Close what `open` returned."""
+        self._patience.close(fd)
 
     def _open(self, node: SourceNode, who: as_user.Caller) -> int:
         with self._sources.root(node.place.source) as root:

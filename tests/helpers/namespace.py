@@ -37,6 +37,7 @@ from repofs.namespace.survey import Survey
 from repofs.namespace.table_facts import TableFacts
 from repofs.namespace.trail import Trail
 from repofs.namespace.tree import Tree
+from repofs.patience import Patience
 from repofs.people import Actor, Home, People
 from repofs.registration.ledger import Ledger
 from repofs.registration.places import Places
@@ -120,8 +121,14 @@ class World:
         self.own = OwnFiles({b"events": self.stream})
         self.found: list[tuple[int, State]] = []  # what the catalogue was told of the sources of originals
         sources = Sources(self.settings.sources, self.layout.root)
+        self.patience = Patience(self.settings.mount.patience_seconds)
         self.elsewhere = Elsewhere(
-            self.standing, self.layout, sources, self._stands, serve_altered=self.settings.in_place.serve_altered
+            self.standing,
+            self.layout,
+            sources,
+            self.patience,
+            self._stands,
+            serve_altered=self.settings.in_place.serve_altered,
         )
         mountpoint = directory.parent / "mnt"
         self.linking = Linking(self.standing, self.rights, self.drops, self.tree, sources, self.layout, mountpoint)
