@@ -21,6 +21,7 @@ from tests.helpers.waiting import until
 
 SWITCH = "hang"
 _LOOK_SECONDS = 0.05
+_FIELDS = ("st_mode", "st_nlink", "st_uid", "st_gid", "st_size", "st_mtime_ns", "st_ctime_ns", "st_atime_ns")
 
 
 class Store(pyfuse3.Operations):
@@ -33,16 +34,7 @@ class Store(pyfuse3.Operations):
         found = path.stat()
         answer = pyfuse3.EntryAttributes()
         answer.st_ino = pyfuse3.InodeT(ino)
-        for field in (
-            "st_mode",
-            "st_nlink",
-            "st_uid",
-            "st_gid",
-            "st_size",
-            "st_mtime_ns",
-            "st_ctime_ns",
-            "st_atime_ns",
-        ):
+        for field in _FIELDS:
             setattr(answer, field, getattr(found, field))
         answer.attr_timeout = answer.entry_timeout = 300.0
         return answer
@@ -62,7 +54,7 @@ class Store(pyfuse3.Operations):
         return pyfuse3.FileInfo(fh=pyfuse3.FileHandleT(os.open(self._paths[inode], os.O_RDONLY)), direct_io=True)
 
     async def read(self, fh: pyfuse3.FileHandleT, off: int, size: int) -> bytes:
-        while (self._directory / SWITCH).exists():
+        while (self._directory / SWITCH).exists():  # noqa: ASYNC110 - another process makes it
             await trio.sleep(_LOOK_SECONDS)
         return os.pread(fh, size, off)
 
@@ -86,9 +78,8 @@ def hanging_store(directory: Path, mountpoint: Path) -> Iterator[Path]:
 
 def main() -> None:
     directory, mountpoint = sys.argv[1:]
-    pyfuse3.init(
-        Store(Path(directory)), mountpoint, {"fsname=hanging_store", "allow_other", "default_permissions", "ro"}
-    )
+    options = {"fsname=hanging_store", "allow_other", "default_permissions", "ro"}
+    pyfuse3.init(Store(Path(directory)), mountpoint, options)
     try:
         trio.run(pyfuse3.main)
     finally:

@@ -131,7 +131,9 @@ class World:
             serve_altered=self.settings.in_place.serve_altered,
         )
         mountpoint = directory.parent / "mnt"
-        self.linking = Linking(self.standing, self.rights, self.drops, self.tree, sources, self.layout, mountpoint)
+        self.linking = Linking(
+            self.standing, self.rights, self.drops, self.tree, sources, self.layout, mountpoint, self.patience
+        )
         self.survey = Survey(self.standing, self.rights, self.drops, self.linking.resume)
         self.handles = Handles(self.standing, self.rights, self.drops, self.tree, self.elsewhere, self.own)
         self.registry.on_change(self.handles.tables_changed)

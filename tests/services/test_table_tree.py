@@ -85,7 +85,7 @@ class Shown:
             (array / "__meta/one").write_bytes(CONTENT)
             os.chmod(array, 0o755)
         self.exports = Exports(w.layout.root / "cache", 1000, self.export, w.handles.read)
-        self.files = ArrayFiles(w.places.open_table, w.watch.look_anew, self.store, w.handles.read)
+        self.files = ArrayFiles(w.places.open_table, w.watch.look_anew, self.store, w.handles.read, w.patience)
         self.tree = TableTree(
             w.registry, w.rights, w.backing, self.files, self.exports, w.table_facts, w.watch.require_served
         )
