@@ -1,0 +1,177 @@
+"""Very many at once: writers, files in a directory, names that are looked up and forgotten, and a store that hangs.
+
+With ``--scale 10`` it is 1,000 writers, 100,000 files and 1,000,000 lookups.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from repofs.lifecycle import State
+from tests.helpers import processes
+from tests.helpers.hanging_store import hanging_store
+from tests.helpers.mounting import QUICK, Drive, fact, facts, mounted
+from tests.helpers.people import ALICE, BOB
+from tests.helpers.waiting import until
+
+Told = Callable[[str, object], None]
+
+WRITERS = 100
+FILES = 10_000
+LOOKUPS = 100_000
+BYTES_A_NAME = 2048  # the bound of docs/reference/durability.md
+FORGOTTEN_BYTES = 32 << 20  # that the daemon may keep when all is forgotten: Python gives memory back in pieces
+PATIENCE = QUICK + '\n[mount]\npatience_seconds = 2\n[[sources]]\nname = "store"\npath = "@outside@/store"\n'
+
+
+@pytest.fixture(scope="module")
+def drive() -> Iterator[Drive]:
+    with mounted(QUICK) as drive:
+        yield drive
+
+
+def memory(pid: int) -> int:
+    """Return how many bytes a process has in memory."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) << 10
+    raise AssertionError(f"no memory of {pid}")
+
+
+def content(number: int) -> bytes:
+    return b"%d\n" % number * 1000
+
+
+def write_together(folder: Path, count: int) -> None:
+    """Have *count* files open at a time, each written by a thread of its own."""
+    folder.mkdir()
+    all_open = threading.Barrier(count)
+
+    def write(number: int) -> None:
+        with (folder / f"{number}.bin").open("wb") as file:
+            all_open.wait(120)
+            file.write(content(number))
+
+    with ThreadPoolExecutor(count) as threads:
+        list(threads.map(write, range(count)))
+
+
+def test_many_writers_at_once(drive: Drive, scale: int, record_property: Told) -> None:
+    folder, count = drive.home(ALICE) / "writers", WRITERS * scale
+    descriptors = processes.count_descriptors(drive.pid)
+    ALICE.do(write_together, folder, count)
+    paths = [folder / f"{number}.bin" for number in range(count)]
+    drive.wait_imported(*paths, seconds=60 + count / 5)
+    wrong = [path.name for number, path in enumerate(paths) if path.read_bytes() != content(number)]
+    assert wrong == []
+    until(lambda: processes.count_descriptors(drive.pid) <= descriptors + 2, "all descriptors given back")
+    record_property("told", f"{count} writers at once, {count} files imported, 0 wrong")
+
+
+def test_a_large_directory(drive: Drive, scale: int, record_property: Told) -> None:
+    folder, count = drive.home(ALICE) / "large", FILES * scale
+    names = {f"image-{number:06d}.bin" for number in range(count)}
+
+    def fill() -> None:
+        folder.mkdir()
+        os.setxattr(folder, "user.repofs.policy", b'{"settle_seconds": 3600}')
+        for name in names:
+            (folder / name).touch()
+
+    def look() -> tuple[int, bool]:
+        with os.scandir(folder) as entries:
+            found = [entry.name for entry in entries]
+        return len(found), set(found) == names
+
+    ALICE.do(fill)
+    assert ALICE.do(look) == (count, True), "each name once"
+    assert ALICE.do(lambda: all((folder / name).stat().st_size == 0 for name in names))
+    ALICE.run("rm", "-r", folder)
+    assert not folder.exists()
+    record_property("told", f"{count} files in one directory")
+
+
+def test_what_the_kernel_forgets_costs_no_memory(drive: Drive, scale: int, record_property: Told) -> None:
+    folder, count = drive.backing(drive.home(ALICE)) / "known", LOOKUPS // 10
+    folder.mkdir()
+    for number in range(count):
+        (folder / f"{number}.txt").touch()
+    shown = drive.home(ALICE) / "known"
+
+    def look() -> None:
+        for number in range(count):
+            (shown / f"{number}.txt").stat()
+
+    def forget() -> None:
+        Path("/proc/sys/vm/drop_caches").write_text("2")
+
+    look()
+    known = memory(drive.pid)
+    forget()
+    before = memory(drive.pid)
+    for _ in range(10 * scale):
+        look()
+        forget()
+    after = memory(drive.pid)
+    looked_up = count * 10 * scale
+    assert after - before < FORGOTTEN_BYTES, f"{(after - before) >> 20} MiB more after {looked_up} lookups"
+    look()
+    assert memory(drive.pid) - after < count * BYTES_A_NAME + FORGOTTEN_BYTES
+    told = f"{looked_up} lookups and forgets: {before >> 20} MiB before, {after >> 20} MiB after, {known >> 20} MiB with {count} names known"
+    record_property("told", told)
+
+
+# --- a store that hangs ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hanging() -> Iterator[tuple[Drive, Path]]:
+    """A mount with an original in place whose store can be made to hang, and what makes it."""
+    with mounted(PATIENCE) as drive:
+        store, behind = drive.outside / "store", drive.outside / "behind"
+        store.mkdir()
+        behind.mkdir()
+        (behind / "far.dat").write_bytes(b"far away\n" * 100)
+        (behind / "far.dat").chmod(0o644)
+        with hanging_store(behind, store) as switch:
+            ALICE.do(os.symlink, store / "far.dat", drive.home(ALICE) / "far.dat")
+            ALICE.do((drive.home(ALICE) / "near.dat").write_bytes, b"near\n" * 100)
+            drive.wait_imported(drive.home(ALICE) / "far.dat", drive.home(ALICE) / "near.dat")
+            yield drive, switch
+
+
+def read(path: Path) -> bytes | int:
+    """Return what is read, or the errno."""
+    try:
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            return os.pread(fd, 1 << 16, 0)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        return error.errno or 0
+
+
+def test_a_store_that_hangs_holds_up_nobody_else(hanging: tuple[Drive, Path]) -> None:
+    drive, switch = hanging
+    drive.allowed = ["a store does not answer", "a store answers again", "an original in place"]
+    far, near = drive.home(ALICE) / "far.dat", drive.home(ALICE) / "near.dat"
+    with ThreadPoolExecutor(60) as threads:
+        switch.touch()
+        os.posix_fadvise(os.open(near, os.O_RDONLY), 0, 0, os.POSIX_FADV_DONTNEED)
+        waiting = [threads.submit(BOB.do, read, far) for _ in range(50)]
+        assert ALICE.do(read, near) == b"near\n" * 100
+        ALICE.do((drive.home(ALICE) / "new.dat").write_bytes, b"new")
+        drive.wait_imported(drive.home(ALICE) / "new.dat")
+        assert {one.result(60) for one in waiting} == {errno.EIO}
+        assert "store" in str(facts(drive.mountpoint).get("user.repofs.hanging"))
+        switch.unlink()
+        until(lambda: BOB.do(read, far) == b"far away\n" * 100, "it answers again")
+    assert fact(far, "state") == State.IMPORTED
