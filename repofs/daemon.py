@@ -171,7 +171,7 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
         standing, layout, sources, patience, inbox.questions.stands, serve_altered=settings.in_place.serve_altered
     )
     linking = Linking(standing, rights, drops, tree, sources, layout, mountpoint, patience)
-    survey = Survey(standing, rights, drops, linking.resume)
+    survey = Survey(standing, rights, drops, patience, linking.resume)
 
     async def move(filesets: Sequence[int], gid: int, actor_uid: int, path: bytes) -> None:
         await inbox.questions.move(filesets, gid, actor_uid, path)
@@ -214,7 +214,7 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
         own_files[b"session"] = SessionFile(web.sessions.create)
     own = OwnFiles(own_files)
     durable_close = settings.mount.durability == "close"
-    handles = Handles(standing, rights, drops, tree, elsewhere, own, durable_close=durable_close)
+    handles = Handles(standing, rights, drops, tree, elsewhere, own, patience, durable_close=durable_close)
     registry.on_change(handles.tables_changed)
 
     async def export(table: Table, form: Form, into: int) -> None:

@@ -43,9 +43,14 @@ class Patience:
         self._hanging: dict[str, float] = {}  # since when by time.time
         self._outside: dict[int, str] = {}  # descriptors of files outside the repository
 
-    def hanging(self) -> dict[str, float]:
-        """Return the stores that do not answer, each with the time since when, in seconds since the epoch."""
-        return dict(self._hanging)
+    @property
+    def hanging(self) -> frozenset[str]:
+        """The stores that do not answer."""
+        return frozenset(self._hanging)
+
+    def sentences(self) -> list[str]:
+        """Return what people are to know: one sentence a store that does not answer."""
+        return [str(DoesNotAnswer(store, time.time() - since).sentence) for store, since in self._hanging.items()]
 
     async def ask(
         self, store: str, question: Callable[..., T], *arguments: object, unwanted: Callable[[T], object] | None = None

@@ -10,6 +10,7 @@ import pytest
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=36, help="how often the crash test kills the daemon, at least")
     parser.addoption("--seed", type=int, help="of the crash test's chance: another each time unless it is given")
+    parser.addoption("--scale", type=int, default=1, help="how many times as much pressure as for every change")
 
 
 @pytest.fixture(autouse=True, scope="session")

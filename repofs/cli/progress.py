@@ -34,6 +34,7 @@ class Progress:
     more: int  # problems that the mount has not listed
     verification: dict[str, Any] | None = None  # of all originals; told to administrators, of a whole mount
     read_only: str | None = None  # why the repository can not be changed any more
+    hanging: tuple[str, ...] = ()  # which disks and sources do not answer
 
     @property
     def under_way(self) -> int:
@@ -61,6 +62,7 @@ def ask(paths: Iterable[Path]) -> Progress:
     problems: list[Problem] = []
     more, read_only = 0, None
     verification = None
+    hanging: dict[str, None] = {}
     for path in paths:
         told, top = raw(path), location.mount_of(path).mountpoint
         counts.update({State(state): count for state, count in told["counts"].items() if count})
@@ -69,7 +71,8 @@ def ask(paths: Iterable[Path]) -> Progress:
         more += told["more"]
         read_only = read_only or told["read_only"]
         verification = told.get("verification", verification)
-    return Progress(dict(counts), dict(sizes), tuple(problems), more, verification, read_only)
+        hanging.update(dict.fromkeys(told["hanging"]))
+    return Progress(dict(counts), dict(sizes), tuple(problems), more, verification, read_only, tuple(hanging))
 
 
 def rows(progress: Progress) -> list[tuple[str, str, str]]:
@@ -108,6 +111,8 @@ def print_problems(progress: Progress) -> None:
     """Print a line for each problem, that of the whole repository first."""
     if progress.read_only is not None:
         print(f"read-only: {cell(progress.read_only)}")
+    for sentence in progress.hanging:
+        print(f"hanging: {cell(sentence)}")
     for problem in progress.problems:
         print(f"{problem.state}: {cell(problem.path)}: {cell(problem.error)}")
     if progress.more:

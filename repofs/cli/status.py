@@ -88,7 +88,8 @@ def _picture(now: Progress) -> Group:
         table.add_row(*row)
     bar = ProgressBar(total=sum(now.counts.values()) or 1, completed=now.counts.get(State.IMPORTED, 0), width=40)
     read_only = [] if now.read_only is None else [Text(f"read-only: {now.read_only}", style="bold red")]
+    hanging = [Text(f"hanging: {sentence}", style="bold red") for sentence in now.hanging]
     problems = [Text(f"{one.state}: {cell(one.path)}: {cell(one.error)}", style="red") for one in now.problems[-5:]]
     line = Table.grid()  # a bar by itself ends without a newline
     line.add_row(bar)
-    return Group(table, line, *read_only, *problems)
+    return Group(table, line, *read_only, *hanging, *problems)

@@ -19,8 +19,8 @@ from repofs.namespace.request import Caller, Change
 from repofs.namespace.rights import Rights
 from repofs.namespace.standing import Standing
 from repofs.namespace.tree import Found, Opened, Tree
+from repofs.patience import Patience
 from repofs.table import Table
-from repofs.threads import in_thread
 
 _MOST_READ = 1 << 20  # bytes: the largest request the kernel makes
 CHANGES = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
@@ -53,6 +53,7 @@ class Handles:
         tree: Tree,
         elsewhere: Elsewhere,
         own: OwnFiles,
+        patience: Patience,
         *,
         durable_close: bool = False,
     ) -> None:
@@ -63,6 +64,7 @@ class Handles:
         self._tree = tree
         self._elsewhere = elsewhere
         self._own = own
+        self._patience = patience
         self._durable_close = durable_close
         self._handles: dict[int, Handle] = {}
         # Filled by one read at a time: the reply is sent before anything else runs.
@@ -148,7 +150,7 @@ class Handles:
             try:
                 stand_in = self._backing.open(node, os.O_RDONLY)
             except OSError:
-                os.close(fd)
+                self._patience.close(fd)
                 raise
             return self._keep(Handle(fd, node, None, stand_in=stand_in))
         finally:
@@ -188,10 +190,10 @@ class Handles:
         except OSError as error:
             if error.errno not in (errno.EAGAIN, errno.EOPNOTSUPP):
                 raise
-            return await in_thread(os.pread, fh, size, offset)
+            return await self._patience.read(fh, offset, size)
         if done == size or offset + done >= os.fstat(fh).st_size:
             return self._view[:done]
-        return await in_thread(os.pread, fh, size, offset)
+        return await self._patience.read(fh, offset, size)
 
     def write(self, fh: int, offset: int, data: bytes) -> int:
         """Write all of *data* at *offset* and return its length."""
@@ -272,5 +274,5 @@ class Handles:
                 self._drops.closed(node, handle.ended_badly)
         finally:
             if handle.stand_in is not None:
-                os.close(fh)
+                self._patience.close(fh)
             self._drops.let_go(node, fh if handle.stand_in is None else handle.stand_in)

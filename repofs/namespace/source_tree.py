@@ -166,9 +166,8 @@ class SourceTree:
         return here + [(name, self.nodes.at(self._place(node, name)), status) for name, status in found]
 
     async def _list_top(self, who: as_user.Caller) -> list[tuple[bytes, os.stat_result]]:
-        hanging = self._patience.hanging()
         found = []
-        for source in sorted(set(self._sources.names()) - set(hanging)):
+        for source in sorted(set(self._sources.names()) - self._patience.hanging):
             try:
                 status = await self._patience.ask(source, self._status, source, b".", who)
                 found.append((os.fsencode(source), status))

@@ -18,6 +18,7 @@ from repofs.namespace.nodes import Area, Node
 from repofs.namespace.rights import Rights
 from repofs.namespace.standing import Standing
 from repofs.namespace.walk import Walk
+from repofs.patience import Patience
 from repofs.xattrs import ImportCommand
 
 _MOST_PROBLEMS = 100
@@ -35,6 +36,7 @@ class Report:
     more: int = 0  # problems that are not listed
     verification: dict[str, Any] | None = None  # of all originals, for who may see them all
     read_only: str | None = None  # why nothing can be changed any more
+    hanging: list[str] = field(default_factory=list)  # which disks and sources do not answer
     _room: int = _PROBLEM_BYTES
 
     def count(self, state: State, size: int) -> None:
@@ -59,6 +61,7 @@ class Report:
             "problems": self.problems,
             "more": self.more,
             "read_only": self.read_only,
+            "hanging": self.hanging,
         }
         if self.verification is not None:
             told["verification"] = self.verification
@@ -76,12 +79,15 @@ class Report:
 class Survey:
     """Looks for one mount."""
 
-    def __init__(self, standing: Standing, rights: Rights, drops: Drops, resume: Callable[[Node], None]) -> None:
+    def __init__(
+        self, standing: Standing, rights: Rights, drops: Drops, patience: Patience, resume: Callable[[Node], None]
+    ) -> None:
         """*resume* is called once with each directory that there is."""
         self._standing = standing
         self._rights = rights
         self._backing = standing.backing
         self._drops = drops
+        self._patience = patience
         self._resume = resume
         self._walk = Walk(standing)
 
@@ -106,7 +112,7 @@ class Survey:
 
     async def report(self, top: Node, uid: int) -> Report:
         """Return how everything at and below *top* that *uid* may see stands."""
-        report = Report(read_only=self._backing.health.failure)
+        report = Report(read_only=self._backing.health.failure, hanging=self._patience.sentences())
         seen: set[int] = set()
         waiting: list[tuple[bytes, State, str | None]] = []
         root = self._backing.table.root

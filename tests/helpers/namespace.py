@@ -134,8 +134,10 @@ class World:
         self.linking = Linking(
             self.standing, self.rights, self.drops, self.tree, sources, self.layout, mountpoint, self.patience
         )
-        self.survey = Survey(self.standing, self.rights, self.drops, self.linking.resume)
-        self.handles = Handles(self.standing, self.rights, self.drops, self.tree, self.elsewhere, self.own)
+        self.survey = Survey(self.standing, self.rights, self.drops, self.patience, self.linking.resume)
+        self.handles = Handles(
+            self.standing, self.rights, self.drops, self.tree, self.elsewhere, self.own, self.patience
+        )
         self.registry.on_change(self.handles.tables_changed)
         self.directories = Directories(self.standing, self.rights, self.drops)
         self.moved: list[tuple[list[int], int, int, bytes]] = []  # what the importer was asked to move to another group

@@ -7,10 +7,6 @@ import pytest
 from tests.helpers import mounting
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--scale", type=int, default=1, help="how many times as much as for every change; 10 at night")
-
-
 @pytest.fixture(scope="session")
 def scale(pytestconfig: pytest.Config) -> int:
     chosen: int = pytestconfig.getoption("--scale")
