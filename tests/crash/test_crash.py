@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from repofs.cli.exit_codes import FsckCode
 from repofs.fault_points import VARIABLE
 from tests.crash import at_rest
 from tests.crash.crashing import SETTINGS, Crashing, Examiner
 from tests.crash.ledger import Ledger
 from tests.crash.plan import Death, Round, rounds
 from tests.crash.writers import WAYS, Running, Writer
+from tests.helpers.command_line import repofs
 from tests.helpers.mounting import REPOFS, Drive, running, scratch
 from tests.helpers.people import ALICE
 
@@ -83,6 +85,8 @@ class CrashTest:
         self._drive.check()
         self._drive.stop()
         assert not (found := at_rest.faults(self._drive)), "\n".join(found)
+        checked = repofs("-C", self._drive.repository, "fsck")
+        assert checked.code == FsckCode.CLEAN, checked.out + checked.err
 
     def _count(self, death: Death) -> None:
         self._kills[death.step or "random"] += 1
