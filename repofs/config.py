@@ -1,7 +1,7 @@
 """The settings of a repository: what may be set, its default, and where each value comes from.
 
 `settings.toml` in the repository directory; every key has a default, an unknown key or a wrong value is refused
-at start. Times are in seconds and sizes in bytes, and say so in their names.
+at start. Times are in seconds and sizes in bytes, and say so in their names; a quota may have a unit: "2 TB".
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Annotated, Literal, Self
 from pydantic import (
     AfterValidator,
     BaseModel,
+    ByteSize,
     ConfigDict,
     Field,
     SecretStr,
@@ -32,6 +33,7 @@ ChecksumAlgorithm = Literal[
     "Adler-32", "CRC-32", "File-Size-64", "MD5-128", "Murmur3-32", "Murmur3-128", "SHA1-160", "SHA-256", "BLAKE3"
 ]
 EventKind = Literal["imported", "failed", "duplicate", "altered", "missing", "offline", "deleted", "read-only"]
+Size = Annotated[ByteSize, AfterValidator(int), Field(ge=0, lt=2**63)]  # bytes, or with a unit: "2 TB", "1.5GiB"
 Seconds = Annotated[float, Field(ge=0.1, le=86_400.0)]
 
 
@@ -82,6 +84,11 @@ class Readers(_Section):
 
 class People(_Section):
     refresh_seconds: Seconds = 60.0  # how soon a change of the machine's accounts and groups counts
+
+
+class Quota(_Section):
+    user: Size | None = None  # how much each may hold; None: as much as there is room for
+    group: Size | None = None  # the same of all data of a group together
 
 
 class Mount(_Section):
@@ -235,6 +242,7 @@ class Settings(_Section):
     imports: Imports = Imports()
     readers: Readers = Readers()
     people: People = People()
+    quota: Quota = Quota()
     mount: Mount = Mount()
     backups: Backups = Backups()
     log: Log = Log()

@@ -30,6 +30,7 @@ from repofs.fuse.operations import Operations
 from repofs.importer.inbox import Inbox
 from repofs.importer.link import importer_process
 from repofs.importer.requests import Delete, Restore, TrashRequest
+from repofs.namespace.accounts import Accounts
 from repofs.namespace.array_files import ArrayFiles
 from repofs.namespace.backing import Backing
 from repofs.namespace.claims import Claims
@@ -46,8 +47,10 @@ from repofs.namespace.journal import Journal
 from repofs.namespace.linking import Linking
 from repofs.namespace.names import Names
 from repofs.namespace.own_files import OwnFiles, Personal
+from repofs.namespace.recount import Recount
 from repofs.namespace.registered import Registered
 from repofs.namespace.regrouping import Regrouping
+from repofs.namespace.reporting import Reporting
 from repofs.namespace.rights import Rights
 from repofs.namespace.session_file import SessionFile
 from repofs.namespace.source_tree import SourceTree
@@ -58,15 +61,18 @@ from repofs.namespace.table_facts import TableFacts
 from repofs.namespace.table_tree import TableTree
 from repofs.namespace.trail import Trail
 from repofs.namespace.tree import Tree
+from repofs.namespace.usage import Usage
 from repofs.namespace.view_tree import ViewTree
 from repofs.patience import Patience
+from repofs.people import People
+from repofs.quotas import human_bytes
 from repofs.registration.ledger import Ledger
 from repofs.registration.places import Places
 from repofs.registration.processes import TableProcesses
 from repofs.registration.registrar import Registrar
 from repofs.registration.registry import Registry
 from repofs.registration.watch import Watch
-from repofs.repository import lock
+from repofs.repository import drop_counts, lock
 from repofs.repository.failed_links import FailedLinks
 from repofs.repository.failure_logs import FailureLogs
 from repofs.repository.layout import Layout, load_key
@@ -100,8 +106,10 @@ def run(
     os.umask(0)  # modes come with the requests, umask applied
     _raise_descriptor_limit()
     with lock.held(layout, f"has mounted it on {mountpoint}"), _rooms(layout, settings, mountpoint) as rooms:
+        drop_counts.save(layout.drop_counts, rooms.usage.accounts.all(), whole=False)
         with mount.mounted(rooms.operations, layout.root, mountpoint, options, device):
             _run(rooms, ready)
+        drop_counts.save(layout.drop_counts, rooms.usage.accounts.all(), whole=rooms.usage.is_whole)
     log.info("unmounted", mountpoint=str(mountpoint))
     return 0
 
@@ -126,6 +134,8 @@ class _Rooms:
     inbox: Inbox
     survey: Survey
     journal: Journal
+    usage: Usage
+    recount: Recount
     control: Control
     trail: Trail
     elsewhere: Elsewhere
@@ -153,7 +163,10 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
     rights = Rights(standing, kernel, trail)
     failed = Failed(backing, FailedLinks(layout))
     journal = Journal(layout.journal, standing)
-    drops = Drops(standing, journal, FailureLogs(layout), failed)
+    usage = Usage(standing, Accounts(_warn))
+    counts = drop_counts.load(layout.drop_counts)
+    usage.begin(counts.held, whole=counts.whole)
+    drops = Drops(standing, journal, FailureLogs(layout), failed, usage)
     stream = Stream(rights)
 
     def hear(news: Sequence[News]) -> None:
@@ -162,7 +175,12 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
 
     backing.health.on_failure(lambda error: stream.tell(read_only(error)))
     claims = Claims(standing, rights, drops, Filesets(standing, drops, settings.drops), kernel)
-    inbox = Inbox(claims, functools.partial(importer_process, layout.root), rights.adopt, hear, backing.health)
+
+    async def adopt(people: People) -> None:
+        usage.accounts.adopt(people)
+        await rights.adopt(people)
+
+    inbox = Inbox(claims, functools.partial(importer_process, layout.root), adopt, hear, backing.health, usage)
     drops.clocks = inbox
     tree = Tree(standing, rights, drops)
     sources = Sources(settings.declared_sources(), layout.root)
@@ -177,7 +195,7 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
         await inbox.questions.move(filesets, gid, actor_uid, path)
         await ledger.reload()  # tables follow their targets
 
-    regrouping = Regrouping(standing, rights, failed, move)
+    regrouping = Regrouping(standing, rights, failed, usage, move)
 
     async def delete(fileset: int, uid: int) -> str:
         return await inbox.questions.trash(uid, Delete(f"Fileset:{fileset}"), uid)
@@ -216,6 +234,7 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
     durable_close = settings.mount.durability == "close"
     handles = Handles(standing, rights, drops, tree, elsewhere, own, patience, durable_close=durable_close)
     registry.on_change(handles.tables_changed)
+    registry.on_change(usage.tables_changed)
 
     async def export(table: Table, form: Form, into: int) -> None:
         await watch.export(table, form, WHOLE, into)
@@ -242,23 +261,29 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
         tables,
         views,
         own,
+        usage.accounts,
         cache_seconds,
     )
     try:
         with listening(layout) as sock:
             questions = inbox.questions
+            reporting = Reporting(rights, usage.accounts, questions.sum_up)
             begin = None if web is None else Grants(web.sessions, rights.people, trail.done).create
 
             async def found(request: OriginalsFound) -> None:
                 claims.marked(request.inodes)
                 await questions.committed()
 
-            control = Control(sock, questions.administer, trail.refused, questions.arrive, dispose, found, begin)
+            control = Control(
+                sock, questions.administer, trail.refused, questions.arrive, dispose, found, reporting.report, begin
+            )
             yield _Rooms(
                 operations,
                 inbox,
                 survey,
                 journal,
+                usage,
+                Recount(standing, usage),
                 control,
                 trail,
                 elsewhere,
@@ -276,6 +301,10 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
         exports.close()
         journal.close()
         backing.close()
+
+
+def _warn(whose: str, used: int, limit: int) -> None:
+    log.warning("a quota is nearly used up", whose=whose, used=human_bytes(used), quota=human_bytes(limit))
 
 
 def _web(
@@ -304,6 +333,7 @@ async def _serve(rooms: _Rooms, ready: Callable[[], None]) -> None:
             nursery.start_soon(rooms.elsewhere.run)
             nursery.start_soon(rooms.survey.run)
             nursery.start_soon(rooms.operations.health.while_sound, rooms.journal.run)
+            nursery.start_soon(rooms.recount.run)
             nursery.start_soon(rooms.ledger.run)
             nursery.start_soon(rooms.watch.run)
             nursery.start_soon(rooms.control.run)

@@ -30,6 +30,7 @@ ACTS: Mapping[str, str] = {
     "group.set-permissions": "set the permission level of a group",
     "group.add-member": "put an experimenter into a group, make a member an owner or an owner a member",
     "group.remove-member": "take an experimenter out of a group",
+    "quota.set": "set how much a user or a group may hold",
     "session.create": "begin a session of the HTTPS API by command, one's own or as another user",
 }
 """Every act that is recorded, and what was asked for. Those of `access.Act` bear its names."""

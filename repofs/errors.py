@@ -152,6 +152,12 @@ class OtherGroup(RepofsError):
     code = errno.EXDEV
 
 
+class QuotaExceeded(RepofsError):
+    """A user or a group would hold more than it may."""
+
+    code = errno.EDQUOT
+
+
 class Unreachable(RepofsError):
     """The store that an array lies in does not answer, or the array has gone from it."""
 
@@ -170,6 +176,7 @@ _BY_CODE: dict[int, type[RepofsError]] = {
         TokenMissing,
         TokenRejected,
         OtherGroup,
+        QuotaExceeded,
         Unreachable,
     )
 }

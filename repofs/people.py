@@ -7,7 +7,7 @@ the mount holds the newest. Ids are the kernel's: uids and gids.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from repofs.model import PermissionLevel
@@ -60,7 +60,29 @@ class People:
     levels: Mapping[int, PermissionLevel] = field(default_factory=dict)  # of the repository's groups, by gid
     homes: Mapping[bytes, Home] = field(default_factory=dict)  # by name, those of former experimenters too
     gids: Mapping[str, int] = field(default_factory=dict)  # of the repository's groups, by name
+    user_quotas: Mapping[bytes, int] = field(default_factory=dict)  # bytes, by user directory
+    group_quotas: Mapping[int, int] = field(default_factory=dict)  # bytes, by gid
 
     def actor(self, uid: int) -> Actor:
         """Return who *uid* is; a stranger when nobody knows her."""
         return ROOT if uid == 0 else self.actors.get(uid) or Actor(uid)
+
+    def have_rights_of(self, others: People) -> bool:
+        """Whether these differ from *others* in their quotas at most."""
+        return replace(self, user_quotas=others.user_quotas, group_quotas=others.group_quotas) == others
+
+    def user_name(self, user_directory: bytes) -> str:
+        """Return whose the user directory is, by login name; the directory's own of a former experimenter."""
+        home = self.homes.get(user_directory)
+        name = None if home is None or home.uid is None else self.actor(home.uid).name
+        return name or user_directory.decode(errors="backslashreplace")
+
+    def group_name(self, gid: int) -> str:
+        """Return the name of the repository's group *gid*; the number of one that is none."""
+        return next((name for name, one in self.gids.items() if one == gid), str(gid))
+
+    def group_of(self, user_directory: bytes, gid: int) -> int:
+        """Return the group of what bears *gid* in a user directory: what is of no group here is of the user's own."""
+        if gid not in self.levels and user_directory in self.homes:
+            return self.homes[user_directory].gid
+        return gid

@@ -48,6 +48,8 @@ KINDS: dict[str, Kind] = {
     "metadata": Kind.UNLISTED,
     "status": Kind.UNLISTED,
     "origin": Kind.UNLISTED,
+    "usage": Kind.UNLISTED,
+    "quota": Kind.UNLISTED,
     "tables": Kind.UNLISTED,
     "table.id": Kind.FACT,
     "table.name": Kind.FACT,

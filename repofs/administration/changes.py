@@ -25,9 +25,10 @@ from repofs.administration.requests import (
     RemoveMember,
     RemoveUser,
     SetPermissions,
+    SetQuota,
 )
 from repofs.administration.user_directories import UserDirectories
-from repofs.catalog import audit, users
+from repofs.catalog import audit, holdings, users
 from repofs.catalog.engine import Connection
 from repofs.catalog.users import Group
 from repofs.errors import AccessDenied, AlreadyExists, InvalidValue, NotFound
@@ -204,6 +205,24 @@ class _Deed:
             require_privilege(Privilege.MODIFY_GROUP, self._actor)
         return group or users.group_by_name(self._conn, name)
 
+    # --- quotas ----------------------------------------------------------------------------------
+
+    def set_quota(self, change: SetQuota) -> Facts:
+        require_privilege(Privilege.MODIFY_GROUP if change.of_group else Privilege.MODIFY_USER, self._actor)
+        if change.of_group:
+            kind, number = holdings.GROUP, int(users.group_by_name(self._conn, change.name).id)
+        else:
+            kind, number = holdings.USER, int(users.experimenter_by_name(self._conn, change.name).id)
+        if change.default:
+            settings = self._site.settings.quota
+            size: int | None = settings.group if change.of_group else settings.user
+            holdings.forget_quota(self._conn, kind, number)
+        else:
+            size = change.size
+            holdings.set_quota(self._conn, kind, number, size)
+        self._record("quota.set", ObjectRef(kind, number), quota=size, default=change.default)
+        return {"group" if change.of_group else "user": change.name, "quota": size}
+
     # --- all -------------------------------------------------------------------------------------
 
     def _record(self, act: str, target: ObjectRef, **detail: object) -> None:
@@ -230,4 +249,5 @@ _DEEDS: dict[type[Change], Callable[[_Deed, Any], Facts]] = {
     SetPermissions: _Deed.set_permissions,
     AddMember: _Deed.add_member,
     RemoveMember: _Deed.remove_member,
+    SetQuota: _Deed.set_quota,
 }

@@ -61,6 +61,15 @@ class RemoveMember(msgspec.Struct, frozen=True, tag="group.remove-member"):
     user: Name
 
 
+class SetQuota(msgspec.Struct, frozen=True, tag="quota.set"):
+    """Say how much a user, or a group, may hold."""
+
+    name: Name
+    of_group: bool = False
+    size: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None  # bytes; None: no limit
+    default: bool = False  # that of the settings again, whatever *size* is
+
+
 class ListPeople(msgspec.Struct, frozen=True, tag="people"):
     """Tell who the experimenters are, which groups there are and who is in them."""
 
@@ -69,7 +78,7 @@ class ListDropbox(msgspec.Struct, frozen=True, tag="dropbox"):
     """Tell what lies in watched folders and became of it: of the caller's own files, to administrators of all."""
 
 
-Change = AddUser | RemoveUser | AddGroup | SetPermissions | AddMember | RemoveMember
+Change = AddUser | RemoveUser | AddGroup | SetPermissions | AddMember | RemoveMember | SetQuota
 Request = Change | ListPeople | ListDropbox
 
 

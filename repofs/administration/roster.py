@@ -16,7 +16,7 @@ from repofs.access import Right, Whose, rights
 from repofs.acl import MOST_NAMED
 from repofs.administration.machine import Machine
 from repofs.administration.user_directories import UserDirectories
-from repofs.catalog import users
+from repofs.catalog import holdings, users
 from repofs.catalog.engine import Connection
 from repofs.catalog.users import Experimenter, Group, Membership
 from repofs.model import GroupId, PermissionLevel
@@ -70,6 +70,7 @@ def read(conn: Connection, settings: config.Settings, machine: Machine) -> Roste
         {group.gid: group.level for group in groups.values()},
         _homes(UserDirectories(settings.repository), experimenters, active, groups, members, rows),
         {group.name: group.gid for group in groups.values()},
+        *_quotas(conn, settings, experimenters, groups),
     )
     doubts = [machine.trouble] if machine.trouble else []
     doubts += [_stranger(one, machine) for one in strangers]
@@ -167,6 +168,26 @@ def _homes(
         uid = one.uid if one.id in present else None
         homes[os.fsencode(directories.name(one, group))] = Home(uid, group.gid, frozenset(gids[one.id]))
     return homes
+
+
+# --- quotas --------------------------------------------------------------------------------------
+
+
+def _quotas(
+    conn: Connection, settings: config.Settings, experimenters: list[Experimenter], groups: dict[GroupId, Group]
+) -> tuple[dict[bytes, int], dict[int, int]]:
+    """Return what may be held, by user directory and by gid."""
+    directories = UserDirectories(settings.repository)
+    users, of_groups = (holdings.quotas_of(conn, kind) for kind in (holdings.USER, holdings.GROUP))
+    limits = {
+        os.fsencode(directories.name(one, groups[one.group_id])): users.get(one.id, settings.quota.user)
+        for one in experimenters
+    }
+    group_limits = {group.gid: of_groups.get(group.id, settings.quota.group) for group in groups.values()}
+    return (
+        {directory: limit for directory, limit in limits.items() if limit is not None},
+        {gid: limit for gid, limit in group_limits.items() if limit is not None},
+    )
 
 
 # --- doubts --------------------------------------------------------------------------------------

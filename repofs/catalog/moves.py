@@ -39,7 +39,7 @@ def move(conn: Connection, moved: Sequence[FilesetId], group_id: GroupId) -> lis
     One that is in the group already stays as it is; one that is not there is passed over.
     """
     places: list[Place] = []
-    for chunk in _chunks(moved):
+    for chunk in chunks(moved):
         conn.execute(update(filesets).where(filesets.c.id.in_(chunk)).values(group_id=group_id))
         files = select(fileset_entries.c.original_id).where(fileset_entries.c.fileset_id.in_(chunk))
         conn.execute(update(original_files).where(original_files.c.id.in_(files)).values(group_id=group_id))
@@ -47,13 +47,14 @@ def move(conn: Connection, moved: Sequence[FilesetId], group_id: GroupId) -> lis
             filesets.c.id.in_(chunk)
         )
         places += [(row.id, row.user_directory, row.import_directory) for row in conn.execute(lies)]
-    for chunk in _chunks(moved):
+    for chunk in chunks(moved):
         for dataset in conn.execute(_left_behind(chunk, group_id)).all():
             _let_follow(conn, dataset, group_id)
     return places
 
 
-def _chunks(ids: Sequence[FilesetId]) -> Iterable[Sequence[FilesetId]]:
+def chunks(ids: Sequence[FilesetId]) -> Iterable[Sequence[FilesetId]]:
+    """Return *ids* in parts that a statement takes."""
     return (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))
 
 

@@ -467,9 +467,9 @@ trash = Table(
 quotas = Table(
     "quotas",
     metadata,
-    Column("kind", Text, primary_key=True, comment="Experimenter or Group"),
+    Column("kind", Text, primary_key=True, comment="Experimenter or ExperimenterGroup"),
     Column("object_id", Big, primary_key=True, autoincrement=False, comment="id of that kind; no foreign key"),
-    _need("bytes", Big, "how much it may hold in the repository, drops, originals and trash together"),
+    _may("bytes", Big, "how much it may hold, drops, originals and trash together; null: no limit"),
     comment="Quotas that differ from the one in the settings.",
     sqlite_with_rowid=False,
 )

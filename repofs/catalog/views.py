@@ -36,7 +36,7 @@ def page(conn: Connection, look: Look) -> Page:
             return _images(conn, look)
 
 
-def _visible(seen: Seen, table: Table) -> ColumnElement[bool]:
+def visible(seen: Seen, table: Table) -> ColumnElement[bool]:
     """Return the condition for rows of *table* that may be viewed. A former experimenter's uid is another's by now."""
     if seen.everything:
         return true()
@@ -66,13 +66,13 @@ def _in_project(look: Look) -> ColumnElement[bool]:
     link = exists().where(links.dataset_id == datasets.c.id)
     if look.number:
         return link.where(links.project_id == look.number)
-    return ~link.where(links.project_id == projects.c.id, _visible(look.seen, projects))
+    return ~link.where(links.project_id == projects.c.id, visible(look.seen, projects))
 
 
 def _containers(conn: Connection, look: Look, table: Table, which: ColumnElement[bool]) -> Page:
     source, whose = _whose(table)
     query = select(table.c.id, table.c.name, *whose).select_from(source)
-    query = query.where(table.c.id > look.after, which, _visible(look.seen, table)).order_by(table.c.id).limit(PAGE)
+    query = query.where(table.c.id > look.after, which, visible(look.seen, table)).order_by(table.c.id).limit(PAGE)
     rows = conn.execute(query).all()
     return Page(tuple(Shown(row.id, row.owner_uid, row.gid, row.name) for row in rows), _after(rows))
 
@@ -100,7 +100,7 @@ def _images(conn: Connection, look: Look) -> Page:
     columns = [number.label("id"), *whose]
     if look.listing is not Listing.IMAGES:
         columns += [images.c.fileset_id, filesets.c.user_directory, filesets.c.import_directory, *_ends()]
-    query = select(*columns).select_from(source).where(number > look.after, which, _visible(look.seen, filesets))
+    query = select(*columns).select_from(source).where(number > look.after, which, visible(look.seen, filesets))
     rows = conn.execute(query.order_by(number).limit(PAGE)).all()
     if look.listing is Listing.IMAGES:
         return Page(tuple(Shown(row.id, row.owner_uid, row.gid) for row in rows), _after(rows))
@@ -114,7 +114,7 @@ def _is_orphan(seen: Seen) -> ColumnElement[bool]:
     """Return the condition for images that are in no dataset that may be viewed."""
     links = dataset_image_links.c
     link = exists().where(links.image_id == images.c.id, links.dataset_id == datasets.c.id)
-    return ~link.where(_visible(seen, datasets))
+    return ~link.where(visible(seen, datasets))
 
 
 def _ends() -> list[ColumnElement[Any]]:

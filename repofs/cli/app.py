@@ -17,6 +17,7 @@ from repofs.cli import (
     completion,
     config,
     delete,
+    disk_usage,
     dropbox,
     formats,
     fsck,
@@ -26,6 +27,7 @@ from repofs.cli import (
     log,
     mount,
     originals,
+    quota,
     rehome,
     retry,
     session,
@@ -85,6 +87,8 @@ def begin(
 app.command("init")(init.init)
 app.add_typer(user.app, name="user")
 app.add_typer(group.app, name="group")
+app.add_typer(quota.app, name="quota")
+app.command("usage")(disk_usage.usage)
 app.command("mount")(mount.mount)
 app.command("umount")(umount.umount)
 app.command("import", cls=ending_with(ImportCode.USAGE))(import_.import_)

@@ -13,8 +13,9 @@ from typing import Annotated
 import typer
 
 from repofs.cli import location
-from repofs.cli.output import AsJson, cell, human_bytes, print_json
+from repofs.cli.output import AsJson, cell, print_json
 from repofs.errors import AccessDenied
+from repofs.quotas import human_bytes
 
 
 def backup(

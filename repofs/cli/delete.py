@@ -12,8 +12,9 @@ import typer
 from repofs.cli import attributes, location
 from repofs.cli.administration import ask_daemon
 from repofs.cli.audit import object_of
-from repofs.cli.output import AsJson, cell, human_bytes, print_json
+from repofs.cli.output import AsJson, cell, print_json
 from repofs.errors import InvalidValue
+from repofs.quotas import human_bytes
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask on a terminal.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Only tell what would be done.")]

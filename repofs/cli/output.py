@@ -52,13 +52,3 @@ def cell(value: object) -> str:
         case list() | tuple():
             return ", ".join(cell(one) for one in value) or "-"
     return printable(str(value))
-
-
-def human_bytes(size: int) -> str:
-    """Return *size* in bytes as people read it: "512 B", "1.5 MiB"."""
-    amount = float(size)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if amount < 1024:
-            return f"{amount:.0f} B" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1024
-    return f"{amount:.1f} TiB"

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from repofs.cli import attributes, location
-from repofs.cli.output import cell, human_bytes, print_columns
+from repofs.cli.output import cell, print_columns
 from repofs.errors import NotFound
 from repofs.lifecycle import RESTING, State
+from repofs.quotas import human_bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ import typer
 
 from repofs.cli.administration import ask_daemon
 from repofs.cli.delete import DryRun, Yes, confirm
-from repofs.cli.output import AsJson, cell, human_bytes, print_columns, print_json
+from repofs.cli.output import AsJson, cell, print_columns, print_json
+from repofs.quotas import human_bytes
 
 app = typer.Typer(help="List, restore and remove for good what was deleted.", no_args_is_help=True)
 

@@ -19,6 +19,7 @@ from msgspec import Meta
 from repofs.administration.requests import Name, Number, Request
 from repofs.errors import InvalidValue, RepofsError, told
 from repofs.importer.requests import Import, TrashRequest
+from repofs.usage import By
 
 MOST_BYTES = 64 << 10  # of a request, with its newline
 
@@ -35,10 +36,16 @@ class OriginalsFound(msgspec.Struct, frozen=True, tag="originals.found"):
     inodes: Annotated[tuple[int, ...], Meta(max_length=1024)]
 
 
+class ShowUsage(msgspec.Struct, frozen=True, tag="usage"):
+    """Tell how much is held of what the caller may view."""
+
+    by: By = By.USER
+
+
 class Call(msgspec.Struct, frozen=True):
     """A request, and who is named for it in the audit trail: the caller, if nobody; by root, who called sudo."""
 
-    request: Request | Import | TrashRequest | CreateSession | OriginalsFound
+    request: Request | Import | TrashRequest | CreateSession | OriginalsFound | ShowUsage
     audit_uid: Number | None = None
 
 

@@ -21,12 +21,13 @@ import trio
 from repofs.administration import requests
 from repofs.administration.requests import Request
 from repofs.control import protocol
-from repofs.control.protocol import MOST_BYTES, Call, CreateSession, OriginalsFound
+from repofs.control.protocol import MOST_BYTES, Call, CreateSession, OriginalsFound, ShowUsage
 from repofs.errors import AccessDenied, Busy, InvalidValue, NotFound, RepofsError
 from repofs.importer.requests import Import, ListTrash, TrashRequest
 from repofs.repository import as_user
 from repofs.repository.as_user import Caller
 from repofs.repository.layout import Layout
+from repofs.usage import By
 
 SHARE = 8  # connections of one user at a time; root has no limit
 CONNECTIONS = 256  # of all users at a time: in a user namespace one person may have many uids
@@ -44,6 +45,9 @@ Refused = Callable[[int, str, str], None]
 
 Administer = Callable[[int, Request, int], Awaitable[str]]
 """Sees to a request of a uid (the second names whom to audit) and returns the result as JSON; raises RepofsError."""
+
+Report = Callable[[int, By], Awaitable[str]]
+"""Tells a uid as JSON how much is held of what she may view; raises RepofsError."""
 
 Arrive = Callable[[Import, Caller, int], Awaitable[str]]
 """Imports what somebody asks for from the directory of a descriptor, which stays the server's, and returns what became
@@ -98,6 +102,7 @@ class Control:
         arrive: Arrive,
         dispose: Dispose,
         found: Found,
+        report: Report,
         begin: Begin | None = None,
     ) -> None:
         """Without *begin* there is no HTTPS door."""
@@ -107,6 +112,7 @@ class Control:
         self._dispose = dispose
         self._found = found
         self._refused = refused
+        self._report = report
         self._begin = begin
         self._connections: Counter[int] = Counter()  # by uid; without root's
 
@@ -129,6 +135,7 @@ class Control:
                         self._arrive,
                         self._dispose,
                         self._found,
+                        self._report,
                         self._begin,
                     )
                     with closing(conversation):
@@ -172,6 +179,7 @@ class _Conversation:
         arrive: Arrive,
         dispose: Dispose,
         found: Found,
+        report: Report,
         begin: Begin | None,
     ) -> None:
         self._stream = stream
@@ -182,6 +190,7 @@ class _Conversation:
         self._arrive = arrive
         self._dispose = dispose
         self._found = found
+        self._report = report
         self._begin = begin
         self._received = bytearray()
         self._descriptor: int | None = None  # the last that came
@@ -249,6 +258,8 @@ class _Conversation:
                 return protocol.result_line(await self._trash(call.request, audit_uid))
             if isinstance(call.request, OriginalsFound):
                 return protocol.result_line(await self._look_again(call.request))
+            if isinstance(call.request, ShowUsage):
+                return protocol.result_line(await self._report(self._uid, call.request.by))
             return protocol.result_line(await self._see_to(call.request, audit_uid))
         except RepofsError as error:
             return protocol.error_line(error)

@@ -21,6 +21,7 @@ from repofs.fuse.view_operations import ViewOperations
 from repofs.fuse.virtual_operations import READ_ONLY, VirtualOperations, routed
 from repofs.fuse.virtual_operations import caller_of as _caller
 from repofs.fuse.xattr_table import XattrTable
+from repofs.namespace.accounts import Accounts
 from repofs.namespace.deleting import Deleting
 from repofs.namespace.directories import Directories
 from repofs.namespace.facts import Facts
@@ -66,6 +67,7 @@ class Operations(pyfuse3.Operations):
         tables: TableTree,
         views: ViewTree,
         own: OwnFiles,
+        accounts: Accounts,
         cache_seconds: float,
     ) -> None:
         super().__init__()
@@ -89,6 +91,7 @@ class Operations(pyfuse3.Operations):
         )
         self._passing = itertools.count(PASSING)
         self._own = own
+        self._accounts = accounts
         self._cache_seconds = cache_seconds
 
     def room_of(self, number: int) -> VirtualOperations:
@@ -240,6 +243,10 @@ class Operations(pyfuse3.Operations):
             setattr(answer, field, getattr(there, field))
         reserved = self._backing.room.reserve(there) // there.f_frsize
         answer.f_bavail = max(there.f_bavail - reserved, 0)
+        account = self._accounts.bound(ctx.uid)
+        if account is not None:
+            answer.f_blocks = account.limit // there.f_frsize
+            answer.f_bfree = answer.f_bavail = min(account.left // there.f_frsize, answer.f_bavail)
         return answer
 
     # --- files ----------------------------------------------------------------------------------

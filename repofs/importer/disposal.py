@@ -15,11 +15,12 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from repofs.catalog import audit, trash
+from repofs.catalog import audit, holdings, trash
 from repofs.catalog.engine import Connection, Engine
 from repofs.config import Settings
 from repofs.errors import Busy
 from repofs.model import ObjectRef
+from repofs.quotas import Held, less
 from repofs.repository.layout import Layout, load_key
 from repofs.repository.marks import Marks
 from repofs.repository.template import Template
@@ -55,6 +56,7 @@ class Disposal:
         self._layout = layout
         self._engine = engine
         self._can = can
+        self.changed: list[Held] = []  # what is held more and less by what was done, for who calls to tell and clear
 
     @classmethod
     def of(cls, layout: Layout, settings: Settings, engine: Engine) -> Disposal:
@@ -73,8 +75,11 @@ class Disposal:
         names = self._can.names_of(place, held.dropped)
         size = self._can.frees(place)
         with self._engine.begin() as conn:
+            before = holdings.held_by(conn, [place.fileset])
             trash.discard(conn, place.fileset, actor_uid, names, size)
+            after = holdings.held_in_trash(conn, place.fileset)
             _tell(conn, actor_uid, "delete", place)
+        self.changed += [*less(before), *after]
         names = self._take(place, names)
         with self._engine.begin() as conn:
             deleted = trash.get(conn, place.fileset)
@@ -113,8 +118,11 @@ class Disposal:
             self._can.put_back(place, names, gid, moved=moved)
             self._can.sync()
             with self._engine.begin() as conn:
+                before = holdings.held_in_trash(conn, deleted.fileset)
                 told += trash.restore(conn, deleted.fileset)
+                after = holdings.held_by(conn, [deleted.fileset])
                 _tell(conn, actor_uid, "restore", place)
+            self.changed += [*less(before), *after]
         except Exception as error:
             with self._engine.begin() as conn:
                 trash.get(conn, deleted.fileset)  # else the commit has come to pass, whatever was raised
@@ -146,7 +154,9 @@ class Disposal:
             self._layout.thumbnail(image).unlink(missing_ok=True)
         self._can.sync()
         with self._engine.begin() as conn:
+            before = holdings.held_in_trash(conn, deleted.fileset)
             trash.forget(conn, deleted.fileset)
+        self.changed += less(before)
         return freed
 
     def recover(self) -> None:

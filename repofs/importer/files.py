@@ -17,6 +17,7 @@ from repofs.fault_points import Step, passed
 from repofs.importer.bringing import Bringing, require_no_writer
 from repofs.lifecycle import State
 from repofs.model import Closed, Drop, Identity, Mark, Origin, Original, Refused, Skip
+from repofs.quotas import Held, counted
 from repofs.repository import openat2
 from repofs.repository.marks import ORIGINAL_BIT, Marks
 from repofs.repository.outside import Root
@@ -34,6 +35,8 @@ class Examined:
     mtime_ns: int
     checksum: str
     origin: Origin | None  # of a file from outside
+    inode: int
+    gid: int  # of the file as it was dropped
 
 
 def opened(drop: Drop, fd: int) -> Generator[tuple[bytes, int], None, None]:
@@ -113,6 +116,23 @@ def new_ones(drop: Drop, fd: int, marks: Marks) -> Iterator[tuple[bytes, int]]:
             yield name, file
 
 
+def coming(drop: Drop, fd: int, marks: Marks) -> int:
+    """Return how many bytes `examine` will bring into the repository: those of stand-ins that do not stay outside."""
+    origins = (marks.origin(file) for _, file in new_ones(drop, fd, marks))
+    return sum(counted(origin.identity.size, origin.transfer) for origin in origins if origin is not None)
+
+
+def changes(drop: Drop, gid: int, examined: Sequence[Examined]) -> list[Held]:
+    """Return what changes when the files of *drop* have become originals of the group *gid*."""
+    size = sum(counted(one.size, "" if one.origin is None else one.origin.transfer) for one in examined)
+    found = [Held(drop.user_directory, gid, originals=size, original_files=len(examined))]
+    dropped = [one for one in examined if one.origin is None]
+    for before in {one.gid for one in dropped}:
+        sizes = [one.size for one in dropped if one.gid == before]
+        found.append(Held(drop.user_directory, before, drops=-sum(sizes), drop_files=-len(sizes)))
+    return found
+
+
 def named(drop: Drop, fd: int, names: Container[bytes]) -> Iterator[tuple[bytes, int]]:
     """Yield the files of *drop* that have one of *names*."""
     return ((name, file) for name, file in opened(drop, fd) if name in names)
@@ -137,7 +157,9 @@ def examine(
         _require_group(drop, name, file, groups)
         brought = bringing.bring(file, algorithm, root, compare=Skip.CHECKSUM not in drop.policy.skip)
         path = os.path.join(parent, name)
-        examined.append(Examined(path, name, brought.size, brought.mtime_ns, brought.checksum, brought.origin))
+        status = os.fstat(file)
+        bytes_in = brought.size, brought.mtime_ns, brought.checksum, brought.origin
+        examined.append(Examined(path, name, *bytes_in, status.st_ino, status.st_gid))
     return examined
 
 

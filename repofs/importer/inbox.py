@@ -14,14 +14,14 @@ import math
 import os
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
 import trio
 
-from repofs.errors import DaemonUnreachable
+from repofs.errors import DaemonUnreachable, QuotaExceeded
 from repofs.events import News
 from repofs.health import Health
 from repofs.importer.questions import Questions
@@ -30,19 +30,24 @@ from repofs.importer.settling import Settling
 from repofs.importer.wire import (
     Answer,
     Channel,
+    Coming,
+    Counted,
     Done,
     Failed,
     Handed,
     Hangup,
     Happened,
+    Holdings,
     Marked,
     Message,
     PeopleAre,
+    Room,
     Stop,
 )
 from repofs.lifecycle import State
 from repofs.model import Drop, Outcome
 from repofs.people import People
+from repofs.quotas import Held
 
 WINDOW = 64  # drops that the importer process has in hand at a time
 SHARE = 48  # of these for one user: the next user never waits for a place behind large files
@@ -87,6 +92,25 @@ class _Waiting:
     gone: bool = False  # unlinked or being written while its import was under way
 
 
+class Accountant(Protocol):
+    """Who counts bytes: the namespace. Called on the event loop; must not block."""
+
+    def began(self) -> None:
+        """A process begins; of what an earlier one was about to copy nothing comes any more."""
+
+    def died(self) -> None:
+        """It has died: what became of the drops in its hands is known to the files alone."""
+
+    def originals_are(self, held: Sequence[Held]) -> None:
+        """So much the originals held when the process began."""
+
+    def come(self, held: Held) -> None:
+        """Count bytes that are about to be copied. Raises QuotaExceeded."""
+
+    def counted(self, changes: Sequence[Held], inodes: Sequence[int]) -> None:
+        """Count what has changed; files of *inodes* are no drops any more."""
+
+
 Hear = Callable[[Sequence[News]], None]
 """Takes in news of imports; some of it may come again. Must not block."""
 
@@ -94,13 +118,22 @@ Hear = Callable[[Sequence[News]], None]
 class Inbox:
     """Drops on their way to the importer process. Every method is called on the event loop."""
 
-    def __init__(self, source: Source, start: StartImporter, adopt: Adopt, hear: Hear, health: Health) -> None:
+    def __init__(
+        self,
+        source: Source,
+        start: StartImporter,
+        adopt: Adopt,
+        hear: Hear,
+        health: Health,
+        accountant: Accountant,
+    ) -> None:
         self._source = source
         self._start = start
         self._adopt = adopt
         self._hear = hear
         self._health = health
         health.on_failure(lambda _: self._awake())
+        self._accountant = accountant
         self._waiting: dict[int, _Waiting] = {}
         # A token is in exactly one of these four, and then in _waiting too.
         self._settling: Settling[int] = Settling()
@@ -175,6 +208,7 @@ class Inbox:
         """Work with one process to its end; return the pause that its successor needs."""
         began = trio.current_time()
         self.questions.channel = channel
+        self._accountant.began()
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._feed, channel, nursery.cancel_scope)
@@ -184,6 +218,7 @@ class Inbox:
             self.questions.lost()
             self._take_back()
         if not self._stopping:
+            self._accountant.died()
             then = "is started again" if self._health.failure is None else "is not started again"
             log.error(f"the importer process died and {then}", suspects=len(self._suspects))
         return PAUSE_SECONDS[0] if trio.current_time() - began > PAUSE_SECONDS[1] else _longer(pause)
@@ -216,8 +251,20 @@ class Inbox:
                 return
             if isinstance(message, PeopleAre):
                 await self._adopt(message.people)  # before anything else: answers that follow rely on it
+            elif isinstance(message, Coming):
+                await self._make_room(channel, message)
             else:
                 self._take_in(message)
+
+    async def _make_room(self, channel: Channel, message: Coming) -> None:
+        try:
+            self._accountant.come(message.held)
+        except QuotaExceeded as error:
+            room = Room(message.id, error.message)
+        else:
+            room = Room(message.id, None)
+        with suppress(Hangup):  # it is met again by `receive`
+            await channel.send(room)
 
     def _collect_due(self) -> None:
         for token in self._settling.due(trio.current_time()):
@@ -272,6 +319,10 @@ class Inbox:
                 self._source.marked(inodes)
             case Failed(error):
                 self._health.fail(error)
+            case Counted(changes, inodes):
+                self._accountant.counted(changes, inodes)
+            case Holdings(held):
+                self._accountant.originals_are(held)
             case _:
                 raise AssertionError(f"the importer does not send {message}")
 

@@ -15,6 +15,7 @@ import errno
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import structlog
 import trio
@@ -26,7 +27,15 @@ from repofs.catalog.forms import now
 from repofs.catalog.origins import DONE, Due
 from repofs.catalog.records import ImportRecord
 from repofs.config import Settings
-from repofs.errors import ChangedWhileReading, InvalidValue, RepofsError, StoreFailed, StoreFull, on_the_store
+from repofs.errors import (
+    ChangedWhileReading,
+    InvalidValue,
+    QuotaExceeded,
+    RepofsError,
+    StoreFailed,
+    StoreFull,
+    on_the_store,
+)
 from repofs.fault_points import Step, passed
 from repofs.image import ALONE, Members, Recognised
 from repofs.importer import files, final_rows, removal, transactions
@@ -39,8 +48,9 @@ from repofs.importer.recognising import Recogniser, Recognising
 from repofs.importer.transactions import Begun, Ending, Intent, Owners, Wanted
 from repofs.importer.turns import Turns
 from repofs.lifecycle import State
-from repofs.model import Drop, Duplicates, ImportId, ObjectRef, Outcome
+from repofs.model import Drop, Duplicates, ImportId, ObjectRef, Origin, Outcome
 from repofs.people import People
+from repofs.quotas import Held
 from repofs.repository.layout import Layout
 from repofs.repository.outside import Root
 from repofs.repository.sources import Sources
@@ -75,8 +85,18 @@ class _Job:
     root: Root | None
     log: ImportLog
     begun: Begun | None = None
+    origin: Origin | None = None  # of its first file
+    coming: Held | None = None  # minus the bytes that are counted because they are about to be copied
     placed: bool = False  # something may have been made in the tree
     finished: FinishedImport | None = None  # its final rows were sent to the catalogue
+
+
+class Counts(Protocol):
+    """Who counts bytes, as the pipeline sees it."""
+
+    async def come(self, held: Held) -> None: ...
+
+    async def tell(self, changes: Sequence[Held], inodes: Sequence[int] = ()) -> None: ...
 
 
 class Pipeline:
@@ -90,8 +110,10 @@ class Pipeline:
         readers: Recogniser,
         interrupted: Interrupted,
         people: Callable[[], People],
+        counting: Counts,
     ) -> None:
         self._settings = settings
+        self._counting = counting
         self._commits = commits
         self._interrupted = interrupted
         self._people = people
@@ -137,6 +159,8 @@ class Pipeline:
                 await self._give_up(job, State.SETTLING, "the daemon was stopped")
             raise
         finally:
+            with trio.CancelScope(shield=True):
+                await self._count(job, [])
             self._taken -= 1
             self._given_back.ring()
             os.close(fd)
@@ -169,7 +193,7 @@ class Pipeline:
         except Duplicate as error:
             return replace(await self._give_up(job, State.DUPLICATE, str(error)), fileset=error.fileset)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if isinstance(error, QuotaExceeded) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 return await self._give_up(job, State.FAILED, _sentence(error))
             return replace(await self._give_up(job, State.SETTLING, _FULL), again_seconds=FULL_SECONDS)
         except Exception as error:
@@ -190,6 +214,7 @@ class Pipeline:
             return Outcome(drop.token, State.SETTLING, members=found if isinstance(found, Members) else ALONE)
         begun = await self._begin(job)
         target = await self._target(job, begun)
+        await self._make_room(job, begun)
         examined = await self._examine(job)
         if not examined:
             await self._ended(job, begun, State.SETTLING, "it was imported before")
@@ -209,7 +234,7 @@ class Pipeline:
 
     async def _begin(self, job: _Job) -> Begun:
         drop = job.drop
-        origin = files.origin(drop, job.fd, self._placement.marks)
+        origin = job.origin = files.origin(drop, job.fd, self._placement.marks)
         identity = files.identity(drop, job.fd, origin)
         deaths = self._interrupted.pop((identity.device, identity.inode), 0)
         intent = Intent(
@@ -233,6 +258,16 @@ class Pipeline:
         if deaths >= self._settings.imports.attempts:
             raise RepofsError(f"the importer died {deaths} times with this file: see the daemon's log, then retry")
         return begun
+
+    async def _make_room(self, job: _Job, begun: Begun) -> None:
+        """Have the bytes counted that are about to be copied. Raises QuotaExceeded."""
+        if job.drop.is_one_file and job.origin is None:
+            return
+        size = await in_thread(files.coming, job.drop, job.fd, self._placement.marks)
+        if size:
+            held = Held(job.drop.user_directory, begun.group.gid, coming=size)
+            await self._counting.come(held)
+            job.coming = replace(held, coming=-size)
 
     async def _target(self, job: _Job, begun: Begun) -> Target | None:
         target = target_of(job.drop.path, job.drop.target)
@@ -288,6 +323,7 @@ class Pipeline:
             passed(Step.SYNCED)
             await self._record(job, finished)
             passed(Step.COMMITTED)
+            await self._count(job, files.changes(job.drop, begun.group.gid, examined), examined)
             await self._forget(begun)
             passed(Step.CLEARED)
             kept = await self._remove_sources(job, finished)
@@ -301,6 +337,14 @@ class Pipeline:
         except StoreFull:  # of a commit for which there is no room nothing is there
             job.finished = None
             raise
+
+    async def _count(self, job: _Job, changes: list[Held], examined: Sequence[Examined] = ()) -> None:
+        """Tell what is held more and less; and what was to come comes no more."""
+        if job.coming is not None:
+            changes.append(job.coming)
+            job.coming = None
+        if changes:
+            await self._counting.tell(changes, [file.inode for file in examined if file.origin is None])
 
     def _place(self, job: _Job, begun: Begun, rows: FinishedImport, name_for: Callable[[int], bytes]) -> FinishedImport:
         staged = files.named(job.drop, job.fd, {file.name for file in rows.entries})

@@ -26,6 +26,7 @@ from repofs.importer.wire import (
     Move,
     RegisterTable,
     Stands,
+    SumUp,
     TableIs,
     TableMessage,
     Trashing,
@@ -35,6 +36,7 @@ from repofs.importer.wire import (
 from repofs.lifecycle import State
 from repofs.repository.as_user import Caller
 from repofs.table import NewTable, Table
+from repofs.usage import Sum, Sums
 from repofs.views import Look, Page
 
 _decode_page = msgspec.json.Decoder(Page).decode
@@ -87,6 +89,13 @@ class Questions:
         if answer is None:
             raise Busy("the importer has just been restarted: try again in a moment")
         return _decode_page(_json(answer))
+
+    async def sum_up(self, sums: Sums) -> list[Sum]:
+        """Return how much originals and trash hold. Raises Busy when no importer process is ready."""
+        answer = await self._answer(SumUp(self._number(), sums))
+        if answer is None:
+            raise Busy("the importer has just been restarted: try again in a moment")
+        return msgspec.json.decode(_json(answer), type=list[Sum])
 
     async def administer(self, uid: int, request: Request, audit_uid: int) -> str:
         """See to *request* of *uid*, whom the audit trail calls *audit_uid*; return the result as JSON.
@@ -193,7 +202,17 @@ class Questions:
 
     async def _answer(
         self,
-        message: Ask | AskVerified | View | Stands | Administer | Arriving | Trashing | Deeds | Move | TableMessage,
+        message: Ask
+        | AskVerified
+        | View
+        | SumUp
+        | Stands
+        | Administer
+        | Arriving
+        | Trashing
+        | Deeds
+        | Move
+        | TableMessage,
         descriptors: Sequence[int] = (),
     ) -> Answer | None:
         """Send a question and return its answer; None when the process has died. Raises Busy when none is ready."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from repofs.administration.user_directories import UserDirectories
-from repofs.catalog import audit, containers, filesets, ids, imports, moves, tables, users, verification
+from repofs.catalog import audit, containers, filesets, holdings, ids, imports, moves, tables, users, verification
 from repofs.catalog.containers import Home, Target
 from repofs.catalog.engine import Connection
 from repofs.catalog.filesets import FinishedImport
@@ -21,6 +21,7 @@ from repofs.importer.wire import Move
 from repofs.lifecycle import State
 from repofs.model import ExperimenterId, FilesetId, GroupId, Identity, ImportId, ObjectRef
 from repofs.people import Actor
+from repofs.quotas import Held, less
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,20 +188,30 @@ def end(conn: Connection, items: Sequence[Ending]) -> Sequence[bool]:
     return [imports.advance(conn, one.id, State.IMPORTING, one.state, error=one.error) for one in items]
 
 
-def move(conn: Connection, items: Sequence[Move]) -> Sequence[list[moves.Place] | Exception]:
-    """Move filesets to other groups; NotFound for a group that is none. Returns where each item's filesets lie."""
+Moved = tuple[list[moves.Place], list[Held]]
+"""Where filesets lie, and what is held more and less since they were moved."""
+
+
+def move(conn: Connection, items: Sequence[Move]) -> Sequence[Moved | Exception]:
+    """Move filesets to other groups; NotFound for a group that is none."""
     groups = {group.gid: group for group in users.groups(conn)}
-    answers: list[list[moves.Place] | Exception] = []
+    answers: list[Moved | Exception] = []
     for one in items:
         if one.gid not in groups:
             answers.append(NotFound(f"gid {one.gid} is no group of the repository"))
             continue
         group = groups[one.gid]
-        answers.append(moves.move(conn, [FilesetId(number) for number in one.filesets], group.id))
+        moved = [FilesetId(number) for number in one.filesets]
+        changes = _changes(holdings.held_by(conn, moved), one.gid)
+        answers.append((moves.move(conn, moved, group.id), changes))
         detail = {"group": group.name, "filesets": len(one.filesets)}
         audit.record(conn, one.actor_uid, "chgrp", None, detail, path=one.path)
     tables.follow(conn)
     return answers
+
+
+def _changes(before: list[Held], gid: int) -> list[Held]:
+    return less(before) + [replace(one, gid=gid) for one in before]
 
 
 def found(conn: Connection, items: Sequence[Sequence[Found]]) -> Sequence[Sequence[bool]]:

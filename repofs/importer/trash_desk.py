@@ -18,6 +18,7 @@ from repofs.catalog.engine import Engine
 from repofs.catalog.forms import iso
 from repofs.errors import InvalidValue, RepofsError
 from repofs.importer.commits import Bell
+from repofs.importer.counting import Counting
 from repofs.importer.disposal import Disposal, Gone
 from repofs.importer.requests import Delete, Empty, ListTrash, Restore
 from repofs.importer.wire import Answer, Trashing
@@ -44,12 +45,15 @@ class TrashDesk:
         catalogue: Engine,
         committed: Bell,
         who: Callable[[], People],
+        counting: Counting,
     ) -> None:
         self._days = settings.days
         self._disposal = disposal
+        disposal.changed.clear()  # what recovery has done was summed up after it
         self._catalogue = catalogue
         self._committed = committed
         self._who = who
+        self._counting = counting
         self._turn = trio.Lock()
 
     async def run(self) -> None:
@@ -58,13 +62,17 @@ class TrashDesk:
             async with self._turn:
                 await in_thread(self._disposal.recover)  # what the disk has refused may be done by now
                 await in_thread(self._remove_old)
+                await self._tell_changes()
             await trio.sleep(LOOK_SECONDS)
 
     async def see_to(self, asked: Trashing) -> Answer:
         """Return the answer: what was done, or what there is, as JSON."""
         try:
             async with self._turn:
-                told = await in_thread(self._see_to, asked)
+                try:
+                    told = await in_thread(self._see_to, asked)
+                finally:
+                    await self._tell_changes()
         except OSError as error:
             message = error.message if isinstance(error, RepofsError) else f"it is not done yet: {error}"
             return Answer(asked.id, None, message, error.errno or errno.EIO)
@@ -74,6 +82,11 @@ class TrashDesk:
         finally:
             self._committed.ring()
         return Answer(asked.id, json.dumps(told))
+
+    async def _tell_changes(self) -> None:
+        changed, self._disposal.changed = self._disposal.changed, []
+        if changed:
+            await self._counting.tell(changed)
 
     def _see_to(self, asked: Trashing) -> Told | list[Told]:
         actor = self._who().actor(asked.uid)

@@ -24,8 +24,10 @@ from repofs.importer.requests import Import, TrashRequest
 from repofs.lifecycle import State
 from repofs.model import Drop, Outcome
 from repofs.people import People
+from repofs.quotas import Held
 from repofs.repository.as_user import Caller
 from repofs.table import NewTable, Table
+from repofs.usage import Sums
 from repofs.views import Look
 
 INLINE_BYTES = 32 << 10  # well below the kernel's default send buffer of 208 KiB: a longer packet is EMSGSIZE
@@ -69,6 +71,13 @@ class Move(msgspec.Struct, frozen=True, tag="move"):
     gid: int
     actor_uid: int
     path: bytes  # below the mount: what they lie in
+
+
+class SumUp(msgspec.Struct, frozen=True, tag="sum up"):
+    """Mount to importer: how much do originals and trash hold? Answered by a list of Sum."""
+
+    id: int  # of the same row as those of Ask
+    sums: Sums
 
 
 class Stands(msgspec.Struct, frozen=True, tag="stands"):
@@ -198,6 +207,33 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     error: str  # one sentence: what has happened, and what to do
 
 
+class Holdings(msgspec.Struct, frozen=True, tag="holdings"):
+    """Importer to mount: so many bytes the originals held before this process imported any."""
+
+    held: tuple[Held, ...]
+
+
+class Coming(msgspec.Struct, frozen=True, tag="coming"):
+    """Importer to mount: may these bytes be copied into the repository? Answered by a Room; then they are counted."""
+
+    id: int  # of a row of its own
+    held: Held
+
+
+class Room(msgspec.Struct, frozen=True, tag="room"):
+    """Mount to importer: the one answer to the Coming of that id."""
+
+    id: int
+    refusal: str | None  # None: there is room
+
+
+class Counted(msgspec.Struct, frozen=True, tag="counted"):
+    """Importer to mount: so much is held more, or less."""
+
+    changes: tuple[Held, ...]
+    inodes: tuple[int, ...] = ()  # of files that were drops and are originals now
+
+
 class Stop(msgspec.Struct, frozen=True, tag="stop"):
     """Mount to importer: finish what is in hand, give the rest back, and end."""
 
@@ -209,6 +245,7 @@ Message = (
     | Done
     | Ask
     | View
+    | SumUp
     | Stands
     | Committed
     | AskVerified
@@ -226,6 +263,10 @@ Message = (
     | PeopleAre
     | Happened
     | Marked
+    | Holdings
+    | Coming
+    | Room
+    | Counted
     | NotReady
     | Failed
     | Stop

@@ -21,7 +21,7 @@ import trio
 from repofs import config, logs
 from repofs.administration import keeping
 from repofs.administration.office import Office
-from repofs.catalog import records, views
+from repofs.catalog import records, usage, views
 from repofs.catalog.engine import Engine, open_engine
 from repofs.catalog.moves import Place
 from repofs.catalog.objects import describe
@@ -35,6 +35,7 @@ from repofs.importer.arrivals import Arrivals
 from repofs.importer.backups import Backups
 from repofs.importer.bringing import Bringing
 from repofs.importer.commits import Commits
+from repofs.importer.counting import Counting
 from repofs.importer.disposal import Disposal
 from repofs.importer.dropbox import dropboxes
 from repofs.importer.dropbox.dropboxes import Dropboxes
@@ -70,8 +71,10 @@ from repofs.importer.wire import (
     Move,
     NotReady,
     RegisterTable,
+    Room,
     Stands,
     Stop,
+    SumUp,
     TableIs,
     TableMessage,
     Trashing,
@@ -87,6 +90,7 @@ from repofs.repository.log_records import LogRecords
 from repofs.repository.marks import Marks
 from repofs.repository.sources import Sources
 from repofs.threads import in_thread
+from repofs.usage import Sum, Sums
 from repofs.views import Look, Page
 
 FINISH_SECONDS = 6.0  # at a stop, for what is in hand; what needs longer is taken back
@@ -120,7 +124,8 @@ async def serve(directory: Path, channel: Channel) -> None:
         return office.roster.people
 
     async with Readers(settings.readers) as readers:
-        pipeline = Pipeline(layout, settings, commits, readers, interrupted, who)
+        counting = Counting(channel)
+        pipeline = Pipeline(layout, settings, commits, readers, interrupted, who, counting)
         gathering = Gathering(sources, readers, catalogue, settings.drops)
         preparing = Preparing(layout, sources, catalogue, who)
         arrivals = Arrivals(pipeline, preparing, gathering, who)
@@ -139,16 +144,28 @@ async def serve(directory: Path, channel: Channel) -> None:
             services.start_soon(health.while_sound, thumbnails.run)
             people = Administration(channel, office, settings.people.refresh_seconds)
             await people.begin()
+            await services.start(counting.begin, catalogue)
             services.start_soon(Herald(channel, catalogue, commits.committed).run)
             for hook in settings.hooks:
                 services.start_soon(health.while_sound, HookQueue(hook, delivery(hook), catalogue, commits).run)
             scrub = Scrub(layout, settings, commits, catalogue, pipeline.idle, functools.partial(_tell_marked, channel))
             services.start_soon(health.while_sound, scrub.run)
             tables = TableDesk(settings, commits, catalogue, who)
-            trash = TrashDesk(settings.trash, disposal, catalogue, commits.committed, who)
+            trash = TrashDesk(settings.trash, disposal, catalogue, commits.committed, who, counting)
             services.start_soon(health.while_sound, trash.run)
             desk = _Desk(
-                channel, layout, pipeline, commits, catalogue, people, reception, watching, tables, scrub, trash
+                channel,
+                layout,
+                pipeline,
+                commits,
+                catalogue,
+                people,
+                reception,
+                watching,
+                tables,
+                scrub,
+                trash,
+                counting,
             )
             await desk.run()
             services.cancel_scope.cancel()
@@ -185,6 +202,7 @@ class _Desk:
         tables: TableDesk,
         scrub: Scrub,
         trash: TrashDesk,
+        counting: Counting,
     ) -> None:
         self._channel = channel
         self._layout = layout
@@ -198,6 +216,7 @@ class _Desk:
         self._tables = tables
         self._scrub = scrub
         self._trash = trash
+        self._counting = counting
 
     async def run(self) -> None:
         """Return when all that is in hand is done after a Stop, or at once when the mount has gone."""
@@ -231,6 +250,8 @@ class _Desk:
                 self._commits.committed.ring()
             case AskVerified(), []:
                 nursery.start_soon(self._verified, message)
+            case SumUp(), []:
+                nursery.start_soon(self._sum_up, message)
             case Stands(), []:
                 nursery.start_soon(self._stands, message)
             case Move(), []:
@@ -248,6 +269,8 @@ class _Desk:
                 nursery.start_soon(self._see_to_trash, message)
             case Failed(error), []:
                 self._commits.health.fail(error)
+            case Room(), []:
+                self._counting.answered(message)
             case Deeds(), []:
                 nursery.start_soon(self._keep, message)
             case _:
@@ -280,6 +303,10 @@ class _Desk:
     async def _verified(self, asked: AskVerified) -> None:
         await self._answer(Answer(asked.id, json.dumps(await self._scrub.facts())))
 
+    async def _sum_up(self, asked: SumUp) -> None:
+        sums = await in_thread(self._sums, asked.sums)
+        await self._answer(Answer(asked.id, msgspec.json.encode(sums).decode()))
+
     async def _stands(self, found: Stands) -> None:
         try:
             await self._commits.write(transactions.found, [Found(OriginalFileId(found.original), found.state)])
@@ -290,7 +317,8 @@ class _Desk:
 
     async def _move(self, move: Move) -> None:
         try:
-            places = await self._commits.write(transactions.move, move)
+            places, changes = await self._commits.write(transactions.move, move)
+            await self._counting.tell(changes)
             await self._give(places, move.gid)
         except OSError as error:
             await self._answer(Answer(move.id, None, str(error), error.errno or errno.EIO))
@@ -326,6 +354,10 @@ class _Desk:
     def _page(self, look: Look) -> Page:
         with self._catalogue.begin() as conn:
             return views.page(conn, look)
+
+    def _sums(self, asked: Sums) -> list[Sum]:
+        with self._catalogue.begin() as conn:
+            return usage.sums(conn, asked)
 
     async def _keep(self, message: Deeds) -> None:
         try:

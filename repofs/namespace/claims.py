@@ -142,6 +142,7 @@ class Claims:
         self._standing.together -= held
         for node in together.nodes:
             self._standing.sealed.pop(node.ino, None)
+            self._drops.usage.ended(node, imported=outcome.state is State.IMPORTED)
             self._ended(node, outcome)
 
     def _ended(self, unit: Node, outcome: Outcome) -> None:

@@ -27,6 +27,7 @@ from repofs.namespace.journal import Journal, Restless
 from repofs.namespace.names import Alone
 from repofs.namespace.nodes import Node
 from repofs.namespace.standing import AGAIN, CANCELLED, Standing
+from repofs.namespace.usage import Usage
 from repofs.repository.failure_logs import FailureLogs
 from repofs.xattrs import ImportCommand
 
@@ -64,7 +65,9 @@ def after_the_fact(tell: Method) -> Method:
 class Drops:
     """All drops of one mount. The drop of a file in a directory format is that directory: its unit."""
 
-    def __init__(self, standing: Standing, journal: Journal, failure_logs: FailureLogs, failed: Failed) -> None:
+    def __init__(
+        self, standing: Standing, journal: Journal, failure_logs: FailureLogs, failed: Failed, usage: Usage
+    ) -> None:
         self._standing = standing
         self._backing = standing.backing
         self.health = standing.backing.health
@@ -72,6 +75,7 @@ class Drops:
         self.journal = journal
         self._failure_logs = failure_logs
         self.failed = failed
+        self.usage = usage
         self.clocks: Clocks
         self.surveyed = False  # whether all that the last daemon left was looked at: what moves could escape
         self.rescans_in, self.rescans = trio.open_memory_channel[Node](math.inf)
@@ -309,8 +313,11 @@ class Drops:
         """Close *fd*, an open handle of *node*: with the last one of a removed file nothing is left of it."""
         assert node.handles is not None
         node.handles.discard(fd)
+        over = not node.names and not node.handles and node is not self._backing.table.root  # which never had a name
+        if over and node.is_file:
+            self.usage.let_go(node, os.fstat(fd).st_size)
         os.close(fd)
-        if not node.names and not node.handles and node is not self._backing.table.root:  # which never had a name
+        if over:
             self.removed(node)
         self._backing.table.release(node)
 

@@ -95,6 +95,8 @@ class Facts:
             return None if value is None else os.fsencode(value)
         if name == "origin":
             return self._origin(node)
+        if name in ("usage", "quota"):
+            return self._held(node, name, caller)
         if name == "state":
             await self._elsewhere.look(node)
         fact = self._fact(node, name)
@@ -116,6 +118,17 @@ class Facts:
         known = {"source": origin.source, "path": origin.path, "transfer": origin.transfer}
         identity = {key: getattr(origin.identity, key) for key in ("device", "inode", "size", "mtime_ns")}
         return json.dumps({**known, **identity}).encode()
+
+    def _held(self, node: Node, name: str, caller: Caller) -> bytes | None:
+        """Return how many bytes the user of the directory *node* holds, or may hold: the latter is hers to know."""
+        if node.area is not Area.USER or not node.is_directory:
+            return None
+        account = self._drops.usage.accounts.user(node.names[0][1])
+        if name == "usage":
+            return b"%d" % account.used
+        home, actor = self._rights.home(node), self._rights.people().actor(caller.uid)
+        own = home is not None and home.uid == caller.uid
+        return b"%d" % account.limit if account.is_limited and (own or actor.administrator) else None
 
     def listed(self, node: Node) -> list[bytes]:
         """Return the full names of the facts and settings that *node* has."""

@@ -7,7 +7,7 @@ import os
 import stat
 from dataclasses import dataclass
 
-from repofs.errors import NotPermitted
+from repofs.errors import NotPermitted, QuotaExceeded
 from repofs.namespace.drops import Drops
 from repofs.namespace.elsewhere import Elsewhere
 from repofs.namespace.killable import unless_killed
@@ -19,6 +19,7 @@ from repofs.namespace.request import Caller, Change
 from repofs.namespace.rights import Rights
 from repofs.namespace.standing import Standing
 from repofs.namespace.tree import Found, Opened, Tree
+from repofs.namespace.usage import Written
 from repofs.patience import Patience
 from repofs.table import Table
 
@@ -33,13 +34,15 @@ class Handle:
     fd: int
     node: Node
     opener: Opener | None  # of a handle that may write
+    written: Written | None = None  # how the file is counted that it may write
     ended_badly: str | None = None
     stand_in: int | None = None  # a descriptor of the backing file, when *fd* is one of bytes elsewhere
     frozen: bool = False  # its file is of an array that has been registered since it was opened
 
     def failed(self, what: str, error: OSError) -> None:
         """Remember that the bytes may not be whole."""
-        self.ended_badly = f"{what}: {os.strerror(error.errno or errno.EIO).lower()}"
+        quota = isinstance(error, QuotaExceeded)
+        self.ended_badly = f"{what}: {error if quota else os.strerror(error.errno or errno.EIO).lower()}"
 
 
 class Handles:
@@ -61,6 +64,7 @@ class Handles:
         self._rights = rights
         self._backing = standing.backing
         self._drops = drops
+        self._usage = drops.usage
         self._tree = tree
         self._elsewhere = elsewhere
         self._own = own
@@ -88,7 +92,8 @@ class Handles:
             return node, os.fstat(fd), fd
         opener = Opener.of(caller.task, caller.uid)
         self._drops.created(node, caller.uid, command(opener))
-        self._keep(Handle(fd, node, opener if flags & os.O_ACCMODE else None))
+        self._usage.created(node, status)
+        self._keep(self._writing(fd, node, opener if flags & os.O_ACCMODE else None))
         if not flags & os.O_ACCMODE:  # made, but only to be read: nobody will close a writer
             self._drops.truncated(node)
         return node, status, fd
@@ -125,7 +130,7 @@ class Handles:
         opener = Opener.of(caller.task, caller.uid) if flags & os.O_ACCMODE else None
         # Without O_APPEND: the kernel gives each write its offset, and pwrite would not heed it.
         fd = self._backing.open(node, flags & os.O_ACCMODE)
-        self._keep(Handle(fd, node, opener))
+        self._keep(self._writing(fd, node, opener))
         if flags & os.O_TRUNC:
             try:
                 self._tree.setattr(node, Change(size=0), caller, fd if opener else None)
@@ -155,6 +160,10 @@ class Handles:
             return self._keep(Handle(fd, node, None, stand_in=stand_in))
         finally:
             node.users -= 1
+
+    def _writing(self, fd: int, node: Node, opener: Opener | None) -> Handle:
+        written = None if opener is None else self._usage.opened(node, os.fstat(fd))
+        return Handle(fd, node, opener, written)
 
     def keeps_bytes(self, fh: int) -> bool:
         """Whether the kernel may keep what it reads by *fh* for later opens: every write goes through the mount, and an
@@ -196,15 +205,19 @@ class Handles:
         return await self._patience.read(fh, offset, size)
 
     def write(self, fh: int, offset: int, data: bytes) -> int:
-        """Write all of *data* at *offset* and return its length."""
-        handle = self._handles[fh]
+        """Write all of *data* at *offset* and return its length. QuotaExceeded when its user may not hold more."""
+        handle, end = self._handles[fh], offset + len(data)
         if handle.frozen:
             raise NotPermitted(REFUSAL)
+        written = handle.written
+        assert written is not None, "the kernel writes by what was opened to write"
         activity = self._drops.activity(handle.node)
         if not activity.dirty:
             self._drops.writing(handle.node, command(handle.opener) if handle.opener else "without an opener")
         view = memoryview(data)
         try:
+            if end > written.size:
+                self._usage.grow(written, end)
             if handle.opener is None or handle.opener.uid != 0:
                 self._backing.room.take(len(data))
             while view:
@@ -212,6 +225,7 @@ class Handles:
                 view, offset = view[done:], offset + done
         except OSError as error:
             handle.failed("a write failed", error)
+            self._usage.settle(written, os.fstat(fh).st_size)
             raise
         return len(data)
 
@@ -270,7 +284,8 @@ class Handles:
             self._own.close(fh)
             return
         try:
-            if handle.opener is not None:
+            if handle.written is not None:
+                self._usage.closed(node)
                 self._drops.closed(node, handle.ended_badly)
         finally:
             if handle.stand_in is not None:

@@ -20,6 +20,7 @@ from repofs.namespace.nodes import Area, Node
 from repofs.namespace.request import Caller
 from repofs.namespace.rights import Rights
 from repofs.namespace.standing import Standing
+from repofs.namespace.usage import Usage
 from repofs.namespace.walk import Walk
 
 _PATIENCE_SECONDS = 60.0  # for imports that are under way
@@ -32,23 +33,25 @@ Move = Callable[[Sequence[int], int, int, bytes], Awaitable[None]]
 class Regrouping:
     """chgrp in one mount."""
 
-    def __init__(self, standing: Standing, rights: Rights, failed: Failed, move: Move) -> None:
+    def __init__(self, standing: Standing, rights: Rights, failed: Failed, usage: Usage, move: Move) -> None:
         self._standing = standing
         self._backing = standing.backing
         self._rights = rights
         self._failed = failed
+        self._usage = usage
         self._walk = Walk(standing)
         self._move = move
 
     async def chgrp(self, node: Node, gid: int, caller: Caller) -> None:
         """Move *node* and what is in it to the group *gid*; one that is no group of the repository means nothing here.
 
-        Raises AccessDenied, NotPermitted (also for a group that its user is not in), Busy when an import below does
-        not come to its end.
+        Raises AccessDenied, NotPermitted (also for a group that its user is not in), QuotaExceeded, Busy when an import
+        below does not come to its end.
         """
         if not node.names or not self._rights.is_group(gid):
             return  # rsync -a and cp -a pass on whatever group the source had
         self._require_movable(node, gid, caller)
+        await self._require_room(node, gid, caller)
         path = self._backing.path_below(self._backing.table.root, node)
         filesets = await self._give(node, gid, caller)
         await self._move(sorted(filesets), gid, caller.uid, path)
@@ -77,6 +80,20 @@ class Regrouping:
             raise NotPermitted("it is part of a directory that is one fileset: chgrp that")
         self._rights.require_member(node, gid)
 
+    async def _require_room(self, top: Node, gid: int, caller: Caller) -> None:
+        """Refuse (QuotaExceeded) what the group has no room for, before anything of it is moved."""
+        there = self._usage.entry(top, gid)
+        if not there.group.is_limited:
+            return
+        sizes: dict[int, int] = {}
+
+        def visit(node: Node) -> None:
+            if node.ino not in sizes and self._rights.may(Act.CHGRP, node, caller.uid):
+                sizes[node.ino] = self._usage.moving(node, there)
+
+        await self._walk.files(top, visit)
+        self._usage.accounts.require(there, sum(sizes.values()), of_user=0)
+
     def _is_users(self, node: Node) -> bool:
         """Whether *node* is what users make: a directory in a user directory, a file by any of its names."""
         if node.is_directory:
@@ -104,8 +121,10 @@ class Regrouping:
                     under_way.append(node)
                 else:
                     target = self._backing.target(node)
+                    status = self._backing.status(node)
                     os.chown(target, -1, gid, follow_symlinks=isinstance(target, int))
                     self._backing.changed(node)
+                    self._usage.regrouped(node, status, gid)
                     self._failed.changed(node)
 
             await self._walk.all(top, visit)

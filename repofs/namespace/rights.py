@@ -72,10 +72,12 @@ class Rights:
         """Let *people* count from now on, at the next system call of anybody: the kernel forgets what it had cached."""
         if people == self._people:
             return
+        same_rights = people.have_rights_of(self._people)
         self._people = people
         self._compiled.clear()
         self._views.clear()
-        await self.let_count()
+        if not same_rights:
+            await self.let_count()
 
     def people(self) -> People:
         """Return who there is now."""

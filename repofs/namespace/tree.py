@@ -15,6 +15,7 @@ from typing import NamedTuple
 from repofs.access import Act
 from repofs.errors import NotPermitted
 from repofs.model import Mark
+from repofs.namespace.accounts import Entry
 from repofs.namespace.backing import RENAME_EXCHANGE, RENAME_NOREPLACE, Backing, renameat2
 from repofs.namespace.drops import Drops
 from repofs.namespace.nodes import Area, Node
@@ -53,6 +54,7 @@ class Tree:
         self._table = standing.backing.table
         self._unsynced = standing.backing.unsynced
         self._drops = drops
+        self._usage = drops.usage
         self._gives_away = os.geteuid() == 0  # an ordinary user's daemon makes only what is hers
 
     def look_up(self, parent: Node, name: bytes, caller: Caller) -> Found:
@@ -87,6 +89,8 @@ class Tree:
     def create(self, parent: Node, name: bytes, mode: int, flags: int, caller: Caller) -> Opened:
         """Make a regular file and open it. FileExistsError when there is one."""
         self.require_import(parent, name, caller)
+        gid = self._rights.shown(parent, self._backing.status(parent)).gid
+        self._usage.accounts.require_some(self._usage.entry(parent, gid))
         directory = self._backing.directory(parent)
         access = flags & os.O_ACCMODE | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(name, access, caller.unmasked(mode, 0o600) & _FILE_BITS, dir_fd=directory)
@@ -165,14 +169,16 @@ class Tree:
         directory = self._backing.directory(parent)
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)
         of = self._rights.require_in(Act.REMOVE, parent, name, status, caller.uid)
-        node = self._table.known(status.st_ino)
-        has_others = node is not None and len(node.names) < status.st_nlink and not self._standing.is_original(node)
+        known = self._table.known(status.st_ino)
+        node, _ = self._enter(parent, name, status)
+        counted = self._usage.removing(node, status)
+        has_others = known is not None and len(node.names) < status.st_nlink and not self._standing.is_original(node)
         mark = self._mark_at(parent, name, status)
         os.unlink(name, dir_fd=directory)
         self._unsynced.add(parent)
         self._rights.tell(Act.REMOVE, parent, name, of, caller.uid, mark)
-        if node is not None:
-            self.name_gone(node, parent, name)
+        self.name_gone(node, parent, name)
+        self._usage.removed(node, counted, status)
         if has_others:  # names that nobody has looked up yet: its clock goes on under one of them
             self._drops.look_again(self._standing.user_directory(parent))
 
@@ -210,7 +216,7 @@ class Tree:
         node, status = self.lookup(parent, name)
         of = self._rights.require(Act.RENAME, node, caller.uid, status)
         self._rights.require(Act.RENAME, new_parent, caller.uid)
-        replaced = self._replaceable(new_parent, new_name, flags, caller)
+        replaced, counted, before = self._replaceable(new_parent, new_name, flags, caller)
         gid = self._group_to_join(node, new_parent, caller)
         moves = [_Move(node, parent, name, new_parent, new_name, gid)]
         if replaced is not None and flags & RENAME_EXCHANGE:
@@ -227,6 +233,8 @@ class Tree:
                 return node  # two names of one inode: rename(2) does nothing
             self._rights.tell(Act.RENAME, parent, name, of, caller.uid, mark, to=os.fsdecode(new_name))
             self._moved(moves, replaced)
+            if replaced is not None:
+                self._usage.removed(replaced, counted, before)
             if node.is_directory:
                 self._drops.directory_renamed(node, rule, was_temporary=self._standing.names.temporary(name))
         self._table.release(parent)
@@ -243,6 +251,8 @@ class Tree:
         if replaced is not None and len(moves) == 1:
             self._replaced(replaced)
         directories = [(move.node, move.parent, move.name) for move in moves if move.node.is_directory]
+        for directory, *_ in directories:
+            self._usage.renamed(directory)
         self._standing.registered.directories_renamed(directories)
         self._drops.failed.moved(directories)
 
@@ -257,15 +267,21 @@ class Tree:
         if self._standing.user_directory(node) is not self._standing.user_directory(directory):
             raise OSError(errno.EXDEV, "what lies in a user directory is its user's: copy it")
 
-    def _replaceable(self, parent: Node, name: bytes, flags: int, caller: Caller) -> Node | None:
-        """Return what is known as *name*, which is to give way to another; AccessDenied when that is not *caller*'s."""
+    def _replaceable(
+        self, parent: Node, name: bytes, flags: int, caller: Caller
+    ) -> tuple[Node | None, Entry | None, os.stat_result | None]:
+        """Return what *name* is, which is to give way to another, where it is counted then no more, and its status.
+
+        AccessDenied when it is not *caller*'s.
+        """
         try:
             status = os.stat(name, dir_fd=self._backing.directory(parent), follow_symlinks=False)
         except FileNotFoundError:
-            return None
-        act = Act.RENAME if flags & RENAME_EXCHANGE else Act.REMOVE
-        self._rights.require_in(act, parent, name, status, caller.uid)
-        return self._table.known(status.st_ino)
+            return None, None, None
+        exchanged = bool(flags & RENAME_EXCHANGE)
+        self._rights.require_in(Act.RENAME if exchanged else Act.REMOVE, parent, name, status, caller.uid)
+        node, _ = self._enter(parent, name, status)
+        return node, None if exchanged else self._usage.removing(node, status), status
 
     def _arrived(self, node: Node, parent: Node, name: bytes, gid: int | None) -> None:
         self._table.add_name(node, parent, name)
@@ -273,8 +289,11 @@ class Tree:
             node.area = self._standing.names.area(parent, name)
         elif node.is_file:
             if gid is not None:
+                status = self._backing.status(node)
                 os.chown(self._backing.target(node), -1, gid)
+                self._usage.regrouped(node, status, gid)
                 self._rights.changed(node)
+            self._usage.found(node)
             self._drops.renamed(node)
 
     def _group_to_join(self, node: Node, directory: Node, caller: Caller) -> int | None:
@@ -294,6 +313,7 @@ class Tree:
             if not self._rights.may(Act.CHGRP, node, caller.uid):
                 raise OSError(errno.EXDEV, "the directory is of another group: copy it")
             self._rights.require_member(node, gid)
+        self._usage.require_group(node, gid)
         return gid
 
     def _replaced(self, node: Node) -> None:
@@ -322,7 +342,7 @@ class Tree:
         self._require_settable(node, change, status, caller)
         if change.size is not None:
             self._drops.activity(node, caller.uid)
-            self._truncate(node, change.size, fd)
+            self._truncate(node, status, change.size, fd)
         mark = self._standing.mark(node) if change.mtime_ns is not None else None
         self._apply(node, change)
         self._backing.changed(node)
@@ -353,7 +373,8 @@ class Tree:
         if self._standing.is_original(node) or (node.is_directory and node.area is Area.USER):
             raise NotPermitted("it belongs to the user in whose directory it lies")
 
-    def _truncate(self, node: Node, size: int, fd: int | None) -> None:
+    def _truncate(self, node: Node, status: os.stat_result, size: int, fd: int | None) -> None:
+        self._usage.require_size(node, status, size)
         self._drops.writing(node, "by truncate")
         try:
             if fd is not None:
@@ -361,6 +382,7 @@ class Tree:
             else:
                 target = self._backing.target(node)
                 os.truncate(b"/proc/self/fd/%d" % target if isinstance(target, int) else target, size)
+            self._usage.resized(node, status, size)
         finally:
             self._drops.truncated(node)
 

@@ -30,8 +30,15 @@ class Walk:
         """Call *visit* with each regular file at and below *top*; what cannot be read is logged and passed over."""
         await self.all(top, lambda node: visit(node) if node.is_file else None)
 
-    async def all(self, top: Node, visit: Callable[[Node], None]) -> None:
-        """The same, with directories and symbolic links; a directory comes before what is in it."""
+    async def drops(self, top: Node, visit: Callable[[Node], None]) -> None:
+        """The same as `files`, without what is in import directories."""
+        await self.all(top, visit, without=Area.IMPORTS)
+
+    async def all(self, top: Node, visit: Callable[[Node], None], *, without: Area | None = None) -> None:
+        """The same, with directories and symbolic links; a directory comes before what is in it.
+
+        What is in directories of the area *without* is left out.
+        """
         pending = deque([top])  # all held, so that each is there when its turn comes
         top.users += 1
         turns = itertools.count(1)
@@ -44,7 +51,7 @@ class Walk:
                     node = self._enter(pending[0], name)
                     if node is None:
                         continue
-                    if node.is_directory:
+                    if node.is_directory and node.area is not without:
                         node.users += 1
                         pending.append(node)
                     _attempt(visit, node)

@@ -89,6 +89,10 @@ class Layout:
         return self.thumbnails / str(image // 1000) / f"Image-{image}.png"
 
     @property
+    def drop_counts(self) -> Path:
+        return self.root / "drops.json"
+
+    @property
     def web_certificate(self) -> Path:
         return self.root / "web.pem"
 

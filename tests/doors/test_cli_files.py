@@ -19,6 +19,7 @@ from repofs.cli import wait as wait_command
 from repofs.cli.exit_codes import ExitCode
 from repofs.lifecycle import State
 from repofs.mounts import Mount
+from repofs.quotas import human_bytes
 from tests.helpers.command_line import repofs
 
 FILESET = {"object": "Fileset:17", "owner": "alice", "log": "alice_2/2026-11/22/a.log", "files": [{"path": "a.tif"}]}
@@ -360,7 +361,7 @@ def test_retry_tells_the_daemons_reason(top: Path, monkeypatch: pytest.MonkeyPat
 
 def test_sizes_are_written_for_people() -> None:
     sizes = [0, 1023, 1024, 1536, 10 << 20, 5 << 40]
-    assert [progress.human_bytes(size) for size in sizes] == [
+    assert [human_bytes(size) for size in sizes] == [
         "0 B",
         "1023 B",
         "1.0 KiB",

@@ -21,12 +21,13 @@ import trio.testing
 
 from repofs.administration.requests import AddUser, ListPeople, RemoveUser, Request
 from repofs.control import client, protocol, server
-from repofs.control.protocol import MOST_BYTES, Call, CreateSession, OriginalsFound
+from repofs.control.protocol import MOST_BYTES, Call, CreateSession, OriginalsFound, ShowUsage
 from repofs.control.server import SHARE, Control, listening
 from repofs.errors import AccessDenied, AlreadyExists, Busy, DaemonUnreachable, NotFound, RepofsError
 from repofs.importer.requests import Delete, Import, ListTrash, TrashRequest
 from repofs.repository.as_user import Caller
 from repofs.repository.layout import Layout
+from repofs.usage import By
 from tests.helpers.people import Person
 
 pytestmark = pytest.mark.trio
@@ -88,6 +89,14 @@ class Daemon:
     def note(self, uid: int, act: str, reason: str) -> None:
         self.refused.append((uid, act, reason))
 
+    @property
+    def ways(self) -> tuple[Any, ...]:
+        """What a Control is given."""
+        return self.administer, self.note, self.arrive, self.dispose, self.found, self.report
+
+    async def report(self, uid: int, by: By) -> str:
+        return json.dumps({"uid": uid, "by": by})
+
     async def wait_asked(self, count: int = 1) -> None:
         while len(self.asked) < count:
             await self._heard.wait()
@@ -131,9 +140,7 @@ async def serving(directory: Path, *, https: bool = True) -> AsyncIterator[Daemo
     with listening(layout) as sock:
         async with trio.open_nursery() as nursery:
             begin = daemon.begin if https else None
-            nursery.start_soon(
-                Control(sock, daemon.administer, daemon.note, daemon.arrive, daemon.dispose, daemon.found, begin).run
-            )
+            nursery.start_soon(Control(sock, *daemon.ways, begin).run)
             yield daemon
             nursery.cancel_scope.cancel()
     assert not layout.control.exists()
@@ -266,6 +273,11 @@ async def test_nobody_listens(tmp_path: Path) -> None:
         assert layout.control.is_socket()
 
 
+async def test_how_much_is_held_is_told_to_who_asks(tmp_path: Path) -> None:
+    async with serving(tmp_path) as daemon:
+        assert await daemon.ask(Call(ShowUsage(By.GROUP))) == {"uid": os.getuid(), "by": "group"}
+
+
 async def test_who_connects_before_the_daemon_serves_waits(tmp_path: Path) -> None:
     layout = Layout.create(tmp_path / "repository", "")
     daemon = Daemon(layout)
@@ -273,9 +285,7 @@ async def test_who_connects_before_the_daemon_serves_waits(tmp_path: Path) -> No
         async with trio.open_nursery() as nursery:
             with closing(daemon.connected()) as early:
                 early.sendall(LIST)
-                nursery.start_soon(
-                    Control(sock, daemon.administer, daemon.note, daemon.arrive, daemon.dispose, daemon.found).run
-                )
+                nursery.start_soon(Control(sock, *daemon.ways).run)
                 await daemon.wait_asked()
             nursery.cancel_scope.cancel()
 
@@ -298,9 +308,7 @@ async def test_a_daemon_that_ends_without_an_answer(tmp_path: Path) -> None:
                     await daemon.ask(Call(ListPeople()))
 
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(
-                    Control(sock, daemon.administer, daemon.note, daemon.arrive, daemon.dispose, daemon.found).run
-                )
+                nursery.start_soon(Control(sock, *daemon.ways).run)
                 outer.start_soon(ask)
                 await daemon.wait_asked()
                 nursery.cancel_scope.cancel()

@@ -8,9 +8,11 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from repofs.config import load
+from repofs.inspection import drop_counting
 from repofs.lifecycle import State
 from repofs.model import Original
-from repofs.repository import stand_ins
+from repofs.repository import drop_counts, stand_ins
 from repofs.repository.layout import load_key
 from repofs.repository.marks import Marks
 
@@ -38,7 +40,20 @@ def disagreements(drive: Drive) -> list[str]:
     linked -= {path.stat().st_ino for path in drive.layout.trash.glob("*/files/**/*")}
     found += [f"a hard link is kept for inode {inode}, which is no original" for inode in linked - set(inodes)]
     found += [f"inode {inode} is {count} originals" for inode, count in inodes.items() if count > 1]
-    return found + [f"{path} is there and not catalogued" for path in _imported(drive) if path not in listed]
+    found += [f"{path} is there and not catalogued" for path in _imported(drive) if path not in listed]
+    return found + _miscounted(drive)
+
+
+def _miscounted(drive: Drive) -> list[str]:
+    """Return what a daemon that was stopped has written down of drops and is not so."""
+    written = drop_counts.load(drive.layout.drop_counts)
+    if not written.whole:  # it was killed: the next counts anew
+        return []
+    told, there = (
+        {(one.user_directory, one.gid): (one.drops, one.drop_files) for one in held if one.drop_files or one.drops}
+        for held in (written.held, drop_counting.count(drive.layout, load(drive.repository)))
+    )
+    return [] if told == there else [f"the drops were counted as {told}, there are {there}"]
 
 
 def _bytes(drive: Drive, path: Path) -> bytes | None:

@@ -14,7 +14,7 @@ from repofs.importer.pipeline import Pipeline
 from repofs.lifecycle import State
 from repofs.model import Drop, Outcome
 from repofs.people import Actor, People
-from tests.helpers.importing import FakeReaders, Repository
+from tests.helpers.importing import FakeCounts, FakeReaders, Repository
 
 LAB = frozenset({os.getgid()})
 PEOPLE = People({uid: Actor(uid, name, LAB) for uid, name in ((5000, "alice"), (5001, "bob"))})
@@ -25,7 +25,9 @@ async def importing(
     repository: Repository, readers: FakeReaders | None = None, settings: Settings | None = None
 ) -> AsyncIterator[Pipeline]:
     commits = Commits(repository.engine)
-    made = Pipeline(repository.layout, settings or Settings(), commits, readers or FakeReaders(), {}, lambda: PEOPLE)
+    made = Pipeline(
+        repository.layout, settings or Settings(), commits, readers or FakeReaders(), {}, lambda: PEOPLE, FakeCounts()
+    )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(commits.run)
         nursery.start_soon(made.run)

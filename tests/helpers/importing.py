@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass, field
 from functools import cache
 from pathlib import Path
 
 from repofs.catalog import imports, objects, users
 from repofs.catalog.engine import Engine, create, open_engine
+from repofs.errors import QuotaExceeded
 from repofs.image import Appearance, Members, Picture, Recognised
 from repofs.importer.lending import Lender
 from repofs.lifecycle import State
 from repofs.model import Closed, Drop, Duplicates, Event, Mark, Original, PermissionLevel, Policy, Refused
+from repofs.quotas import Held
 from repofs.repository.layout import Layout, load_key
 from repofs.repository.marks import ORIGINAL_BIT, Marks
 
@@ -44,6 +46,28 @@ class FakeReaders:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+
+class FakeCounts:
+    """Who counts bytes: remembers what it is told, and has no room for more than *room*."""
+
+    def __init__(self, room: int | None = None) -> None:
+        self.room = room
+        self.told: list[Held] = []
+        self.inodes: list[int] = []
+
+    async def come(self, held: Held) -> None:
+        if self.room is not None and held.coming > self.room:
+            raise QuotaExceeded("the quota of user alice is 1 B")
+        self.told.append(held)
+
+    async def tell(self, changes: Sequence[Held], inodes: Sequence[int] = ()) -> None:
+        self.told += changes
+        self.inodes += inodes
+
+    def total(self) -> Held:
+        """Return all that has changed."""
+        return Held(b"", 0, *(sum(column) for column in zip(*(astuple(one)[2:] for one in self.told), strict=True)))
 
 
 def content_of(fd: int) -> bytes:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import trio
 import trio.testing
 
-from repofs.errors import DaemonUnreachable
+from repofs.errors import DaemonUnreachable, QuotaExceeded
 from repofs.events import News
 from repofs.health import Health
 from repofs.importer.inbox import Inbox
@@ -19,6 +19,7 @@ from repofs.importer.wire import Channel, Done, Handed, Hangup, Message, Stop
 from repofs.lifecycle import State
 from repofs.model import Drop, Duplicates, Outcome, Policy
 from repofs.people import Actor, People
+from repofs.quotas import Held
 
 ALICE, BOB = b"alice_2", b"bob_3"
 SETTLE_SECONDS = 3.0
@@ -144,6 +145,34 @@ class Rights:
         self.adopted.append(people)
 
 
+class Accountant:
+    """Counts nothing; remembers what it was told. Each of `refusals` refuses one copy."""
+
+    def __init__(self) -> None:
+        self.lives = 0
+        self.deaths = 0
+        self.held: list[Held] = []
+        self.changes: list[Held] = []
+        self.refusals: list[str] = []
+
+    def began(self) -> None:
+        self.lives += 1
+
+    def died(self) -> None:
+        self.deaths += 1
+
+    def originals_are(self, held: Sequence[Held]) -> None:
+        self.held = list(held)
+
+    def come(self, held: Held) -> None:
+        if self.refusals:
+            raise QuotaExceeded(self.refusals.pop(0))
+        self.changes.append(held)
+
+    def counted(self, changes: Sequence[Held], inodes: Sequence[int]) -> None:
+        self.changes += changes
+
+
 @dataclass
 class World:
     mount: FakeMount
@@ -163,7 +192,7 @@ async def running() -> AsyncIterator[World]:
     async with trio.open_nursery() as nursery:
         mount, lives, rights = FakeMount(), Lives(nursery), Rights()
         health = Health()
-        world = World(mount, lives, rights, Inbox(mount, lives, rights.adopt, mount.hear, health), health)
+        world = World(mount, lives, rights, Inbox(mount, lives, rights.adopt, mount.hear, health, Accountant()), health)
         await nursery.start(world.inbox.run)
         yield world
         nursery.cancel_scope.cancel()

@@ -13,6 +13,7 @@ from repofs import config
 from repofs.errors import NotFound
 from repofs.lifecycle import State
 from repofs.model import Drop, Original, Outcome, PermissionLevel, Transfer
+from repofs.namespace.accounts import Accounts
 from repofs.namespace.backing import Backing
 from repofs.namespace.claims import Claims
 from repofs.namespace.directories import Directories
@@ -37,6 +38,7 @@ from repofs.namespace.survey import Survey
 from repofs.namespace.table_facts import TableFacts
 from repofs.namespace.trail import Trail
 from repofs.namespace.tree import Tree
+from repofs.namespace.usage import Usage
 from repofs.patience import Patience
 from repofs.people import Actor, Home, People
 from repofs.registration.ledger import Ledger
@@ -111,7 +113,11 @@ class World:
         self.layout.make_own()
         self.failed = Failed(self.backing, FailedLinks(self.layout))
         self.journal = Journal(self.layout.journal, self.standing)
-        self.drops = Drops(self.standing, self.journal, FailureLogs(self.layout), self.failed)
+        self.warned: list[str] = []  # whose quota came near its end
+        self.accounts = Accounts(lambda whose, _used, _limit: self.warned.append(whose))
+        self.accounts.adopt(self.people)
+        self.usage = Usage(self.standing, self.accounts)
+        self.drops = Drops(self.standing, self.journal, FailureLogs(self.layout), self.failed, self.usage)
         self.clocks = self.drops.clocks = FakeClocks()
         self.drops.surveyed = True
         self.filesets = Filesets(self.standing, self.drops, self.settings.drops)
@@ -141,7 +147,7 @@ class World:
         self.registry.on_change(self.handles.tables_changed)
         self.directories = Directories(self.standing, self.rights, self.drops)
         self.moved: list[tuple[list[int], int, int, bytes]] = []  # what the importer was asked to move to another group
-        self.regrouping = Regrouping(self.standing, self.rights, self.failed, self._move)
+        self.regrouping = Regrouping(self.standing, self.rights, self.failed, self.usage, self._move)
         self.places = Places(self.layout, self.settings, sources, mountpoint)
         nowhere = NoArrays()
         ledger = Ledger(nowhere, self.registry)

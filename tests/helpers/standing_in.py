@@ -14,7 +14,7 @@ from repofs.model import Drop, Duplicates, Event, Identity, Origin, Outcome, Pol
 from repofs.people import People
 from repofs.repository import stand_ins
 from repofs.repository.outside import Root, identity_of
-from tests.helpers.importing import FakeReaders, Repository
+from tests.helpers.importing import FakeCounts, FakeReaders, Repository
 
 ME = os.getuid()
 
@@ -23,7 +23,7 @@ def take(repository: Repository, source: Path, drop: Drop, fd: int, root: Root |
     """Import *drop* in a repository whose source scope1 is the directory of *source*."""
     settings = config.Settings(sources=(config.Source(name="scope1", path=source.parent),))
     commits = Commits(repository.engine)
-    pipeline = Pipeline(repository.layout, settings, commits, FakeReaders(), {}, People)
+    pipeline = Pipeline(repository.layout, settings, commits, FakeReaders(), {}, People, FakeCounts())
 
     async def run() -> Outcome:
         async with trio.open_nursery() as nursery:

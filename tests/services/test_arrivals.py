@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -27,10 +28,11 @@ from repofs.importer.waiting_room import WaitingRoom
 from repofs.lifecycle import State
 from repofs.model import Arrival, Exclusion, ObjectRef, Origin, Original, Skip
 from repofs.people import Home, People
+from repofs.quotas import Held
 from repofs.repository import stand_ins
 from repofs.repository.outside import identity_of
 from repofs.repository.sources import Sources
-from tests.helpers.importing import FakeReaders, Repository
+from tests.helpers.importing import FakeCounts, FakeReaders, Repository
 from tests.helpers.waiting import until
 
 pytestmark = pytest.mark.trio
@@ -64,7 +66,7 @@ class Hall:
 
 
 @asynccontextmanager
-async def hall(repository: Repository, source: Path) -> AsyncIterator[Hall]:
+async def hall(repository: Repository, source: Path, counts: FakeCounts | None = None) -> AsyncIterator[Hall]:
     settings = config.Settings(sources=(config.Source(name="scope1", path=source),))
     sources = Sources(settings.sources, repository.layout.root)
     home = Home(ME, os.getgid(), frozenset([os.getgid()]))
@@ -72,7 +74,7 @@ async def hall(repository: Repository, source: Path) -> AsyncIterator[Hall]:
     commits = Commits(repository.engine)
     reading = open_engine(repository.layout.catalogue, read_only=True)
     readers = FakeReaders()
-    pipeline = Pipeline(repository.layout, settings, commits, readers, {}, lambda: people)
+    pipeline = Pipeline(repository.layout, settings, commits, readers, {}, lambda: people, counts or FakeCounts())
     gathering = Gathering(sources, readers, reading, settings.drops)
     ready = Preparing(repository.layout, sources, reading, lambda: people)
     taking = Arrivals(pipeline, ready, gathering, lambda: people)
@@ -314,3 +316,46 @@ async def test_a_source_that_was_kept_is_removed_when_it_is_asked_for_again(
 
 def _refuse(*_: object) -> None:
     raise AccessDenied("uid 5000 may not remove it")
+
+
+# --- what is held -----------------------------------------------------------------------------------
+
+
+async def test_what_there_is_no_room_for_is_refused_before_it_is_copied(
+    repository: Repository, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def copied(*_given: object, **_named: object) -> None:
+        raise AssertionError("its bytes were copied")
+
+    monkeypatch.setattr(Bringing, "bring", copied)
+    counts = FakeCounts(room=5)
+    async with hall(repository, source, counts) as h:
+        arrived = await h.taking.take(h.arrival())
+        assert (arrived.state, arrived.error) == (State.FAILED, "the quota of user alice is 1 B")
+        h.check_empty()
+    assert counts.told == []
+
+
+@pytest.mark.parametrize(("transfer", "size"), [("upload", 6), ("cp", 6), ("ln", 0), ("ln_s", 0), ("ln_rm", 6)])
+async def test_what_has_come_is_told_and_comes_no_more(
+    repository: Repository, source: Path, transfer: str, size: int
+) -> None:
+    counts = FakeCounts()
+    async with hall(repository, source, counts) as h:
+        assert (await h.taking.take(h.arrival(transfer=transfer))).state is State.IMPORTED
+    assert counts.total() == Held(b"", 0, originals=size, original_files=1)
+    assert counts.inodes == []
+
+
+async def test_what_was_to_come_and_failed_comes_no_more(
+    repository: Repository, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_given: object, **_named: object) -> None:
+        raise OSError(errno.EIO, "the disk is ill")
+
+    monkeypatch.setattr(Bringing, "bring", broken)
+    counts = FakeCounts()
+    async with hall(repository, source, counts) as h:
+        assert (await h.taking.take(h.arrival())).state is State.FAILED
+    assert [one.coming for one in counts.told] == [6, -6]
+    assert counts.total() == Held(b"", 0)

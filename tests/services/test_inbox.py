@@ -16,7 +16,7 @@ from repofs.importer.inbox import SHARE, WINDOW, Inbox
 from repofs.importer.wire import Done, Failed, Happened, Stop
 from repofs.lifecycle import State
 from repofs.model import Outcome
-from tests.helpers.inbox import ALICE, BOB, SETTLE_SECONDS, FakeMount, FakeProcess, Lives, Rights, running
+from tests.helpers.inbox import ALICE, BOB, SETTLE_SECONDS, Accountant, FakeMount, FakeProcess, Lives, Rights, running
 
 pytestmark = pytest.mark.trio
 
@@ -213,7 +213,7 @@ async def test_the_first_start_that_fails_is_the_daemons(autojump_clock: trio.ab
         mount, lives = FakeMount(), Lives(nursery)
         lives.refuse = 1
         with pytest.raises(DaemonUnreachable, match="damaged"):
-            await Inbox(mount, lives, Rights().adopt, mount.hear, Health()).run()
+            await Inbox(mount, lives, Rights().adopt, mount.hear, Health(), Accountant()).run()
 
 
 async def test_later_starts_that_fail_are_tried_again(autojump_clock: trio.abc.Clock) -> None:
@@ -230,7 +230,7 @@ async def test_later_starts_that_fail_are_tried_again(autojump_clock: trio.abc.C
 async def test_stop_ends_when_the_process_has_finished(autojump_clock: trio.abc.Clock) -> None:
     async with trio.open_nursery() as nursery:
         mount, lives = FakeMount(), Lives(nursery)
-        inbox = Inbox(mount, lives, Rights().adopt, mount.hear, Health())
+        inbox = Inbox(mount, lives, Rights().adopt, mount.hear, Health(), Accountant())
         await nursery.start(inbox.run)
         inbox.dropped(1, ALICE, 100.0)
         inbox.stop()
@@ -244,7 +244,7 @@ async def test_stop_does_not_wait_for_a_process_that_hangs(
     monkeypatch.setattr(FakeProcess, "die", lambda self: None)
     async with trio.open_nursery() as nursery:
         mount, lives = FakeMount(), Lives(nursery)
-        inbox = Inbox(mount, lives, Rights().adopt, mount.hear, Health())
+        inbox = Inbox(mount, lives, Rights().adopt, mount.hear, Health(), Accountant())
         await nursery.start(inbox.run)
         inbox.dropped(1, ALICE, 0.0)
         await trio.sleep(0.1)

@@ -30,9 +30,10 @@ from repofs.importer.readers import Readers
 from repofs.lifecycle import State
 from repofs.model import Closed, Drop, Duplicates, ObjectRef, Original, Outcome, PermissionLevel, Refused
 from repofs.people import Actor, People
+from repofs.quotas import Held
 from repofs.repository import import_directory
 from repofs.repository.marks import ORIGINAL_BIT
-from tests.helpers.importing import FakeReaders, Repository
+from tests.helpers.importing import FakeCounts, FakeReaders, Repository
 
 pytestmark = pytest.mark.trio
 
@@ -48,11 +49,20 @@ def repository(tmp_path: Path) -> Repository:
 
 @asynccontextmanager
 async def pipeline(
-    repository: Repository, readers: FakeReaders | Readers | None = None, settings: config.Settings | None = None
+    repository: Repository,
+    readers: FakeReaders | Readers | None = None,
+    settings: config.Settings | None = None,
+    counts: FakeCounts | None = None,
 ) -> AsyncIterator[Pipeline]:
     commits = Commits(repository.engine)
     made = Pipeline(
-        repository.layout, settings or config.Settings(), commits, readers or FakeReaders(), {}, lambda: PEOPLE
+        repository.layout,
+        settings or config.Settings(),
+        commits,
+        readers or FakeReaders(),
+        {},
+        lambda: PEOPLE,
+        counts or FakeCounts(),
     )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(commits.run)
@@ -433,3 +443,31 @@ async def test_what_failed_is_news_and_its_log_is_where_they_say(repository: Rep
     assert (one.kind, one.source, one.path, one.gid) == (State.FAILED, b"scope/P/scan.tif", b"P/scan.tif", os.getgid())
     assert "Dataset:99" in str(one.error)
     assert "Dataset:99" in (repository.layout.managed / os.fsdecode(one.log)).read_text()
+
+
+# --- what is held -----------------------------------------------------------------------------------
+
+
+async def test_what_an_import_makes_of_drops_is_told(repository: Repository) -> None:
+    repository.write(repository.alice, b"scan.tif")
+    drop, fd = repository.drop(repository.alice, b"scan.tif")
+    size, inode = os.fstat(fd).st_size, os.fstat(fd).st_ino
+    counts = FakeCounts()
+    async with pipeline(repository, counts=counts) as importing:
+        assert (await importing.take(drop, fd)).state is State.IMPORTED
+        assert (counts.total(), counts.inodes) == (Held(b"", 0, -size, -1, size, 1), [inode])
+        with pytest.raises(OSError, match="Bad file"):
+            os.fstat(fd)
+        again, fd = repository.drop(repository.alice, b"scan.tif")
+        await importing.take(again, fd)  # it was imported before: nothing changes
+    assert counts.total() == Held(b"", 0, -size, -1, size, 1)
+
+
+async def test_an_import_that_fails_changes_nothing_that_is_held(repository: Repository) -> None:
+    repository.write(repository.alice, b"scan.tif")
+    readers, counts = FakeReaders(), FakeCounts()
+    readers.answers["scan.tif"] = RuntimeError("broken")
+    drop, fd = repository.drop(repository.alice, b"scan.tif")
+    async with pipeline(repository, readers, counts=counts) as importing:
+        assert (await importing.take(drop, fd)).state is State.FAILED
+    assert counts.told == []

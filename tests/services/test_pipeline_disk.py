@@ -25,7 +25,7 @@ from repofs.model import Closed
 from repofs.people import People
 from repofs.repository import import_directory
 from repofs.repository.room import Room
-from tests.helpers.importing import FakeReaders, Repository
+from tests.helpers.importing import FakeCounts, FakeReaders, Repository
 
 pytestmark = pytest.mark.trio
 
@@ -47,7 +47,9 @@ async def life(repository: Repository) -> AsyncIterator[tuple[Pipeline, Commits]
     engine = open_engine(repository.layout.catalogue)
     interrupted = recover(repository.layout, engine)
     commits = Commits(engine)
-    made = Pipeline(repository.layout, Settings(), commits, FakeReaders(), interrupted, lambda: People({}))
+    made = Pipeline(
+        repository.layout, Settings(), commits, FakeReaders(), interrupted, lambda: People({}), FakeCounts()
+    )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(commits.run)
         nursery.start_soon(made.run)

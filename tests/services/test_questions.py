@@ -16,7 +16,7 @@ from repofs.errors import AccessDenied, Busy, NotFound
 from repofs.health import Health
 from repofs.importer.inbox import Inbox
 from repofs.importer.wire import Administer, Answer, Ask, Deeds, PeopleAre
-from tests.helpers.inbox import FakeMount, FakeProcess, Lives, Rights, people, running
+from tests.helpers.inbox import Accountant, FakeMount, FakeProcess, Lives, Rights, people, running
 
 pytestmark = pytest.mark.trio
 
@@ -105,7 +105,7 @@ async def test_who_there_is_counts_before_the_mount_answers_and_after_each_start
             await nursery.start(inbox.run)
             started.set()
 
-        inbox = Inbox(FakeMount(), lives, rights.adopt, FakeMount().hear, Health())
+        inbox = Inbox(FakeMount(), lives, rights.adopt, FakeMount().hear, Health(), Accountant())
         nursery.start_soon(start)
         await trio.testing.wait_all_tasks_blocked()
         assert not started.is_set()

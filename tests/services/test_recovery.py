@@ -27,6 +27,7 @@ from repofs.model import Closed, Drop, Outcome, Refused
 from repofs.people import People
 from tests.helpers.dying_importer import DEATHS
 from tests.helpers.importing import Repository
+from tests.helpers.inbox import Accountant
 
 pytestmark = pytest.mark.trio
 
@@ -116,7 +117,7 @@ async def imported_by(
     start: Callable[[], AbstractAsyncContextManager[tuple[Channel, People]]], repository: Repository, *names: bytes
 ) -> dict[bytes, Outcome]:
     mount = Mount(repository, *names)
-    inbox = Inbox(mount, start, nobody, mount.hear, Health())
+    inbox = Inbox(mount, start, nobody, mount.hear, Health(), Accountant())
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             await nursery.start(inbox.run)
@@ -204,7 +205,7 @@ async def test_what_recovery_costs_does_not_grow_with_the_repository(repository:
 async def test_questions_are_answered_by_the_real_process(repository: Repository) -> None:
     repository.write(repository.alice, b"scan.tif")
     mount = Mount(repository, b"scan.tif")
-    inbox = Inbox(mount, partial(importer_process, repository.layout.root), nobody, mount.hear, Health())
+    inbox = Inbox(mount, partial(importer_process, repository.layout.root), nobody, mount.hear, Health(), Accountant())
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             await nursery.start(inbox.run)

@@ -24,6 +24,7 @@ from repofs.people import People
 from repofs.threads import in_thread
 from tests.helpers import processes
 from tests.helpers.importing import Repository
+from tests.helpers.inbox import Accountant
 from tests.helpers.waiting import until
 
 pytestmark = pytest.mark.trio
@@ -54,7 +55,9 @@ async def nobody(_people: People) -> None:
 @asynccontextmanager
 async def inbox_of(repository: Repository) -> AsyncIterator[Inbox]:
     mount = NoDrops()
-    inbox = Inbox(mount, functools.partial(importer_process, repository.layout.root), nobody, mount.hear, Health())
+    inbox = Inbox(
+        mount, functools.partial(importer_process, repository.layout.root), nobody, mount.hear, Health(), Accountant()
+    )
     with trio.fail_after(SECONDS):
         async with trio.open_nursery() as nursery:
             await nursery.start(inbox.run)

@@ -24,8 +24,9 @@ from repofs.importer.trash_desk import TrashDesk
 from repofs.importer.wire import Trashing
 from repofs.lifecycle import State
 from repofs.people import Actor, People
+from repofs.quotas import Held
 from repofs.repository.trash_can import TrashCan
-from tests.helpers.importing import Repository
+from tests.helpers.importing import FakeCounts, Repository
 from tests.helpers.standing_in import take
 
 pytestmark = pytest.mark.trio
@@ -42,7 +43,8 @@ class Desk:
         self.bell = Bell()
         disposal = Disposal.of(repository.layout, config.Settings(), repository.engine)
         self.reading = open_engine(repository.layout.catalogue, read_only=True)
-        self.desk = TrashDesk(config.Trash(days=days), disposal, self.reading, self.bell, lambda: PEOPLE)
+        self.counts = FakeCounts()
+        self.desk = TrashDesk(config.Trash(days=days), disposal, self.reading, self.bell, lambda: PEOPLE, self.counts)
 
     async def ask(self, request: TrashRequest, uid: int = ALICE) -> Any:
         """Return what is told; raises what is refused."""
@@ -197,3 +199,13 @@ async def test_a_table_on_it_stays_and_is_on_it_again(desk: Desk) -> None:
     await desk.ask(Restore("Fileset:1"))
     with engine.begin() as conn:
         assert [str(target) for target in tables.get(conn, 1).targets] == ["Fileset:1"]
+
+
+async def test_what_is_in_the_trash_is_held_until_that_is_emptied(desk: Desk) -> None:
+    await desk.ask(Delete("Fileset:1"))
+    assert desk.counts.total() == Held(b"", 0)
+    await desk.ask(Restore("Fileset:1"))
+    assert desk.counts.total() == Held(b"", 0)
+    await desk.ask(Delete("Fileset:1"))
+    await desk.ask(Empty())
+    assert desk.counts.total() == Held(b"", 0, originals=-6, original_files=-1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,12 @@ from repofs.administration.requests import (
     RemoveUser,
     Request,
     SetPermissions,
+    SetQuota,
 )
 from repofs.administration.unix import Unreachable
 from repofs.catalog import audit, users
 from repofs.catalog.engine import Engine
-from repofs.config import Administrators, Settings
+from repofs.config import Administrators, Quota, Settings
 from repofs.errors import AccessDenied, AlreadyExists, InvalidValue, NotFound, RepofsError
 from repofs.model import PermissionLevel
 from repofs.people import Privilege
@@ -321,3 +322,39 @@ def test_what_unix_has_made_too_many_hinders_no_other_change(crowd: Admin) -> No
     crowd.do(RemoveMember("other", "alice"))
     with pytest.raises(InvalidValue, match="people would see into"):
         crowd.do(AddMember("other", "alice"))
+
+
+# --- quotas ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("uid", "of_group", "allowed"), [(ADA, False, True), (ADA, True, False), (GRACE, True, True), (ALICE, False, False)]
+)
+def test_quotas_are_set_by_who_may(admin: Admin, uid: int, *, of_group: bool, allowed: bool) -> None:
+    request = SetQuota("lab" if of_group else "alice", of_group, 1000)
+    if not allowed:
+        with pytest.raises(AccessDenied, match="no administrator"):
+            admin.do(request, uid)
+        return
+    assert admin.do(request, uid)["quota"] == 1000
+    people = admin.office.roster.people
+    assert (list(people.group_quotas.values()), list(people.user_quotas.values())).count([1000]) == 1
+    kind = "ExperimenterGroup" if of_group else "Experimenter"
+    actor, act, target, detail = admin.trail()[-1]
+    assert (actor, act, detail) == (uid, "quota.set", {"quota": 1000, "default": False})
+    assert str(target).startswith(f"{kind}:")
+
+
+def test_a_quota_is_the_settings_until_another_is_set_and_when_it_is_taken_back(admin: Admin) -> None:
+    admin.office._site = replace(admin.office._site, settings=Settings(quota=Quota(user="1 kB", group="1KiB")))
+    admin.office.refreshed()
+    assert set(admin.office.roster.people.user_quotas.values()) == {1000}
+    assert set(admin.office.roster.people.group_quotas.values()) == {1024}
+    admin.do(SetQuota("alice"))  # none
+    assert len(admin.office.roster.people.user_quotas) == 2
+    assert admin.do(SetQuota("alice", default=True))["quota"] == 1000
+    assert len(admin.office.roster.people.user_quotas) == 3
+    with pytest.raises(NotFound):
+        admin.do(SetQuota("nobody", size=1))
+    with pytest.raises(InvalidValue):
+        admin.do(SetQuota("alice", size=-1))

@@ -45,7 +45,7 @@ def upgrade() -> None:
         "quotas",
         sa.Column("kind", sa.Text(), primary_key=True),
         sa.Column("object_id", Big, primary_key=True, autoincrement=False),
-        sa.Column("bytes", Big, nullable=False),
+        sa.Column("bytes", Big, nullable=True),
         sqlite_with_rowid=False,
     )
     ids = sa.table("ids", sa.column("kind", sa.Text), sa.column("next", Big))
