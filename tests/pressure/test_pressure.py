@@ -144,8 +144,9 @@ def hanging() -> Iterator[tuple[Drive, Path]]:
         store, behind = drive.outside / "store", drive.outside / "behind"
         store.mkdir()
         behind.mkdir()
-        (behind / "far.dat").write_bytes(b"far away\n" * 100)
-        (behind / "far.dat").chmod(0o644)
+        for place in (behind, drive.outside):  # the second is where `agreement` looks when the store is not mounted
+            (place / "far.dat").write_bytes(b"far away\n" * 100)
+            (place / "far.dat").chmod(0o644)
         with hanging_store(behind, store) as switch:
             ALICE.do(os.symlink, store / "far.dat", drive.home(ALICE) / "far.dat")
             ALICE.do((drive.home(ALICE) / "near.dat").write_bytes, b"near\n" * 100)
