@@ -136,32 +136,36 @@ def test_what_the_kernel_forgets_costs_no_memory(drive: Drive, scale: int, recor
 
 # --- a store that hangs ---------------------------------------------------------------------------
 
+FAR = b"far away\n" * 100
+FAR_FILES = 24  # more than a source has threads
+
 
 @pytest.fixture
 def hanging() -> Iterator[tuple[Drive, Path]]:
-    """A mount with an original in place whose store can be made to hang, and what makes it."""
+    """A mount with originals in place whose store can be made to hang, and what makes it."""
     with mounted(PATIENCE) as drive:
         store, behind = drive.outside / "store", drive.outside / "behind"
         store.mkdir()
         behind.mkdir()
-        for place in (behind, drive.outside):  # the second is where `agreement` looks when the store is not mounted
-            (place / "far.dat").write_bytes(b"far away\n" * 100)
-            (place / "far.dat").chmod(0o644)
+        for name in (f"far-{number}.dat" for number in range(FAR_FILES)):
+            for place in (behind, drive.outside):  # the second is where `agreement` looks when the store is away
+                (place / name).write_bytes(FAR)
+                (place / name).chmod(0o644)
         with hanging_store(behind, store) as switch:
-            ALICE.do(os.symlink, store / "far.dat", drive.home(ALICE) / "far.dat")
-            ALICE.do((drive.home(ALICE) / "near.dat").write_bytes, b"near\n" * 100)
-            drive.wait_imported(drive.home(ALICE) / "far.dat", drive.home(ALICE) / "near.dat")
+            for far in far_files(drive):
+                ALICE.do(os.symlink, store / far.name, far)
+            drive.wait_imported(*far_files(drive))
             yield drive, switch
+
+
+def far_files(drive: Drive) -> list[Path]:
+    return [drive.home(ALICE) / f"far-{number}.dat" for number in range(FAR_FILES)]
 
 
 def read(path: Path) -> bytes | int:
     """Return what is read, or the errno."""
     try:
-        fd = os.open(path, os.O_RDONLY)
-        try:
-            return os.pread(fd, 1 << 16, 0)
-        finally:
-            os.close(fd)
+        return path.read_bytes()
     except OSError as error:
         return error.errno or 0
 
@@ -169,16 +173,19 @@ def read(path: Path) -> bytes | int:
 def test_a_store_that_hangs_holds_up_nobody_else(hanging: tuple[Drive, Path]) -> None:
     drive, switch = hanging
     drive.allowed = ["a store does not answer", "a store answers again", "an original in place"]
-    far, near = drive.home(ALICE) / "far.dat", drive.home(ALICE) / "near.dat"
-    with ThreadPoolExecutor(60) as threads:
+    near, new = drive.home(ALICE) / "near.dat", drive.home(ALICE) / "new.dat"
+    ALICE.do(near.write_bytes, b"near")
+    drive.wait_imported(near)
+    with ThreadPoolExecutor(FAR_FILES) as threads:
         switch.touch()
-        waiting = [threads.submit(BOB.do, read, far) for _ in range(50)]
-        assert ALICE.do(read, near) == b"near\n" * 100
-        ALICE.do((drive.home(ALICE) / "new.dat").write_bytes, b"new")
-        drive.wait_imported(drive.home(ALICE) / "new.dat")
+        waiting = [threads.submit(BOB.do, read, far) for far in far_files(drive)]
+        assert ALICE.do(read, near) == b"near"
+        ALICE.do(new.write_bytes, b"new")
+        drive.wait_imported(new)
         assert {one.result(60) for one in waiting} == {errno.EIO}
         told = json.loads(ALICE.do(repofs, "status", "--json", drive.home(ALICE)).out)
         assert "the source store has not answered" in told[0]["hanging"][0]
         switch.unlink()
-        until(lambda: BOB.do(read, far) == b"far away\n" * 100, "it answers again")
-    assert fact(far, "state") == State.IMPORTED
+    for far in far_files(drive):
+        until(lambda far=far: BOB.do(read, far) == FAR, "it answers again")  # type: ignore[misc]
+        assert fact(far, "state") == State.IMPORTED
