@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from repofs.importer import inbox
 from repofs.lifecycle import State
 from tests.helpers.failing_calls import NEVER, FailingCalls, build
 from tests.helpers.faulty_imports import KINDS, Imports, Make
@@ -19,8 +20,11 @@ pytestmark = pytest.mark.trio
 BAD_SECONDS = 0.4  # that a fault for ever goes on, when the import ends in no other way
 SAMPLE = 12  # calls of each kind and fault, in a run that does not try them all
 
-ONCE = [(code, False) for code in (errno.EIO, errno.ENOSPC, errno.EINTR, errno.EDQUOT)]
-FOR_EVER = [(code, True) for code in (errno.EIO, errno.ENOSPC, errno.EDQUOT)]  # EINTR is asked again without end
+FAULTS = {
+    **{f"{name} once": (getattr(errno, name), False) for name in ("EIO", "ENOSPC", "EINTR", "EDQUOT")},
+    # Not EINTR, which is asked again without end.
+    **{f"{name} for ever": (getattr(errno, name), True) for name in ("EIO", "ENOSPC", "EDQUOT")},
+}
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +38,7 @@ def calls(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fai
     made = FailingCalls(library, tmp_path / "control", tmp_path, "repofs.importer")
     for name, value in made.environment.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(inbox, "PAUSE_SECONDS", (0.1, 0.2))  # an importer that dies is started again: at once
     return made
 
 
@@ -50,20 +55,20 @@ def chosen(request: pytest.FixtureRequest) -> Callable[[int], list[int]]:
     return choose
 
 
-@pytest.mark.parametrize(("code", "for_ever"), [*ONCE, *FOR_EVER], ids=lambda value: str(errno.errorcode.get(value, value)))
+@pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("kind", KINDS)
 async def test_every_call_fails(
-    calls: FailingCalls, chosen: Callable[[int], list[int]], tmp_path: Path, kind: str, code: int, for_ever: bool,
+    calls: FailingCalls, chosen: Callable[[int], list[int]], tmp_path: Path, kind: str, fault: str,
     record_property: Callable[[str, object], None],
 ) -> None:  # fmt: skip
     imports = Imports.make(tmp_path)
     tried: Counter[str] = Counter()
     async with imports.running():
         for first in chosen(await _calls_of_one(imports, calls, KINDS[kind])):
-            tried += await _fails(imports, calls, KINDS[kind], first, code, for_ever)
+            tried += await _fails(imports, calls, KINDS[kind], first, *FAULTS[fault])
     async with imports.running():
         imports.check_end()
-    record_property("told", f"{kind}, {errno.errorcode[code]} {'for ever' if for_ever else 'once'}: {dict(tried)}")
+    record_property("told", f"{kind}, {fault}: {dict(tried)}")
 
 
 async def _calls_of_one(imports: Imports, calls: FailingCalls, make: Make) -> int:
