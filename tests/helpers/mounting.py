@@ -138,10 +138,10 @@ class Drive:
         self._wait_all_ended(children)
         assert mounts.at(self.mountpoint) is None
 
-    def kill(self) -> None:
-        """Kill the daemon; its mount stays, dead."""
+    def kill(self, pid: int | None = None) -> None:
+        """Kill the daemon, *pid* where the lock cannot be read any more; its mount stays, dead."""
         children = processes.descendants(self.process.pid)
-        os.kill(self.pid, signal.SIGKILL)
+        os.kill(pid or self.pid, signal.SIGKILL)
         assert self.process.wait(END_SECONDS) == 128 + signal.SIGKILL
         self.daemon = None
         self.allowed = [*self.allowed, "the daemon was ended by SIGKILL, its dead mount is left"]
