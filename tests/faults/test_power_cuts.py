@@ -100,7 +100,7 @@ def _round(drive: Drive, number: int, *disks: Disk) -> Counter[str]:
     daemon = drive.pid
     programs = [Program(write_on(folder, "a")), Program(write_on(folder, "b")), Program(look_on(folder))]
     for one in disks:
-        time.sleep(random.uniform(0.5, 2.0))
+        time.sleep(random.uniform(1.0, 3.0))
         one.cut()
     said = [pair for program in programs for pair in program.end()]
     drive.kill(daemon)
