@@ -189,6 +189,7 @@ class Inbox:
         while not self._stopping:
             try:
                 async with self._start() as (channel, people):
+                    self._take_back()  # not before: only now has recovery decided what of it is imported
                     await self._adopt(people)
                     if not started:
                         started = True
@@ -203,6 +204,7 @@ class Inbox:
             with trio.move_on_after(pause if self._health.failure is None else math.inf):
                 while not self._stopping:
                     await self._sleep(math.inf)
+        self._take_back()
 
     async def _live(self, channel: Channel, pause: float) -> float:
         """Work with one process to its end; return the pause that its successor needs."""
@@ -216,11 +218,10 @@ class Inbox:
                 nursery.cancel_scope.cancel()
         finally:
             self.questions.lost()
-            self._take_back()
         if not self._stopping:
             self._accountant.died()
             then = "is started again" if self._health.failure is None else "is not started again"
-            log.error(f"the importer process died and {then}", suspects=len(self._suspects))
+            log.error(f"the importer process died and {then}", suspects=len(self._outstanding))
         return PAUSE_SECONDS[0] if trio.current_time() - began > PAUSE_SECONDS[1] else _longer(pause)
 
     async def _feed(self, channel: Channel, life: trio.CancelScope) -> None:
@@ -346,7 +347,7 @@ class Inbox:
             log.exception("an outcome could not be taken in", token=outcome.token, state=outcome.state)
 
     def _take_back(self) -> None:
-        """The process is gone: its drops are the mount's again, its questions stay without answer."""
+        """Give the mount again what a process that has ended had in hand."""
         for token in list(self._outstanding):
             waiting = self._release(token)
             self._tell(Outcome(token, State.SETTLING))

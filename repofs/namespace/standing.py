@@ -100,11 +100,11 @@ class Standing:
         """Return (state, error) of a file, or None for what is never imported: links, tables, logs."""
         if not node.is_file:
             return None
+        if self.seal(node) is not None:
+            return State.IMPORTING, None  # whatever its mark: that is written before the commit, which may not come
         mark = self.mark(node)
         if isinstance(mark, Original):
             return mark.stands, self._trouble(node, mark)
-        if self.seal(node) is not None:
-            return State.IMPORTING, None
         unit = self.names.unit(node)
         if unit is None:
             return None

@@ -161,6 +161,20 @@ async def test_after_a_death_what_was_in_hand_comes_again_one_by_one(autojump_cl
         assert second.tokens == [1, 2, 3, 4]
 
 
+async def test_what_a_dead_process_had_in_hand_waits_for_the_recovery_of_the_next(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    async with running() as world:
+        world.inbox.dropped(1, ALICE, 0.0)
+        await world.after(0.1)
+        world.lives.refuse = 3
+        world.lives.last.die()
+        await world.after(0.5)
+        assert world.mount.outcomes == []  # it may be imported: nobody knows
+        await world.after(60)
+        assert world.mount.outcomes == [Outcome(1, State.SETTLING)]
+
+
 async def test_a_process_that_keeps_dying_is_started_more_and_more_seldom(autojump_clock: trio.abc.Clock) -> None:
     async with running() as world:
         starts = []

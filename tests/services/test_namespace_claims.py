@@ -12,6 +12,7 @@ from repofs.errors import Busy, NotPermitted
 from repofs.lifecycle import State
 from repofs.model import Original, Outcome, Refused
 from repofs.namespace.backing import RENAME_EXCHANGE
+from repofs.namespace.nodes import UNKNOWN
 from repofs.namespace.request import Change
 from repofs.xattrs import ImportCommand
 from tests.helpers.namespace import World
@@ -46,6 +47,17 @@ def test_a_claimed_drop_is_sealed_until_its_outcome(w: World) -> None:
     assert w.state("scan.tif") is State.IMPORTED
     assert refused(w, "scan.tif")
     assert w.node("scan.tif").ino in w.kernel.told
+
+
+def test_nothing_is_called_imported_before_its_outcome(w: World) -> None:
+    w.write("scan.tif")
+    drop = w.claim("scan.tif")
+    assert drop is not None
+    w.original("scan.tif")
+    w.node("scan.tif").mark = UNKNOWN  # as the kernel forgets a node and looks it up again
+    assert w.state("scan.tif") is State.IMPORTING
+    w.imported(drop)
+    assert w.state("scan.tif") is State.IMPORTED
 
 
 def test_a_failed_drop_is_its_owners_again(w: World) -> None:
