@@ -255,6 +255,7 @@ class Outcome:
     import_directory: bytes | None = None  # below the user directory
     members: Members | None = None  # settling: it is to be imported together with these
     again_seconds: float | None = None  # settling: how long it rests before it is tried again; None: as ever
+    undecided: bool = False  # settling: or imported, which only recovery can tell
     kept: str | None = None  # why a source was kept that should have been removed
 
 

@@ -204,7 +204,6 @@ class Inbox:
             with trio.move_on_after(pause if self._health.failure is None else math.inf):
                 while not self._stopping:
                     await self._sleep(math.inf)
-        self._take_back()
 
     async def _live(self, channel: Channel, pause: float) -> float:
         """Work with one process to its end; return the pause that its successor needs."""
@@ -328,7 +327,12 @@ class Inbox:
                 raise AssertionError(f"the importer does not send {message}")
 
     def _finish(self, outcome: Outcome) -> None:
-        """Tell the Source; what is not imported and was dropped again starts its clock once more."""
+        """Tell the Source; what is not imported and was dropped again starts its clock once more.
+
+        What only recovery can tell of stays in hand, and sealed.
+        """
+        if outcome.undecided:
+            return
         waiting = self._release(outcome.token)
         self._tell(outcome)
         if outcome.state is State.IMPORTED or waiting.gone:

@@ -181,7 +181,7 @@ class Pipeline:
             return await self._outcome(job)
         except StoreFailed as error:  # nothing is taken back on such a disk: the next mount's recovery sees to it
             self._commits.health.fail(error.message)
-            return Outcome(job.drop.token, State.SETTLING, error.message)
+            return Outcome(job.drop.token, State.SETTLING, error.message, undecided=job.placed)
 
     async def _outcome(self, job: _Job) -> Outcome:
         try:

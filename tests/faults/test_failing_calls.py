@@ -52,7 +52,7 @@ def chosen(request: pytest.FixtureRequest) -> Callable[[int, str], list[int]]:
     def choose(last: int, fault: str) -> list[int]:
         if request.config.getoption("all_faults"):
             return list(range(1, last + 1))
-        dice = random.Random(f"{request.config.getoption('faults_seed')} {request.node.name} {fault}")
+        dice = random.Random(f"{request.config.getoption('seed')} {request.node.name} {fault}")
         return sorted(dice.sample(range(1, last + 1), SAMPLE[FAULTS[fault][1]]))
 
     return choose

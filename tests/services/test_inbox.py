@@ -161,6 +161,18 @@ async def test_after_a_death_what_was_in_hand_comes_again_one_by_one(autojump_cl
         assert second.tokens == [1, 2, 3, 4]
 
 
+async def test_what_only_recovery_can_tell_of_stays_in_hand(autojump_clock: trio.abc.Clock) -> None:
+    async with running() as world:
+        world.inbox.dropped(1, ALICE, 0.0)
+        await world.after(0.1)
+        await world.lives.last.channel.send(Done(Outcome(1, State.SETTLING, undecided=True)))
+        await world.after(60)
+        assert world.mount.outcomes == [] and world.lives.last.tokens == [1]
+        world.lives.last.die()
+        await world.after(1)
+        assert world.mount.outcomes == [Outcome(1, State.SETTLING)] and world.lives.last.tokens == [1]
+
+
 async def test_what_a_dead_process_had_in_hand_waits_for_the_recovery_of_the_next(
     autojump_clock: trio.abc.Clock,
 ) -> None:
@@ -265,7 +277,7 @@ async def test_stop_does_not_wait_for_a_process_that_hangs(
         began = trio.current_time()
         inbox.stop()
     assert trio.current_time() - began == pytest.approx(inbox_module.STOP_SECONDS)
-    assert mount.outcomes == [Outcome(1, State.SETTLING)]
+    assert mount.outcomes == []  # what it has made of the drop only recovery can tell
 
 
 async def test_news_of_the_process_are_heard(autojump_clock: trio.abc.Clock) -> None:

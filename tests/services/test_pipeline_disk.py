@@ -131,6 +131,7 @@ async def test_on_a_disk_that_fails_nothing_is_imported_until_a_new_life_has_rec
             _break(broken, step)
             outcome = await importing.take(*repository.drop(repository.alice, b"scan.tif"))
         assert outcome.state is State.SETTLING
+        assert outcome.undecided  # its mark may say that it is imported
         assert "read-only" in str(outcome.error)
         assert commits.health.failure == outcome.error
         again = await importing.take(*repository.drop(repository.alice, b"scan.tif"))  # the disk works now, and yet
