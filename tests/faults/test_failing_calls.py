@@ -13,7 +13,7 @@ import pytest
 from repofs.importer import inbox
 from repofs.lifecycle import State
 from tests.helpers.failing_calls import NEVER, Failed, FailingCalls, build
-from tests.helpers.faulty_imports import KINDS, Imports, Make
+from tests.helpers.faulty_imports import KINDS, PATIENCE_SECONDS, Case, Imports, Make
 
 pytestmark = pytest.mark.trio
 
@@ -89,31 +89,36 @@ async def _calls_of_one(imports: Imports, calls: FailingCalls, make: Make) -> in
     for _ in range(2):
         calls.arm(NEVER, 0)
         case = make(imports)
-        imports.drop(case)
-        assert await imports.ended(case) is State.IMPORTED
+        await _imported(imports, case)
         counted = calls.disarm().counted
-        imports.check_imported(case)
     return counted
 
 
-async def _fails(
-    imports: Imports, calls: FailingCalls, make: Make, first: int, code: int, for_ever: bool
-) -> Failed:
+async def _fails(imports: Imports, calls: FailingCalls, make: Make, first: int, code: int, for_ever: bool) -> Failed:
+    """Let call number *first* of an import fail, and check what comes of it; then import without the fault."""
     case = make(imports)
     calls.arm(first, code, for_ever=for_ever)
     imports.drop(case)
-    state = await imports.ended(case, BAD_SECONDS if for_ever else 30)
-    failed = calls.disarm()
-    said = f"{failed.name} number {first} of {failed.path}, {errno.errorcode[code]}: {state} {case.outcomes}"
+    outcome = await imports.ended(case, BAD_SECONDS if for_ever else PATIENCE_SECONDS)
+    failed, failure = calls.disarm(), imports.health.failure
     try:
-        assert state is not None or for_ever, "no end"
-        if state is State.FAILED:
+        assert outcome is not None or failure is not None or for_ever, "no end"
+        if outcome is not None and outcome.state is not State.IMPORTED:
             imports.check_kept(case)
-            imports.drop(case)
-        if state is not State.IMPORTED:
-            case.outcomes.clear()
-            assert await imports.ended(case) is State.IMPORTED, "not imported without the fault"
-        imports.check_imported(case)
+        if failure is not None:
+            await imports.restart()
+        await _imported(imports, case)
     except AssertionError as error:
+        said = f"{failed.name} number {first} of {failed.path}, {errno.errorcode[code]}: {case.outcomes}, {failure}"
         raise AssertionError(f"{said}: {error}") from error
     return failed
+
+
+async def _imported(imports: Imports, case: Case) -> None:
+    """Have *case* imported, if it is not, and check it."""
+    if not imports.is_imported(case):
+        case.outcomes.clear()
+        imports.drop(case)
+        outcome = await imports.ended(case)
+        assert outcome is not None and outcome.state is State.IMPORTED, f"not imported without the fault: {outcome}"
+    imports.check_imported(case)

@@ -99,8 +99,10 @@ def _round(drive: Drive, number: int, *disks: Disk) -> Counter[str]:
     os.sync()
     daemon = drive.pid
     programs = [Program(write_on(folder, "a")), Program(write_on(folder, "b")), Program(look_on(folder))]
+    known = len(drive.originals())
+    until(lambda: len(drive.originals()) > known, "the first imports")
     for one in disks:
-        time.sleep(random.uniform(1.0, 3.0))
+        time.sleep(random.uniform(0.2, 2.0))
         one.cut()
     said = [pair for program in programs for pair in program.end()]
     drive.kill(daemon)

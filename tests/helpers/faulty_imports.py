@@ -16,7 +16,9 @@ from pathlib import Path
 
 import trio
 
+from repofs.catalog.origins import DONE, DUE
 from repofs.events import News
+from repofs.health import Health
 from repofs.importer.inbox import Inbox
 from repofs.importer.link import importer_process
 from repofs.lifecycle import State
@@ -25,7 +27,8 @@ from repofs.people import People
 from repofs.repository import stand_ins
 from repofs.repository.marks import ORIGINAL_BIT
 from repofs.repository.outside import identity_of
-from tests.helpers.importing import Repository, content_of
+from tests.helpers.importing import Repository
+from tests.helpers.waiting import until
 
 ME = os.getuid()
 FINAL = (State.IMPORTED, State.FAILED)
@@ -50,10 +53,6 @@ class Case:
     def in_place(self) -> bool:
         return self.transfer.startswith("ln")
 
-    @property
-    def removes(self) -> bool:
-        return self.transfer.endswith("_rm")
-
 
 class Imports:
     """An inbox.Source over a repository, and what becomes of the cases that it drops."""
@@ -64,7 +63,6 @@ class Imports:
         self._numbers = itertools.count(1)
         self._cases: dict[int, Case] = {}
         self._changed = trio.Event()
-        self.inbox: Inbox | None = None
 
     @classmethod
     def make(cls, place: Path) -> Imports:
@@ -78,6 +76,8 @@ class Imports:
 
     def claim(self, token: int) -> tuple[Drop, int] | None:
         case = self._cases[token]
+        if self.is_imported(case):
+            return None
         parent, name = os.path.split(case.path)
         events = (Event(1_000_000_000, "created by uid 0, cp"),)
         drop = Drop(
@@ -89,8 +89,10 @@ class Imports:
 
     def outcome(self, outcome: Outcome) -> None:
         self._cases[outcome.token].outcomes.append(outcome)
-        self._changed.set()
-        self._changed = trio.Event()
+        self._wake()
+
+    def marked(self, inodes: Sequence[int]) -> None:
+        return
 
     def hear(self, news: Sequence[News]) -> None:
         return
@@ -98,17 +100,34 @@ class Imports:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Have an importer process for the time of the context."""
+        async with trio.open_nursery() as self._nursery:
+            await self._start()
+            yield
+            await self._stop()
 
+    async def restart(self) -> None:
+        """Mount again, so to say: after a failure of the disk nothing is written before that."""
+        await self._stop()
+        await self._start()
+
+    async def _start(self) -> None:
         async def adopt(_people: People) -> None:
             return
 
-        start = partial(importer_process, self.repository.layout.root)
-        self.inbox = Inbox(self, start, adopt, self.hear)
-        async with trio.open_nursery() as nursery:
-            await nursery.start(self.inbox.run)
-            yield
-            self.inbox.stop()
-            nursery.cancel_scope.deadline = trio.current_time() + PATIENCE_SECONDS
+        self.health, self._ended = Health(), trio.Event()
+        self.inbox = Inbox(self, partial(importer_process, self.repository.layout.root), adopt, self.hear, self.health)
+        self.health.on_failure(lambda _: self._wake())
+        await self._nursery.start(self._run)
+
+    async def _run(self, *, task_status: trio.TaskStatus[None]) -> None:
+        try:
+            await self.inbox.run(task_status=task_status)
+        finally:
+            self._ended.set()
+
+    async def _stop(self) -> None:
+        self.inbox.stop()
+        await self._ended.wait()
 
     # --- cases -----------------------------------------------------------------------------------
 
@@ -133,7 +152,7 @@ class Imports:
     def linked(self, transfer: str) -> Case:
         """A stand-in of a file in the source."""
         name, content = self._new("tif")
-        source = self._source / os.path.basename(os.fsdecode(name))
+        source = self._source / os.fsdecode(name).replace("/", "-")
         source.write_bytes(content)
         fd = os.open(source, os.O_RDONLY)
         origin = Origin("scope1", source.name, identity_of(fd), transfer)
@@ -161,16 +180,25 @@ class Imports:
         """Let *case* be imported, once more if it has failed."""
         token = next((token for token, one in self._cases.items() if one is case), len(self._cases) + 1)
         self._cases[token] = case
-        assert self.inbox is not None
         self.inbox.dropped(token, self.repository.alice, POLICY.settle_seconds)
 
-    async def ended(self, case: Case, seconds: float = PATIENCE_SECONDS) -> State | None:
-        """Wait until *case* has an outcome that is final, and return it: imported or failed; None: not in that time."""
+    def is_imported(self, case: Case) -> bool:
+        """Whether the files of *case* are originals, which no import was told of when it ended: recovery found it."""
+        return all(isinstance(self.repository.mark(path), Original) for path in case.files)
+
+    async def ended(self, case: Case, seconds: float = PATIENCE_SECONDS) -> Outcome | None:
+        """Wait until *case* has an outcome that is not soon another one, and return it: imported, failed, or settling
+        for longer because of a full disk. None: not in that time, or the disk is taken for failed."""
         with trio.move_on_after(seconds):
-            while not case.outcomes or case.outcomes[-1].state not in FINAL:
+            while self.health.failure is None:
+                if case.outcomes and (case.outcomes[-1].state in FINAL or case.outcomes[-1].again_seconds is not None):
+                    return case.outcomes[-1]
                 await self._changed.wait()
-        last = case.outcomes[-1].state if case.outcomes else None
-        return last if last in FINAL else None
+        return None
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
 
     # --- what must be so -------------------------------------------------------------------------
 
@@ -206,13 +234,21 @@ class Imports:
     def _check_source(self, case: Case) -> None:
         if case.source is None:
             return
-        kept = case.outcomes[-1].kept is not None or not case.removes
-        assert case.source.exists() == kept, f"kept: {case.outcomes[-1].kept}"
+        kept = until(lambda: self._removal(case) != DUE, "an end of its removal", 10) and self._removal(case) != DONE
+        assert case.source.exists() == kept, self._removal(case)
         if kept:
             assert case.source.read_bytes() == case.content
         if case.in_place and case.transfer != "ln_s":
             [path] = case.files
             assert (self.repository.layout.linked / str(path.stat().st_ino)).read_bytes() == case.content
+
+    def _removal(self, case: Case) -> str | None:
+        """Return what the catalogue says of the removal of the source: due, done, or why it was kept."""
+        assert case.source is not None
+        with self.repository.engine.begin() as conn:
+            query = "SELECT removal FROM origins WHERE path = ?"
+            [row] = conn.exec_driver_sql(query, (os.fsencode(case.source.name),)).all()
+            return None if row[0] is None else str(row[0])
 
     def check_tree(self) -> None:
         """What is seen in import directories is what is catalogued, and no more."""
