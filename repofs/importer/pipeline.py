@@ -87,7 +87,7 @@ class _Job:
     begun: Begun | None = None
     origin: Origin | None = None  # of its first file
     coming: Held | None = None  # minus the bytes that are counted because they are about to be copied
-    placed: bool = False  # something may have been made in the tree
+    placed: bool = False  # something may be in the tree that would have to be taken back
     finished: FinishedImport | None = None  # its final rows were sent to the catalogue
 
 
@@ -426,7 +426,7 @@ class Pipeline:
                 raise
             except OSError as worse:
                 log.error("a drop cannot be told why", path=job.drop.path, reason=error, error=str(worse))
-                return Outcome(job.drop.token, State.SETTLING, error)
+                return Outcome(job.drop.token, State.SETTLING, error, undecided=job.placed)
         return Outcome(job.drop.token, state, error)
 
     async def _ended(self, job: _Job, begun: Begun, state: State, error: str) -> bool:
@@ -449,6 +449,7 @@ class Pipeline:
     def _undo(self, job: _Job, state: State, error: str) -> None:
         if job.begun and job.placed:
             self._placement.take_back(job.drop, job.fd, job.begun.id)
+            job.placed = False
         if job.begun:
             self._placement.let_go(job.drop, job.fd)
         if state is not State.SETTLING:

@@ -13,7 +13,7 @@ import ctypes
 import errno
 import os
 import stat
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -155,7 +155,7 @@ def _opened(root: Root, path: bytes, caller: Caller | None, flags: int) -> int:
 
 
 def remove_beneath(root: Root, path: bytes, identity: Identity, caller: Caller) -> None:
-    """Unlink the file at *path* below *root* as *caller*, and make that durable.
+    """Unlink the file at *path* below *root* as *caller*, durably where its directory can be synced.
 
     Raises ChangedWhileReading unless it is the file of *identity*, of the same size and mtime; NotFound; AccessDenied.
     Between that look and the unlink somebody may rename another file to its place in the same directory: POSIX has no
@@ -172,7 +172,8 @@ def remove_beneath(root: Root, path: bytes, identity: Identity, caller: Caller) 
                 os.unlink(name, dir_fd=directory.fd)
             except PermissionError as error:
                 raise AccessDenied(f"{_where(root, path)}: uid {caller.uid} may not remove it") from error
-        os.fsync(directory.fd)
+        with suppress(OSError):  # it is removed; should a power cut bring it back, nothing is lost
+            os.fsync(directory.fd)
 
 
 def remove_empty_beneath(root: Root, path: bytes, caller: Caller) -> None:

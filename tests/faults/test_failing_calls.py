@@ -1,4 +1,4 @@
-"""Each call that an importer makes fails, one after the other: nothing is lost, nothing is half there, nothing hangs."""
+"""Each call that an importer makes fails, one after the other: nothing is lost, or half there, and nothing hangs."""
 
 from __future__ import annotations
 
@@ -103,10 +103,10 @@ async def _fails(imports: Imports, calls: FailingCalls, make: Make, first: int, 
     failed, failure = calls.disarm(), imports.health.failure
     try:
         assert outcome is not None or failure is not None or for_ever, "no end"
-        if outcome is not None and outcome.state is not State.IMPORTED:
-            imports.check_kept(case)
-        if failure is not None:
+        if failure is not None or (outcome is not None and outcome.undecided):
             await imports.restart()
+        elif outcome is not None and outcome.state is not State.IMPORTED:
+            imports.check_kept(case)
         await _imported(imports, case)
     except AssertionError as error:
         said = f"{failed.name} number {first} of {failed.path}, {errno.errorcode[code]}: {case.outcomes}, {failure}"

@@ -88,7 +88,8 @@ def _tree_moved(drive: Drive, place: Path) -> Iterator[Disk]:
 
 
 def _sentence(where: str, told: Counter[str]) -> str:
-    return f"power cuts, {where}: {told['cuts']}; files checked: {told['fsynced']} fsynced, {told['imported']} imported, {told['closed']} closed only; lost: 0"
+    files = ", ".join(f"{told[what]} {what}" for what in ("fsynced", "imported", "closed"))
+    return f"power cuts, {where}: {told['cuts']}; files checked: {files}; lost: 0"
 
 
 def _round(drive: Drive, number: int, *disks: Disk) -> Counter[str]:

@@ -59,5 +59,7 @@ class FailingCalls:
         """Let all calls go on, and return what has happened since `arm`."""
         self._shared[:4] = bytes(4)
         *_, counted, failed = _NUMBERS.unpack(self._shared[: _NUMBERS.size])
-        name, path = (word.rstrip(b"\0").decode(errors="replace") for word in _WORDS.unpack(self._shared[-_WORDS.size :]))
+        name, path = (
+            word.rstrip(b"\0").decode(errors="replace") for word in _WORDS.unpack(self._shared[-_WORDS.size :])
+        )
         return Failed(counted, failed, name, path)

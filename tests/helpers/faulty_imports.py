@@ -69,14 +69,17 @@ class Imports:
         source = place / "scope1"
         source.mkdir()
         repository = Repository.make(place / "repository")
-        repository.layout.settings.write_text(f'[[sources]]\nname = "scope1"\npath = "{source}"\n[readers]\nworkers = 1\n')
+        repository.layout.settings.write_text(
+            f'[[sources]]\nname = "scope1"\npath = "{source}"\n[readers]\nworkers = 1\n'
+        )
         return cls(repository, source)
 
     # --- the Source of the inbox -----------------------------------------------------------------
 
     def claim(self, token: int) -> tuple[Drop, int] | None:
         case = self._cases[token]
-        if self.is_imported(case):
+        if self.is_imported(case):  # by an importer that died before it could say so
+            self.outcome(Outcome(token, State.IMPORTED))
             return None
         parent, name = os.path.split(case.path)
         events = (Event(1_000_000_000, "created by uid 0, cp"),)
@@ -85,7 +88,9 @@ class Imports:
             case.transfer, case.members,
         )  # fmt: skip
         together = case.members is not None and len(case.members) > 1
-        return drop, os.open(self.repository.path(self.repository.alice, parent if together else case.path), os.O_RDONLY)
+        return drop, os.open(
+            self.repository.path(self.repository.alice, parent if together else case.path), os.O_RDONLY
+        )
 
     def outcome(self, outcome: Outcome) -> None:
         self._cases[outcome.token].outcomes.append(outcome)
@@ -183,16 +188,17 @@ class Imports:
         self.inbox.dropped(token, self.repository.alice, POLICY.settle_seconds)
 
     def is_imported(self, case: Case) -> bool:
-        """Whether the files of *case* are originals, which no import was told of when it ended: recovery found it."""
+        """Whether the files of *case* are originals."""
         return all(isinstance(self.repository.mark(path), Original) for path in case.files)
 
     async def ended(self, case: Case, seconds: float = PATIENCE_SECONDS) -> Outcome | None:
-        """Wait until *case* has an outcome that is not soon another one, and return it: imported, failed, or settling
-        for longer because of a full disk. None: not in that time, or the disk is taken for failed."""
+        """Wait until *case* has an outcome that is not soon another one, and return it: imported, failed, settling for
+        longer because of a full disk, or undecided. None: not in that time, or the disk is taken for failed."""
         with trio.move_on_after(seconds):
             while self.health.failure is None:
-                if case.outcomes and (case.outcomes[-1].state in FINAL or case.outcomes[-1].again_seconds is not None):
-                    return case.outcomes[-1]
+                last = case.outcomes[-1] if case.outcomes else None
+                if last and (last.state in FINAL or last.again_seconds is not None or last.undecided):
+                    return last
                 await self._changed.wait()
         return None
 
@@ -253,7 +259,12 @@ class Imports:
     def check_tree(self) -> None:
         """What is seen in import directories is what is catalogued, and no more."""
         months = self.repository.layout.managed.glob("*/20??-??")
-        seen = {str(one.relative_to(self.repository.layout.managed)) for month in months for one in month.rglob("*") if one.is_file()}
+        seen = {
+            str(one.relative_to(self.repository.layout.managed))
+            for month in months
+            for one in month.rglob("*")
+            if one.is_file()
+        }
         listed = [str(one["import_path"]) for one in self.repository.originals()]
         assert len(set(listed)) == len(listed)
         logs = {os.path.join(*Path(one).parts[:4]) + ".log" for one in listed}

@@ -21,7 +21,7 @@ from repofs.importer.pipeline import FULL_SECONDS, Pipeline
 from repofs.importer.placement import Placement
 from repofs.importer.recovery import recover
 from repofs.lifecycle import State
-from repofs.model import Closed
+from repofs.model import Closed, Original
 from repofs.people import People
 from repofs.repository import import_directory
 from repofs.repository.room import Room
@@ -105,6 +105,27 @@ async def test_a_commit_without_room_leaves_nothing_of_the_import(
         assert isinstance(repository.mark(path), Closed)
         assert (await importing.take(*repository.drop(repository.alice, b"scan.tif"))).state is State.IMPORTED
     async with life(repository):  # which clears the row that nobody could write to
+        repository.check_whole(path)
+
+
+async def test_what_cannot_be_taken_back_is_undecided_until_a_new_life_has_recovered(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = repository.write(repository.alice, b"scan.tif")
+
+    def no_room(*_args: object) -> None:
+        raise StoreFull("the disk is full")
+
+    async with life(repository) as (importing, _):
+        with monkeypatch.context() as full:
+            full.setattr(filesets, "record", no_room)
+            full.setattr(Placement, "take_back", no_room)
+            outcome = await importing.take(*repository.drop(repository.alice, b"scan.tif"))
+        assert isinstance(repository.mark(path), Original)
+        assert (outcome.state, outcome.undecided) == (State.SETTLING, True)
+    async with life(repository) as (importing, _):
+        assert isinstance(repository.check_untouched(path), Closed)
+        assert (await importing.take(*repository.drop(repository.alice, b"scan.tif"))).state is State.IMPORTED
         repository.check_whole(path)
 
 

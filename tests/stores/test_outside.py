@@ -326,6 +326,18 @@ def test_the_file_that_it_was_is_removed(root: Root, place: Path) -> None:
     assert not (place / "source/day/scan.tif").exists()
 
 
+def test_a_file_is_removed_though_its_directory_cannot_be_synced(
+    root: Root, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: int) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    with open_beneath(root, b"day/scan.tif") as opened:
+        monkeypatch.setattr(os, "fsync", fails)
+        remove(root, b"day/scan.tif", opened)
+    assert not (place / "source/day/scan.tif").exists()
+
+
 def test_another_file_of_the_name_is_kept(root: Root, place: Path) -> None:
     with open_beneath(root, b"day/scan.tif") as opened:
         (place / "source/day/scan.tif").rename(place / "source/day/other")
