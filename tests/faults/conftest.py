@@ -5,6 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.failing_calls import build
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("failing_calls"))
+
 
 @pytest.fixture
 def disks_are_possible() -> None:

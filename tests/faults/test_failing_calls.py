@@ -12,7 +12,7 @@ import pytest
 
 from repofs.importer import inbox
 from repofs.lifecycle import State
-from tests.helpers.failing_calls import NEVER, Failed, FailingCalls, build
+from tests.helpers.failing_calls import NEVER, Failed, FailingCalls
 from tests.helpers.faulty_imports import KINDS, PATIENCE_SECONDS, Case, Imports, Make
 
 pytestmark = pytest.mark.trio
@@ -28,11 +28,6 @@ FAULTS: dict[str, Fault] = {
 }
 SAMPLE = {False: 5, True: 1}  # calls of a kind that fail, in a run that does not try them all; most of those for ever
 # cost the importer its life, and a start takes a second
-
-
-@pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("failing_calls"))
 
 
 @pytest.fixture

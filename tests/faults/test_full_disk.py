@@ -21,10 +21,7 @@ DISK_MIB, BALLAST_MIB = 48, 6
 REFUSALS = 20  # copies that fail one after the other before the disk counts as full, each smaller
 
 
-@pytest.mark.parametrize("restarted", [False, True], ids=["without a restart", "after a restart"])
-def test_all_that_was_copied_is_imported_once_there_is_room(
-    restarted: bool, record_property: Callable[[str, object], None]
-) -> None:
+def test_all_that_was_copied_is_imported_once_there_is_room(record_property: Callable[[str, object], None]) -> None:
     with scratch() as place, disk(place / "image", place / "repository", DISK_MIB):
         drive = Drive(place, QUICK)
         drive.allowed = ["."]  # a full disk is told in many words
@@ -34,13 +31,10 @@ def test_all_that_was_copied_is_imported_once_there_is_room(
             copied = fill(drive)
             for path, content in copied.items():
                 assert ALICE.do(Path.read_bytes, path) == content
-            until(lambda: not any(state(path) == "importing" for path in copied), "an end of all imports")
+            until(lambda: not any(fact(path, "state") == "importing" for path in copied), "an end of all imports")
             ballast.unlink()
-            if restarted:
-                drive.stop()
-                drive.start()
             for path in copied:
-                if state(path) == "failed":
+                if fact(path, "state") == "failed":
                     ALICE.do(tell, path, "retry")
             drive.wait_imported(*copied, seconds=60)
             for path, content in copied.items():
@@ -64,7 +58,3 @@ def fill(drive: Drive) -> dict[Path, bytes]:
             assert os.statvfs(drive.mountpoint).f_bsize  # the daemon answers
             time.sleep(0.1)  # imports need room, too
     return copied
-
-
-def state(path: Path) -> str | None:
-    return fact(path, "state")

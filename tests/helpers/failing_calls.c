@@ -1,7 +1,7 @@
 /* Calls of libc that fail when they are told to: loaded by LD_PRELOAD into a process under test.
  *
  * The environment names a file (FAILING_CALLS) that holds `struct control`, a directory (FAILING_CALLS_BELOW), and a
- * word of the command line by which a process is meant (FAILING_CALLS_IN); all others, and what they fork, go on
+ * word of the command line by which a process is meant (FAILING_CALLS_IN), with those that it forks; all others go on
  * untouched. While the control is armed, each call about a path or descriptor below the directory is counted, and the
  * one numbered `first` fails with `code`; with `for_ever` all after it, too. tests/helpers/failing_calls.py writes it.
  */
@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -33,8 +32,6 @@ struct control {
 static struct control *control;
 static char below[PATH_MAX];
 
-static void leave_children_alone(void) { control = NULL; }
-
 __attribute__((constructor)) static void begin(void) {
     const char *file = getenv("FAILING_CALLS"), *directory = getenv("FAILING_CALLS_BELOW"), *word = getenv("FAILING_CALLS_IN");
     char line[4096];
@@ -48,7 +45,6 @@ __attribute__((constructor)) static void begin(void) {
     if (map == MAP_FAILED) abort();
     syscall(SYS_close, fd);
     strncpy(below, directory, sizeof below - 1);
-    pthread_atfork(NULL, NULL, leave_children_alone);
     control = map;
 }
 

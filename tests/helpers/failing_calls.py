@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import struct
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,15 +52,19 @@ class FailingCalls:
         return dict(self._environment)
 
     def arm(self, first: int, code: int, *, for_ever: bool = False) -> None:
-        """From now on let call number *first*, counted from 1, fail with errno *code*; *for_ever*: all after it, too."""
+        """Let call number *first* from now on, 1 is the next, fail with errno *code*; *for_ever*: all after it, too."""
         self._shared[:] = _NUMBERS.pack(0, first, code, for_ever, 0, 0) + bytes(_WORDS.size)
-        self._shared[: _NUMBERS.size] = _NUMBERS.pack(1, first, code, for_ever, 0, 0)
+        self._shared[:4] = (1).to_bytes(4, sys.byteorder)  # last
+
+    @property
+    def failed(self) -> int:
+        """Return how many calls have failed since `arm`."""
+        return int(_NUMBERS.unpack(self._shared[: _NUMBERS.size])[-1])
 
     def disarm(self) -> Failed:
         """Let all calls go on, and return what has happened since `arm`."""
         self._shared[:4] = bytes(4)
         *_, counted, failed = _NUMBERS.unpack(self._shared[: _NUMBERS.size])
-        name, path = (
-            word.rstrip(b"\0").decode(errors="replace") for word in _WORDS.unpack(self._shared[-_WORDS.size :])
-        )
+        words = _WORDS.unpack(self._shared[-_WORDS.size :])
+        name, path = (word.rstrip(b"\0").decode(errors="replace") for word in words)
         return Failed(counted, failed, name, path)

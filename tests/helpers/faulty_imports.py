@@ -33,6 +33,13 @@ from tests.helpers.waiting import until
 ME = os.getuid()
 FINAL = (State.IMPORTED, State.FAILED)
 PATIENCE_SECONDS = 30.0
+SETTINGS = """
+[readers]
+workers = 1
+[[sources]]
+name = "scope1"
+path = "{source}"
+"""
 POLICY = Policy(0.05, Duplicates.IMPORT)
 
 
@@ -69,9 +76,7 @@ class Imports:
         source = place / "scope1"
         source.mkdir()
         repository = Repository.make(place / "repository")
-        repository.layout.settings.write_text(
-            f'[[sources]]\nname = "scope1"\npath = "{source}"\n[readers]\nworkers = 1\n'
-        )
+        repository.layout.settings.write_text(SETTINGS.format(source=source))
         return cls(repository, source)
 
     # --- the Source of the inbox -----------------------------------------------------------------
@@ -81,16 +86,13 @@ class Imports:
         if self.is_imported(case):  # by an importer that died before it could say so
             self.outcome(Outcome(token, State.IMPORTED))
             return None
-        parent, name = os.path.split(case.path)
         events = (Event(1_000_000_000, "created by uid 0, cp"),)
         drop = Drop(
             token, self.repository.alice, case.path, case.is_directory, None, POLICY, events, ME, "me", os.getgid(),
             case.transfer, case.members,
         )  # fmt: skip
-        together = case.members is not None and len(case.members) > 1
-        return drop, os.open(
-            self.repository.path(self.repository.alice, parent if together else case.path), os.O_RDONLY
-        )
+        path = os.path.dirname(case.path) if case.members else case.path
+        return drop, os.open(self.repository.path(self.repository.alice, path), os.O_RDONLY)
 
     def outcome(self, outcome: Outcome) -> None:
         self._cases[outcome.token].outcomes.append(outcome)
@@ -258,13 +260,9 @@ class Imports:
 
     def check_tree(self) -> None:
         """What is seen in import directories is what is catalogued, and no more."""
-        months = self.repository.layout.managed.glob("*/20??-??")
-        seen = {
-            str(one.relative_to(self.repository.layout.managed))
-            for month in months
-            for one in month.rglob("*")
-            if one.is_file()
-        }
+        managed = self.repository.layout.managed
+        there = (one for month in managed.glob("*/20??-??") for one in month.rglob("*") if one.is_file())
+        seen = {str(one.relative_to(managed)) for one in there}
         listed = [str(one["import_path"]) for one in self.repository.originals()]
         assert len(set(listed)) == len(listed)
         logs = {os.path.join(*Path(one).parts[:4]) + ".log" for one in listed}
