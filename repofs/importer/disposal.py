@@ -113,9 +113,8 @@ class Disposal:
         with self._engine.begin() as conn:
             trash.note(conn, deleted.fileset, Step.MOVING, names=names, import_directory=place.import_directory)
         try:
-            moved = place.import_directory != own.import_directory
             gid = deleted.of.gid if deleted.of.gid is not None else os.getegid()
-            self._can.put_back(place, names, gid, moved=moved)
+            self._can.put_back(place, names, gid)
             self._can.sync()
             with self._engine.begin() as conn:
                 before = holdings.held_in_trash(conn, deleted.fileset)

@@ -10,6 +10,7 @@ _OPENAT2 = 437  # on every machine
 _NO_XDEV, _NO_MAGICLINKS, _NO_SYMLINKS, _BENEATH = 1, 2, 4, 8
 # Other mounts are refused (NO_XDEV): in the daemon's own one it would wait for itself, in a user's FUSE for the user.
 _RESOLVE = _BENEATH | _NO_SYMLINKS | _NO_MAGICLINKS | _NO_XDEV
+_MOST_BYTES = 4095  # PATH_MAX without its NUL
 
 
 class _OpenHow(ctypes.Structure):
@@ -24,8 +25,19 @@ _openat2.restype = ctypes.c_long
 def beneath(directory: int, path: bytes, flags: int) -> int:
     """Open *path* below *directory*, over no symbolic link and into no other mount; the last name is no link either.
 
-    Raises OSError: ELOOP for a symlink, EXDEV for ``..`` out of it, a path that starts with ``/``, another mount.
+    Raises OSError: ELOOP for a symlink, EXDEV for ``..`` out of it, a path that starts with ``/``, another mount. A path
+    that is longer than the kernel takes is gone in stages, of each of which that holds.
     """
+    if len(path) <= _MOST_BYTES or (end := path.rfind(b"/", 0, _MOST_BYTES)) <= 0:
+        return _in_one_step(directory, path, flags)
+    stage = _in_one_step(directory, path[:end], os.O_PATH | os.O_DIRECTORY)
+    try:
+        return beneath(stage, path[end:].lstrip(b"/"), flags)
+    finally:
+        os.close(stage)
+
+
+def _in_one_step(directory: int, path: bytes, flags: int) -> int:
     how = _OpenHow(flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0, _RESOLVE)
     while True:
         fd: int = _openat2(_OPENAT2, directory, path, how, ctypes.sizeof(how))

@@ -15,13 +15,17 @@ NO_WAY = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV)  # it was moved
 
 
 def find(
-    user: int, files: Mapping[int, os.stat_result], dropped: Sequence[bytes], reserved: re.Pattern[bytes]
+    user: int,
+    files: Mapping[int, os.stat_result],
+    dropped: Sequence[bytes],
+    home: bytes,
+    reserved: re.Pattern[bytes],
 ) -> set[tuple[bytes, int]]:
     """Return (path below the directory *user*, number) of each name of *files* there, but for import directories.
 
     They are sought where they were *dropped*, by number; when a file has more names than that and the one in its import
     directory, everywhere: in time that the number of names in *user* takes. *reserved* matches what import directories
-    are called.
+    are called; *home* is that of these files, which may be called as the template said before.
     """
     found: set[tuple[bytes, int]] = set()
     missing: dict[int, int] = {}
@@ -31,7 +35,7 @@ def find(
             found.add((dropped[number], number))
         if status.st_nlink > 1 + (there is not None and os.path.samestat(there, status)):
             missing[status.st_ino] = number
-    return found | set(_everywhere(user, missing, reserved)) if missing else found
+    return found | set(_everywhere(user, missing, home, reserved)) if missing else found
 
 
 def status_of(directory: int, path: bytes) -> os.stat_result | None:
@@ -45,7 +49,9 @@ def status_of(directory: int, path: bytes) -> os.stat_result | None:
         raise
 
 
-def _everywhere(user: int, wanted: Mapping[int, int], reserved: re.Pattern[bytes]) -> Iterator[tuple[bytes, int]]:
+def _everywhere(
+    user: int, wanted: Mapping[int, int], home: bytes, reserved: re.Pattern[bytes]
+) -> Iterator[tuple[bytes, int]]:
     """Yield each name of the *wanted* inodes (to their numbers) below *user*, but for import directories."""
     device = os.fstat(user).st_dev
     pending = [b""]
@@ -62,7 +68,7 @@ def _everywhere(user: int, wanted: Mapping[int, int], reserved: re.Pattern[bytes
                 name = os.fsencode(entry.name)
                 path = os.path.join(way, name)
                 if entry.is_dir(follow_symlinks=False):
-                    if way or not reserved.fullmatch(name):
+                    if path != home and (way or not reserved.fullmatch(name)):
                         pending.append(path)
                 elif entry.inode() in wanted and entry.stat(follow_symlinks=False).st_dev == device:
                     yield path, wanted[entry.inode()]

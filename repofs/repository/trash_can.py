@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -30,6 +31,7 @@ from repofs.repository.trees import exists, files_of, lent, opened, remove_all, 
 from repofs.trash import Name, Place
 
 FILES, LOG, _NAME = b"files", b"log", b"name"
+_MOST_BYTES = 255  # of a name
 _BLOCK_BYTES = 512  # of st_blocks, whatever the file system's are
 
 log = structlog.get_logger(__name__)
@@ -53,7 +55,7 @@ class TrashCan:
         with self._user(place) as user, self._files_of(place) as directory:
             statuses = ((number, status_of(directory, name)) for number, name in enumerate(place.files))
             files = {number: status for number, status in statuses if status is not None}
-            found = other_names.find(user, files, dropped, self._reserved)
+            found = other_names.find(user, files, dropped, place.import_directory, self._reserved)
         return [Name(path, number) for path, number in sorted(found)]
 
     def frees(self, place: Place) -> int:
@@ -153,11 +155,11 @@ class TrashCan:
             told.append(f"its import directory is {os.fsdecode(directory)} now: the name that it had is taken")
         return replace(place, import_directory=directory), new, told
 
-    def put_back(self, place: Place, names: Sequence[Name], gid: int, *, moved: bool) -> None:
+    def put_back(self, place: Place, names: Sequence[Name], gid: int) -> None:
         """Put files, log and *names* back into the tree; not durable before `sync`. `take` undoes it.
 
-        *moved*: the import directory is not the one of before. Directories that are made for names are of the group
-        *gid*. Raises FileExistsError when a name is taken by now, other OSErrors.
+        Directories that are made for names are of the group *gid*. Raises FileExistsError when a name is taken by now,
+        other OSErrors.
         """
         with self._user(place) as user, self._can(place.fileset) as can:
             uid = os.fstat(user).st_uid
@@ -166,8 +168,7 @@ class TrashCan:
                 file = FILES + b"/" + place.files[name.position]
                 with way(above, dir_fd=user, uid=uid, gid=gid) as directory:
                     os.link(file, last, src_dir_fd=can, dst_dir_fd=directory, follow_symlinks=False)
-            if moved:
-                self._mark_anew(place, can)
+            self._mark_anew(place, can)
             above, last = os.path.split(place.import_directory)
             with way(above, dir_fd=user, uid=uid, gid=os.getegid()) as parent:
                 with suppress(FileNotFoundError):
@@ -176,11 +177,12 @@ class TrashCan:
         self._clear(place.fileset)
 
     def _mark_anew(self, place: Place, can: int) -> None:
-        """Say on each file in which import directory it is now."""
+        """Say on each file in which import directory it is now; a restore that failed may have said another."""
+        here = os.fsdecode(place.import_directory)
         for fd in files_of(FILES, dir_fd=can):
             mark = self._marks.read(fd)
-            if isinstance(mark, Original):
-                self._marks.write(fd, replace(mark, import_directory=os.fsdecode(place.import_directory)))
+            if isinstance(mark, Original) and mark.import_directory != here:
+                self._marks.write(fd, replace(mark, import_directory=here))
 
     # --- for good ----------------------------------------------------------------------------------
 
@@ -271,11 +273,49 @@ def _unit_of(place: Place, name: Name) -> bytes | None:
 
 
 def _free_beside(user: int, path: bytes, *, log: bool = False) -> bytes:
-    """Return *path*, or a free name beside it, ``scan.restored.tif``; with *log* that of its log is free, too."""
+    """Return *path*, or a free name beside it, ``scan.restored.tif``; with *log* that of its log is free, too.
+
+    Where a directory above it was, there may be a file or a link by now: then that is what has another name.
+    """
     above, last = os.path.split(path)
-    stem, dot, suffix = last.partition(b".") if not log else (last, b"", b"")
-    number, free = 0, path
-    while status_of(user, free) is not None or (log and status_of(user, free + b".log") is not None):
+    above = _way_beside(user, above)
+    number, free = 0, os.path.join(above, last)
+    while _is_taken(user, free) or (log and _is_taken(user, free + b".log")):
         number += 1
-        free = os.path.join(above, stem + b".restored" + (b"-%d" % number if number > 1 else b"") + dot + suffix)
+        free = os.path.join(above, _restored(last, number, whole=log))
     return free
+
+
+def _way_beside(user: int, above: bytes) -> bytes:
+    way = b""
+    for name in filter(None, above.split(b"/")):
+        way = os.path.join(way, name)
+        status = status_of(user, way)
+        if _is_taken(user, way) and (status is None or not stat.S_ISDIR(status.st_mode)):
+            way = _free_beside(user, way)
+    return way
+
+
+def _restored(name: bytes, number: int, *, whole: bool) -> bytes:
+    """Return what *name* is called when it is taken; *whole*: it has no suffix, and its log one beside it."""
+    stem, dot, suffix = name.partition(b".") if not whole else (name, b"", b"")
+    addition = b".restored" + (b"-%d" % number if number > 1 else b"")
+    room = _MOST_BYTES - len(addition)
+    if len(name) > room:
+        if len(suffix) > room // 2:
+            stem, dot, suffix = name, b"", b""
+        cut = stem[: room - len(dot + suffix)]
+        stem = cut.decode(errors="ignore").encode()  # no half of a character
+    return stem + addition + dot + suffix
+
+
+def _is_taken(user: int, path: bytes) -> bool:
+    """Whether anything, also a symbolic link, is at *path*."""
+    above, last = os.path.split(path)
+    try:
+        with lent(openat2.beneath(user, above or b".", OPEN_DIRECTORY)) as directory:
+            return exists(last, dir_fd=directory)
+    except OSError as error:
+        if error.errno in other_names.NO_WAY:
+            return False
+        raise

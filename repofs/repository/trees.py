@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 
 import structlog
 
@@ -174,13 +174,16 @@ def remove_empty_way(way: Sequence[bytes], *, dir_fd: int, keep: int = 0) -> Non
 @contextmanager
 def way(path: bytes, *, dir_fd: int, uid: int, gid: int) -> Iterator[int]:
     """Lend a descriptor of the directory *path*; those that are missing are made, for *uid* and *gid* alone."""
-    with lent(openat2.beneath(dir_fd, b".", OPEN_DIRECTORY)) as top, ExitStack() as stack:
-        here = top
+    here = openat2.beneath(dir_fd, b".", OPEN_DIRECTORY)
+    try:
         for name in filter(None, path.split(b"/")):
             made = not exists(name, dir_fd=here)
             if made:
                 os.mkdir(name, 0o700, dir_fd=here)
-            here = stack.enter_context(opened(name, dir_fd=here))
+            above, here = here, os.open(name, OPEN_DIRECTORY, dir_fd=here)
+            os.close(above)
             if made:
                 own(here, uid, gid, 0o700)
         yield here
+    finally:
+        os.close(here)

@@ -23,6 +23,7 @@ from tests.helpers.importing import Repository
 from tests.helpers.standing_in import stand_in, take
 
 SCAN, ZARR = b"P/D/scan.tif", (b"P/a.zarr/.zattrs", b"P/a.zarr/0/0.0", b"P/a.zarr/0/0.1")
+NAME_255 = "é" * 125 + "e.tif"
 
 
 class Killed(BaseException):
@@ -406,3 +407,84 @@ def test_recovery_leaves_what_the_disk_refuses_to_the_next(t: Trash, monkeypatch
         t.restore(fileset)
     t.disposal.recover()
     assert t.has_thrown(fileset)
+
+
+# --- names that are hard to go back to ---------------------------------------------------------------
+
+
+def come_back_to_a_name_of_255_bytes(t: Trash, alice: Path) -> None:
+    (alice / NAME_255).write_bytes(b"another")
+
+
+def come_back_to_a_symlink(t: Trash, alice: Path) -> None:
+    (alice / NAME_255).symlink_to("elsewhere.tif")
+
+
+@pytest.mark.parametrize("take_it", [come_back_to_a_name_of_255_bytes, come_back_to_a_symlink])
+def test_a_name_that_cannot_get_longer_is_cut(t: Trash, take_it: Callable[[Trash, Path], None]) -> None:
+    fileset = t.imported(NAME_255.encode())
+    t.delete(fileset)
+    alice = t.repository.layout.managed / os.fsdecode(t.repository.alice)
+    take_it(t, alice)
+    t.restore(fileset)
+    [back] = [path for path in alice.iterdir() if ".restored" in path.name]
+    assert back.read_bytes() == b"pixels" and back.name.endswith("é.restored.tif")
+
+
+@pytest.mark.parametrize("what", ["file", "symlink"])
+def test_where_its_directory_was_there_is_something_else(t: Trash, what: str) -> None:
+    fileset = t.imported(SCAN)
+    t.delete(fileset)
+    alice = t.repository.layout.managed / os.fsdecode(t.repository.alice)
+    (alice / "P" / "D").rmdir()
+    (alice / "P").rmdir()
+    (alice / "other").mkdir()
+    if what == "file":
+        (alice / "P").write_bytes(b"another")
+    else:
+        (alice / "P").symlink_to("other")
+    assert t.restore(fileset).told == ("P/D/scan.tif is taken: it is P.restored/D/scan.tif now",)
+    assert (alice / "P.restored" / "D" / "scan.tif").read_bytes() == b"pixels"
+    assert os.listdir(alice / "other") == []
+
+
+def test_a_path_longer_than_PATH_MAX_goes_and_comes_back(t: Trash) -> None:
+    deep = b"/".join([b"d" * 200] * 25)
+    at = os.open(t.repository.layout.managed / os.fsdecode(t.repository.alice), os.O_RDONLY)
+    for name in deep.split(b"/"):
+        os.mkdir(name, dir_fd=at)
+        above, at = at, os.open(name, os.O_RDONLY, dir_fd=at)
+        os.close(above)
+    fileset = t.imported(SCAN)
+    os.rename(t.repository.path(t.repository.alice, SCAN), b"moved.tif", dst_dir_fd=at)
+    names = t.delete(fileset).names
+    assert os.path.join(t.repository.alice, deep, b"moved.tif") in names and os.listdir(at) == []
+    t.restore(fileset)
+    assert os.listdir(at) == ["moved.tif"]
+    os.close(at)
+
+
+def test_an_import_directory_of_an_earlier_template_is_no_other_name(t: Trash) -> None:
+    fileset = t.imported(SCAN)
+    moved = t.repository.path(t.repository.alice, b"moved.tif")
+    os.rename(t.repository.path(t.repository.alice, SCAN), moved)
+    settings = config.Settings(repository=config.Repository(template="%user%_%userId%//imports/%time%"))
+    t.disposal = Disposal.of(t.repository.layout, settings, t.repository.engine)
+    t.delete(fileset)
+    assert t.restore(fileset).told == ()
+    assert moved.read_bytes() == b"pixels"
+
+
+def test_after_a_restore_elsewhere_that_failed_marks_say_where_they_are(
+    t: Trash, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fileset = t.imported(SCAN)
+    taken = t.repository.layout.managed / os.fsdecode(t.delete(fileset).names[0])
+    taken.mkdir(parents=True)
+    with monkeypatch.context() as failing:
+        failing.setattr(trash, "restore", lambda *_: (_ for _ in ()).throw(OSError(28, "no space")))
+        with pytest.raises(OSError, match="no space"):
+            t.restore(fileset)
+    taken.rmdir()
+    assert t.restore(fileset).told == ()
+    t.repository.check_whole(t.repository.path(t.repository.alice, SCAN))
