@@ -5,6 +5,9 @@ A file to which records are added. A record is a kind, a path below the mount, a
     d alice_2/run7      a file in this directory is written, or is a drop that has not come to rest
     t alice_2/x.zarr    something at this directory or below it
     D, T                one of these is over
+    m alice_2/a//alice_2/b    what is recorded at the first or below it may have the second name from here on; of two
+                        that are exchanged there are two such pairs
+    M, N                it has that name; it has not
 
 A beginning is recorded before the change that it stands for, an end at some time after: what is recorded once too
 often costs a look. A daemon that is killed leaves all records in the kernel; `sync` makes them survive the machine.
@@ -14,7 +17,7 @@ Without the file, as in a repository of an older repofs, all of the mount is to 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +36,9 @@ _TICK_SECONDS = 1.0  # until an end is recorded, and a beginning is on the disk
 _MOST_ENDED = 1000  # records beyond twice those that stand, at which the file is written anew
 
 log = structlog.get_logger()
+
+Move = tuple[Node, Node, bytes]
+"""What is renamed, into which directory, and what it is called there."""
 
 
 @dataclass(slots=True, eq=False)
@@ -110,29 +116,51 @@ class Journal:
             self.let_go(place)
 
     @contextmanager
-    def renaming(self, node: Node, directory: Node, name: bytes) -> Iterator[None]:
-        """While *node* becomes *name* in *directory*: what goes on in a directory is known by both names."""
-        if not node.is_directory:
-            with self.naming(directory):
+    def renaming(self, *moves: Move) -> Iterator[None]:
+        """While each of *moves* is made: what goes on in a directory is known by both names.
+
+        In the journal that is a record whatever goes on there, in memory a step for each place.
+        """
+        whole = [self._begin(*((node, True) if node.is_directory else (above, False))) for node, above, _ in moves]
+        try:
+            ways = [
+                (self._path_of(node), self._path_of(above) + b"/" + name)
+                for node, above, name in moves
+                if node.is_directory
+            ]
+            if ways:
+                with self._moving(ways):
+                    yield
+            else:
                 yield
-            return
-        old = self._path_of(node)
-        new = self._path_of(directory) + b"/" + name
-        whole = self._begin(node, True)
-        inside = [place for place in self._restless.values() if place.path == old or place.path.startswith(old + b"/")]
-        moved = [Restless(place.node, place.below, new + place.path[len(old) :]) for place in inside]
-        self._append(b"".join(place.record() for place in moved))
+        finally:
+            for place in whole:
+                self.let_go(place)
+
+    @contextmanager
+    def _moving(self, ways: Sequence[tuple[bytes, bytes]]) -> Iterator[None]:
+        moved = [
+            (place, new + place.path[len(old) :])
+            for old, new in ways
+            for place in self._restless.values()
+            if journal_records.is_within(place.path, old)
+        ]
+        self._append(journal_records.moving(ways))
         try:
             yield
         except BaseException:
-            self._over(moved)
+            self._conclude(journal_records.NOT_MOVED)
             raise
-        else:
-            self._over(inside)
-            for place, there in zip(inside, moved, strict=True):
-                place.path = there.path
-        finally:
-            self.let_go(whole)
+        for place, path in moved:
+            place.path = path
+        self._ended += 2 * len(moved)  # that many a reader has to go through
+        self._conclude(journal_records.MOVED)
+
+    def _conclude(self, record: bytes) -> None:
+        try:
+            self._append(record)
+        except OSError as error:  # both names are looked at
+            log.warning("how a rename ended is not recorded", journal=str(self._path), error=str(error))
 
     def _begin(self, node: Node, below: bool) -> Restless:
         place = self._restless.get((node, below))
@@ -155,9 +183,9 @@ class Journal:
 
     def _append(self, records: bytes) -> None:
         # At its place, not at the end: what a full disk has cut is written over.
-        while records and self._fd is not None:
-            done = os.pwrite(self._fd, records, self._length)
-            self._length, records = self._length + done, records[done:]
+        if self._fd is not None:
+            _write(self._fd, records, self._length)
+            self._length += len(records)
 
     # --- on the disk ----------------------------------------------------------------------------
 
@@ -205,7 +233,13 @@ class Journal:
     def _write_anew(self) -> int:
         records = b"".join(place.record() for place in self._restless.values())
         fd = os.open(self._next, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        self._length = os.write(fd, records)
+        try:
+            _write(fd, records, 0)
+        except OSError:  # the disk is full: the one before stays
+            os.close(fd)
+            self._next.unlink()
+            raise
+        self._length = len(records)
         self._synced = self._ended = 0
         return fd
 
@@ -218,3 +252,10 @@ class Journal:
     def close(self) -> None:
         if self._fd is not None:
             os.close(self._fd)
+
+
+def _write(fd: int, records: bytes, offset: int) -> None:
+    view = memoryview(records)
+    while view:
+        done = os.pwrite(fd, view, offset)
+        view, offset = view[done:], offset + done

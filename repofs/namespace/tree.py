@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import ExitStack
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -223,9 +222,7 @@ class Tree:
             back = self._group_to_join(replaced, parent, caller)
             moves.append(_Move(replaced, new_parent, new_name, parent, name, back))
         mark = self._standing.mark(node) if node.is_file and status.st_nlink > 1 else None
-        with ExitStack() as recorded:
-            for move in moves:
-                recorded.enter_context(self._drops.journal.renaming(move.node, move.new_parent, move.new_name))
+        with self._drops.journal.renaming(*((move.node, move.new_parent, move.new_name) for move in moves)):
             rule = self._standing.names.rule(node)
             renameat2(source, name, target, new_name, flags)
             self._unsynced.add(parent, new_parent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
@@ -11,6 +12,15 @@ import structlog
 log = structlog.get_logger()
 
 ALL = [(True, b"")]
+MOVED, NOT_MOVED = b"M\0", b"N\0"
+_BETWEEN = b"//"  # is in no path
+
+Key = tuple[bytes, bytes]
+"""The kind of a record, and its path."""
+
+Standing = Counter[Key]
+_Moved = tuple[Key, Key, int]
+"""What stood, what that becomes, and how often."""
 
 
 def next_of(path: Path) -> Path:
@@ -18,22 +28,61 @@ def next_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.new")
 
 
+def moving(ways: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """Return the record that directories are renamed: for each its path and the one to be."""
+    return b"m " + _BETWEEN.join(path for way in ways for path in way) + b"\0"
+
+
+def is_within(path: bytes, directory: bytes) -> bool:
+    """Return whether *path* is that of *directory* or of something below it."""
+    return path == directory or path.startswith(directory + b"/")
+
+
 def left(path: Path) -> list[tuple[bool, bytes]]:
     """Return what stood when the last daemon ended: whether also what is below, and where; ALL when nobody can tell."""
-    standing: Counter[tuple[bytes, bytes]] = Counter()
     try:
-        records = path.read_bytes()
+        files = [path.read_bytes()]
     except FileNotFoundError:
         return ALL
     if next_of(path).exists():
-        records += next_of(path).read_bytes()
-    for record in records.split(b"\0")[:-1]:  # what follows the last NUL was not written to its end
-        kind, where = record[:1], record[2:]
-        if kind not in (b"d", b"t", b"D", b"T"):
-            log.error("the journal is damaged: all of the repository is looked at", journal=str(path))
-            return ALL
-        standing[kind.lower(), where] += 1 if kind.islower() else -1
+        files.append(next_of(path).read_bytes())
+    standing: Standing = Counter()
+    moves: list[list[_Moved]] = []
+    for records in files:
+        for record in records.split(b"\0")[:-1]:  # what follows the last NUL was not written to its end
+            if not _take_in(record, standing, moves):
+                log.error("the journal is damaged: all of the repository is looked at", journal=str(path))
+                return ALL
     return [(kind == b"t", where) for (kind, where), count in standing.items() if count > 0]
+
+
+def _take_in(record: bytes, standing: Standing, moves: list[list[_Moved]]) -> bool:
+    """Take *record* into what is *standing*; return whether it is one."""
+    kind, where = record[:1], record[2:]
+    match kind:
+        case b"d" | b"t" | b"D" | b"T":
+            standing[kind.lower(), where] += 1 if kind.islower() else -1
+        case b"m":
+            moved = _moved(where.split(_BETWEEN), standing)
+            for _, new, count in moved:
+                standing[new] += count
+            moves.append(moved)
+        case b"M" | b"N" if moves:
+            for old, new, count in moves.pop():
+                standing[old if kind == b"M" else new] -= count
+        case _:
+            return False
+    return True
+
+
+def _moved(names: Sequence[bytes], standing: Standing) -> list[_Moved]:
+    """Return what is *standing* at or below each first of two *names*."""
+    return [
+        ((kind, where), (kind, new + where[len(old) :]), count)
+        for old, new in zip(names[::2], names[1::2], strict=False)
+        for (kind, where), count in standing.items()
+        if count > 0 and is_within(where, old)
+    ]
 
 
 def look_at(path: Path, directory: bytes) -> None:

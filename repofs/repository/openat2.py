@@ -25,8 +25,8 @@ _openat2.restype = ctypes.c_long
 def beneath(directory: int, path: bytes, flags: int) -> int:
     """Open *path* below *directory*, over no symbolic link and into no other mount; the last name is no link either.
 
-    Raises OSError: ELOOP for a symlink, EXDEV for ``..`` out of it, a path that starts with ``/``, another mount. A path
-    that is longer than the kernel takes is gone in stages, of each of which that holds.
+    Raises OSError: ELOOP for a symlink, EXDEV for ``..`` out of it, a path that starts with ``/``, another mount. A
+    path that is longer than the kernel takes is gone in stages, of each of which that holds.
     """
     if len(path) <= _MOST_BYTES or (end := path.rfind(b"/", 0, _MOST_BYTES)) <= 0:
         return _in_one_step(directory, path, flags)

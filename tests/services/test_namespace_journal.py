@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import trio
 
+from repofs.namespace.backing import RENAME_EXCHANGE
+from repofs.repository import journal_records
 from tests.helpers.namespace import ALICE, World
 from tests.helpers.waiting import until
 
@@ -113,7 +115,7 @@ async def test_a_directory_is_renamed_while_something_goes_on_in_it(
     w.write("run/deep/a.tif")
     w.journal.end_idle()
     if when == "before":  # the daemon is killed as soon as the kernel has renamed it
-        monkeypatch.setattr(w.journal, "_over", lambda places: None)
+        monkeypatch.setattr(journal_records, "MOVED", b"")
     w.rename("run", "moved")
     again = World(repository)
     assert ("moved/deep", False) in left(again) and not any(where.startswith("run") for where, _ in left(again))
@@ -244,3 +246,103 @@ async def test_sync_waits_for_the_disk_only_when_something_is_new(
     await w.journal.sync()
     await w.journal.sync()
     assert len(synced) == before + 1
+
+
+async def test_directories_that_are_exchanged_are_known_by_their_names(repository: Path) -> None:
+    w = World(repository)
+    for name in ("one", "two"):
+        w.mkdir(name)
+        w.mkdir(f"{name}/{name}")
+        w.write(f"{name}/{name}/{name}.tif")
+    w.journal.end_idle()
+    w.rename("one", "two", RENAME_EXCHANGE)
+    w.journal.end_idle()
+    again = World(repository)
+    assert left(again) == [("one/two", False), ("two/one", False)]
+    assert await start(again) == {"one.tif", "two.tif"}
+
+
+async def test_renaming_a_directory_writes_little_whatever_goes_on_in_it(repository: Path) -> None:
+    w = World(repository)
+    w.mkdir("run")
+    for number in range(300):
+        w.mkdir(f"run/{number}")
+        w.write(f"run/{number}/a.tif")
+    w.journal.end_idle()
+    before = w.layout.journal.stat().st_size
+    for _ in range(5):
+        w.rename("run", "moved")
+        w.rename("moved", "run")
+    assert w.layout.journal.stat().st_size - before < 2000
+    assert len(left(World(repository))) == 301  # each, and the directory that was renamed just now
+
+
+async def test_a_disk_that_is_full_after_a_rename_costs_a_look(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    w = World(repository)
+    w.mkdir("run")
+    w.write("run/a.tif")
+    pwrite = os.pwrite
+
+    def full(fd: int, data: bytes, offset: int) -> int:
+        if bytes(data) == journal_records.MOVED:
+            raise OSError(errno.ENOSPC, "no space")
+        return pwrite(fd, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", full)
+    w.rename("run", "moved")
+    monkeypatch.undo()
+    w.rename("moved", "again")
+    assert ("again", False) in left(World(repository))
+
+
+async def test_what_a_full_disk_has_cut_spoils_no_record_after_it(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    w = World(repository)
+    w.mkdir("run")
+    w.journal.end_idle()
+    pwrite, taken = os.pwrite, 0
+
+    def nearly_full(fd: int, data: bytes, offset: int) -> int:
+        nonlocal taken
+        if fd != w.journal._fd:
+            return pwrite(fd, data, offset)
+        if taken:
+            raise OSError(errno.ENOSPC, "no space")
+        taken = pwrite(fd, bytes(data)[:3], offset)
+        return taken
+
+    monkeypatch.setattr(os, "pwrite", nearly_full)
+    with pytest.raises(OSError, match="no space"):
+        w.create("run/a.tif")
+    monkeypatch.undo()
+    w.write("run/b.tif")
+    assert ("run", False) in left(World(repository))
+
+
+async def test_a_journal_for_which_there_is_no_room_does_not_take_the_place_of_the_one_before(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    w = World(repository)
+    w.mkdir("run")
+    w.write("run/a.tif")
+    before, pwrite, taken = w.journal._fd, os.pwrite, 0
+
+    def nearly_full(fd: int, data: bytes, offset: int) -> int:
+        nonlocal taken
+        if fd == before:
+            return pwrite(fd, data, offset)
+        if taken:
+            raise OSError(errno.ENOSPC, "no space")
+        taken = pwrite(fd, bytes(data)[:3], offset)
+        return taken
+
+    monkeypatch.setattr(os, "pwrite", nearly_full)
+    with pytest.raises(OSError, match="no space"):
+        await w.journal._renew()
+    monkeypatch.undo()
+    w.mkdir("other")
+    w.write("other/b.tif")
+    assert await start(World(repository)) == {"a.tif", "b.tif"}
