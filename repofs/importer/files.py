@@ -21,6 +21,7 @@ from repofs.quotas import Held, counted
 from repofs.repository import openat2
 from repofs.repository.marks import ORIGINAL_BIT, Marks
 from repofs.repository.outside import Root
+from repofs.repository.trees import walk
 
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -63,14 +64,13 @@ def _members(names: Sequence[bytes], directory_fd: int) -> Generator[tuple[bytes
 
 
 def _in_directory(name: bytes, fd: int) -> Generator[tuple[bytes, int], None, None]:
-    for directory, below, names, directory_fd in os.fwalk(b".", dir_fd=fd, onerror=_raise):
-        below.sort()
-        for entry in sorted(names):
+    for directory, _, names, directory_fd in walk(fd):
+        for entry in names:
             if not stat.S_ISREG(os.stat(entry, dir_fd=directory_fd, follow_symlinks=False).st_mode):
                 continue
             file = os.open(entry, _OPEN, dir_fd=directory_fd)
             try:
-                yield os.path.normpath(os.path.join(name, directory, entry)), file
+                yield os.path.join(name, directory, entry), file
             finally:
                 os.close(file)
 
@@ -103,10 +103,6 @@ def _identity_of_main(drop: Drop, directory_fd: int) -> Identity:
 def _own_identity(fd: int) -> Identity:
     status = os.fstat(fd)
     return Identity(status.st_dev, status.st_ino, b"", status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-
-def _raise(error: OSError) -> None:
-    raise error
 
 
 def new_ones(drop: Drop, fd: int, marks: Marks) -> Iterator[tuple[bytes, int]]:

@@ -2,8 +2,8 @@
 
 A directory is an import directory when the log beside it says so (`import_directory.place_of`), or, where the log has
 gone, when a file in it bears the mark of an original that is of there. The template is not asked: it may have been
-another one before. The whole tree is walked, users' own directories too; memory holds the names of the directories on
-the way down, whatever the number of originals.
+another one before. The whole tree is walked, users' own directories too; memory holds the directories that are still to
+be walked, whatever the number of originals.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from repofs.model import Mark, Origin, Original
 from repofs.repository.import_directory import place_of
 from repofs.repository.layout import Layout, load_key
 from repofs.repository.marks import Marks
-from repofs.repository.trees import Cursor, opened
+from repofs.repository.openat2 import NO_WAY
+from repofs.repository.trees import is_within, opened, walk
 
 _LOG = b".log"
 
@@ -79,88 +80,57 @@ class ImportedTree:
         """Yield the regular files of *found*, in the order of their names."""
         if not found.has_directory:
             return
-        with opened(self._managed) as managed:
-            for cursor, _, names in _walk(os.path.join(found.user_directory, found.name), managed):
+        with opened(self._path(found)) as top:
+            for path, _, names, fd in walk(top, passing=NO_WAY):
                 for name in names:
-                    if file := self._file(cursor, name):
+                    if file := self._file(path, fd, name):
                         yield file
 
     def _path(self, found: Imported) -> bytes:
         return os.path.join(self._managed, found.user_directory, found.name)
 
-    def _file(self, cursor: Cursor, name: bytes) -> ImportedFile | None:
+    def _file(self, directory: bytes, fd: int, name: bytes) -> ImportedFile | None:
         """Return one file, None when it is no regular one or has gone."""
-        path = b"/proc/self/fd/%d/%s" % (cursor.fd, name)
+        path = b"/proc/self/fd/%d/%s" % (fd, name)
         try:
             status = os.stat(path, follow_symlinks=False)
             if not stat.S_ISREG(status.st_mode):
                 return None
-            return ImportedFile(b"/".join([*cursor.names, name]), path, status, self.marks.read(path))
+            return ImportedFile(os.path.join(directory, name), path, status, self.marks.read(path))
         except FileNotFoundError:
             return None
 
     def _below(self, user_directory: bytes) -> Iterator[Imported]:
         """Yield the import directories of one user, one that has no log once for each directory in it with files."""
-        with opened(self._managed) as managed:
-            for cursor, directories, names in _walk(user_directory, managed):
-                if home := self._without_log(user_directory, cursor, names):
+        with opened(os.path.join(self._managed, user_directory)) as top:
+            for path, directories, names, fd in walk(top, passing=NO_WAY):
+                if home := self._without_log(user_directory, path, fd, names):
                     directories.clear()
                     yield home
                     continue
-                yield from self._logged(user_directory, cursor, directories, names)
+                yield from self._logged(user_directory, path, directories, names, fd)
 
     def _logged(
-        self, user_directory: bytes, cursor: Cursor, directories: Listed, names: list[bytes]
+        self, user_directory: bytes, here: bytes, directories: list[bytes], names: list[bytes], fd: int
     ) -> Iterator[Imported]:
-        """Yield what has its log in the directory of *cursor*, and take it out of *directories*: it is not walked."""
+        """Yield what has its log in the directory *here*, and take it out of *directories*: it is not walked."""
+        logged = set()
+        there = set(directories)
         for log in names:
-            name = b"/".join([*cursor.names, log.removesuffix(_LOG)])
-            path = b"/proc/self/fd/%d/%s" % (cursor.fd, log)
-            if log.endswith(_LOG) and place_of(path) == name:
-                there = log.removesuffix(_LOG) in directories
-                directories.pop(log.removesuffix(_LOG), None)
-                yield Imported(user_directory, name, has_directory=there, has_log=True)
+            last = log.removesuffix(_LOG)
+            name = os.path.join(here, last)
+            if log.endswith(_LOG) and place_of(b"/proc/self/fd/%d/%s" % (fd, log)) == name:
+                logged.add(last)
+                yield Imported(user_directory, name, has_directory=last in there, has_log=True)
+        directories[:] = [name for name in directories if name not in logged]
 
-    def _without_log(self, user_directory: bytes, cursor: Cursor, names: list[bytes]) -> Imported | None:
-        """Return the import directory, at or above that of *cursor*, which the first file here says that it is of."""
+    def _without_log(self, user_directory: bytes, here: bytes, fd: int, names: list[bytes]) -> Imported | None:
+        """Return the import directory, at or above *here*, which the first file here says that it is of."""
         for name in names[:1]:
-            file = self._file(cursor, name)
+            file = self._file(here, fd, name)
             if file is None or not isinstance(file.mark, Original):
                 return None
             home = os.fsencode(file.mark.import_directory)
-            if home.split(b"/") == cursor.names[: home.count(b"/") + 1]:
+            if is_within(here, home):
                 return Imported(user_directory, home, has_directory=True, has_log=False)
         return None
-
-
-Listed = dict[bytes, None]
-"""Names of directories, in order."""
-
-
-def _walk(top: bytes, dir_fd: int) -> Iterator[tuple[Cursor, Listed, list[bytes]]]:
-    """Yield a cursor at each directory of the tree *top*, what directories and what other names are in it, by name.
-
-    Directories that are taken out before the next is asked for are not walked.
-    """
-    with Cursor(top, dir_fd=dir_fd) as cursor:
-        waiting: list[list[bytes]] = []
-        while True:
-            directories, others = _listed(cursor)
-            yield cursor, directories, others
-            waiting.append(list(reversed(directories)))
-            while not waiting[-1]:
-                waiting.pop()
-                if not waiting:
-                    return
-                cursor.up()
-            cursor.down(waiting[-1].pop())
-
-
-def _listed(cursor: Cursor) -> tuple[Listed, list[bytes]]:
-    directories: list[bytes] = []
-    others: list[bytes] = []
-    with os.scandir(cursor.fd) as entries:
-        for entry in entries:
-            kind = directories if entry.is_dir(follow_symlinks=False) else others
-            kind.append(os.fsencode(entry.name))
-    return dict.fromkeys(sorted(directories)), sorted(others)

@@ -30,6 +30,7 @@ from repofs.namespace.nodes import Node
 from repofs.namespace.standing import Standing
 from repofs.repository import journal_records
 from repofs.repository.durable import sync_directory
+from repofs.repository.trees import is_within
 from repofs.threads import in_thread
 
 _TICK_SECONDS = 1.0  # until an end is recorded, and a beginning is on the disk
@@ -143,7 +144,7 @@ class Journal:
             (place, new + place.path[len(old) :])
             for old, new in ways
             for place in self._restless.values()
-            if journal_records.is_within(place.path, old)
+            if is_within(place.path, old)
         ]
         self._append(journal_records.moving(ways))
         try:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import structlog
 
+from repofs.repository.trees import is_within
+
 log = structlog.get_logger()
 
 ALL = [(True, b"")]
@@ -31,11 +33,6 @@ def next_of(path: Path) -> Path:
 def moving(ways: Sequence[tuple[bytes, bytes]]) -> bytes:
     """Return the record that directories are renamed: for each its path and the one to be."""
     return b"m " + _BETWEEN.join(path for way in ways for path in way) + b"\0"
-
-
-def is_within(path: bytes, directory: bytes) -> bool:
-    """Return whether *path* is that of *directory* or of something below it."""
-    return path == directory or path.startswith(directory + b"/")
 
 
 def left(path: Path) -> list[tuple[bool, bytes]]:

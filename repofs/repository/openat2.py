@@ -6,6 +6,8 @@ import ctypes
 import errno
 import os
 
+NO_WAY = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV)  # it was moved, or is no directory of ours
+
 _OPENAT2 = 437  # on every machine
 _NO_XDEV, _NO_MAGICLINKS, _NO_SYMLINKS, _BENEATH = 1, 2, 4, 8
 # Other mounts are refused (NO_XDEV): in the daemon's own one it would wait for itself, in a user's FUSE for the user.

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from repofs.repository import openat2
-from repofs.repository.durable import OPEN_DIRECTORY
-from repofs.repository.trees import lent
-
-NO_WAY = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV)  # it was moved, or is no directory of ours
+from repofs.repository.openat2 import NO_WAY
+from repofs.repository.trees import lent, walk
 
 
 def find(
@@ -54,21 +52,12 @@ def _everywhere(
 ) -> Iterator[tuple[bytes, int]]:
     """Yield each name of the *wanted* inodes (to their numbers) below *user*, but for import directories."""
     device = os.fstat(user).st_dev
-    pending = [b""]
-    while pending:
-        way = pending.pop()
-        try:
-            directory = openat2.beneath(user, way or b".", OPEN_DIRECTORY)
-        except OSError as error:
-            if error.errno not in NO_WAY:
-                raise
-            continue  # moved while we looked
-        with lent(directory), os.scandir(directory) as entries:
-            for entry in entries:
-                name = os.fsencode(entry.name)
-                path = os.path.join(way, name)
-                if entry.is_dir(follow_symlinks=False):
-                    if path != home and (way or not reserved.fullmatch(name)):
-                        pending.append(path)
-                elif entry.inode() in wanted and entry.stat(follow_symlinks=False).st_dev == device:
-                    yield path, wanted[entry.inode()]
+    for way, directories, names, fd in walk(user, passing=NO_WAY):
+        directories[:] = [
+            name for name in directories if os.path.join(way, name) != home and (way or not reserved.fullmatch(name))
+        ]
+        for name in names:
+            with suppress(FileNotFoundError):
+                status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                if status.st_ino in wanted and status.st_dev == device:
+                    yield os.path.join(way, name), wanted[status.st_ino]

@@ -316,6 +316,6 @@ def _is_taken(user: int, path: bytes) -> bool:
         with lent(openat2.beneath(user, above or b".", OPEN_DIRECTORY)) as directory:
             return exists(last, dir_fd=directory)
     except OSError as error:
-        if error.errno in other_names.NO_WAY:
+        if error.errno in openat2.NO_WAY:
             return False
         raise

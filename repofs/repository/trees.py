@@ -1,13 +1,14 @@
 """Directories by descriptor: no path gets long, no symlink is followed, one descriptor whatever the depth.
 
-Going up is by "..", so these are for trees that nobody else changes: what is staged or published.
+A `Cursor` goes up by "..": it, and what uses it, is for trees that nobody else changes, staged or published. `walk` is
+for those of users.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import structlog
@@ -71,6 +72,43 @@ class Cursor:
 
     def __exit__(self, *_: object) -> None:
         os.close(self.fd)
+
+
+def walk(top: int, *, passing: Collection[int] = ()) -> Iterator[tuple[bytes, list[bytes], list[bytes], int]]:
+    """Yield of each directory at and below the one of descriptor *top*, as deep as it goes: its path from there, b"" of
+    the first, the directories and the other names in it, by name, and a descriptor that is lent until the next.
+
+    Directories that are taken out of their list are not walked. Each is opened from *top* on: what is renamed meanwhile
+    is found or not, and leads nowhere else. Raises OSError, but for the errnos *passing*: these are passed by.
+    """
+    pending = [b""]
+    while pending:
+        path = pending.pop()
+        try:
+            fd = openat2.beneath(top, path or b".", OPEN_DIRECTORY)
+        except OSError as error:
+            if error.errno not in passing:
+                raise
+            continue
+        with lent(fd):
+            directories, names = _listed(fd)
+            yield path, directories, names, fd
+        pending += [os.path.join(path, name) for name in reversed(directories)]
+
+
+def _listed(fd: int) -> tuple[list[bytes], list[bytes]]:
+    directories: list[bytes] = []
+    others: list[bytes] = []
+    with os.scandir(fd) as entries:
+        for entry in entries:
+            kind = directories if entry.is_dir(follow_symlinks=False) else others
+            kind.append(os.fsencode(entry.name))
+    return sorted(directories), sorted(others)
+
+
+def is_within(path: bytes, directory: bytes) -> bool:
+    """Return whether *path* is that of *directory* or of something below it."""
+    return path == directory or path.startswith(directory + b"/")
 
 
 def exists(name: bytes, *, dir_fd: int) -> bool:

@@ -19,8 +19,9 @@ from repofs.inspection.fsck.subject import Subject, by_descriptor
 from repofs.model import Closed, Original, Refused
 from repofs.repository import journal_records
 from repofs.repository.marks import ORIGINAL_BIT, Target
+from repofs.repository.openat2 import NO_WAY
 from repofs.repository.template import Template
-from repofs.repository.trees import opened
+from repofs.repository.trees import opened, walk
 from repofs.xattrs import ORIGIN
 
 _HALF_MADE = re.compile(rb"\..{1,80}\.[0-9a-f]{8}", re.DOTALL)  # as `tables.creating` names what it makes
@@ -33,10 +34,10 @@ def check(subject: Subject) -> Iterator[Finding]:
     reserved = Template(subject.settings.repository.template).reserved
     for user in subject.user_directories():
         with opened(subject.path(user)) as top:
-            for directory, below, names, fd in os.fwalk(b".", dir_fd=top):
-                if directory == b".":
+            for directory, below, names, fd in walk(top, passing=NO_WAY):
+                if not directory:
                     below[:] = [name for name in below if not reserved.fullmatch(name)]
-                here = os.path.normpath(os.path.join(user, directory))
+                here = os.path.join(user, directory) if directory else user
                 yield from subject.twice(partial(looking.look, fd, here, names))
                 yield from _half_made(subject, fd, here, below)
 
