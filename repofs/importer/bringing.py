@@ -93,7 +93,7 @@ class Bringing:
         origin = self.marks.origin(fd)
         if origin is not None:
             with opened(self._linked) as linked:
-                transfers.named(origin.transfer).take_back(fd, linked)
+                stand_ins.take_back(fd, origin, linked)
             stand_ins.resemble(fd, origin.identity.size, stand_ins.mtime_ns(fd, origin, self.marks))
 
     @contextmanager

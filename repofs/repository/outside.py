@@ -216,8 +216,12 @@ def is_same(now: Identity, before: Identity) -> bool:
     Not by its device, which has another number when its file system is mounted again, nor by ctime: a chmod, a link or
     its removal change that, and no bytes.
     """
-    same_inode = now.inode == before.inode and (now.handle == before.handle or not (now.handle and before.handle))
-    return same_inode and (now.size, now.mtime_ns) == (before.size, before.mtime_ns)
+    return is_same_inode(now, before) and (now.size, now.mtime_ns) == (before.size, before.mtime_ns)
+
+
+def is_same_inode(now: Identity, before: Identity) -> bool:
+    """Whether *now* is the file that *before* was, whatever has been written to it since."""
+    return now.inode == before.inode and (now.handle == before.handle or not (now.handle and before.handle))
 
 
 def _where(root: Root, path: bytes) -> str:

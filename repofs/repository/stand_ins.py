@@ -14,6 +14,7 @@ from repofs.errors import InvalidValue
 from repofs.model import Closed, Identity, Mark, Origin, Original, Refused
 from repofs.repository import transfers
 from repofs.repository.marks import Marks, Target
+from repofs.repository.outside import identity_of, is_same_inode
 
 _MODE = 0o600
 _LONG_BYTES = 1024  # a path that may be more than the attributes of an inode have room for, 4 KiB on ext4
@@ -67,6 +68,26 @@ def bytes_elsewhere(fd: Target, marks: Marks) -> Origin | None:
 def is_elsewhere(origin: Origin, mark: Mark | None) -> bool:
     """Whether the bytes of a file with this *origin* and *mark* are there: of all but an original that was copied."""
     return not isinstance(mark, Original) or transfers.named(origin.transfer).in_place
+
+
+def take_back(fd: int, origin: Origin, linked: int) -> None:
+    """Undo `transfers.Transfer.bring` for the stand-in *fd*.
+
+    In a repository that was copied inodes have other numbers, and the hard link of that name may be another file's last
+    one: it stays.
+    """
+    transfer = transfers.named(origin.transfer)
+    if transfer.linked:
+        try:
+            link = os.open(transfers.link_name(fd), os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=linked)
+        except FileNotFoundError:
+            return
+        try:
+            if not is_same_inode(identity_of(link), origin.identity):
+                return
+        finally:
+            os.close(link)
+    transfer.take_back(fd, linked)
 
 
 def mtime_ns(fd: int, origin: Origin, marks: Marks) -> int:

@@ -146,8 +146,10 @@ class _Link:
         try:
             os.link(f"/proc/self/fd/{source}", name, dst_dir_fd=linked, follow_symlinks=True)
         except FileExistsError:  # of a try that was interrupted, or of a stand-in that had this inode number before
-            if not os.path.samestat(os.stat(name, dir_fd=linked, follow_symlinks=False), os.fstat(source)):
-                os.unlink(name, dir_fd=linked)
+            there = os.stat(name, dir_fd=linked, follow_symlinks=False)
+            if not os.path.samestat(there, os.fstat(source)):
+                # Set aside, for fsck: it may be the last name of what a stand-in stands for elsewhere by now.
+                os.rename(name, b"%s.%d" % (name, there.st_ino), src_dir_fd=linked, dst_dir_fd=linked)
                 self.bring(source, stand_in, linked)
         except OSError as error:
             if error.errno not in (errno.EXDEV, errno.EMLINK, errno.EPERM):

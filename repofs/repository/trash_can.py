@@ -206,7 +206,7 @@ class TrashCan:
         freed = self._bytes_of(fd) if os.fstat(fd).st_nlink == 1 else 0
         origin = stand_ins.bytes_elsewhere(fd, self._marks)
         if origin is not None:
-            transfers.named(origin.transfer).take_back(fd, linked)
+            stand_ins.take_back(fd, origin, linked)
         return freed
 
     def _clear(self, fileset: int) -> None:

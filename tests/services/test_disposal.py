@@ -224,6 +224,18 @@ def test_of_every_transfer_what_is_outside_stays(t: Trash, source: Path, transfe
     assert os.listdir(t.repository.layout.linked) == []
 
 
+def test_in_a_copied_repository_the_bytes_of_another_stay(t: Trash, source: Path) -> None:
+    """There a stand-in may have the inode number that another had, by which its only bytes are called."""
+    _, drop, fd = stand_in(t.repository, source, "ln_rm")
+    fileset = t.took(drop, fd, source)
+    [link] = t.repository.layout.linked.iterdir()
+    link.unlink()
+    link.write_bytes(b"bytes of another")
+    t.delete(fileset)
+    t.empty(fileset)
+    assert link.read_bytes() == b"bytes of another"
+
+
 def test_a_hard_link_outside_the_mount_keeps_the_bytes(t: Trash, tmp_path: Path) -> None:
     fileset = t.imported(SCAN)
     backup = tmp_path / "backup.tif"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,6 +67,21 @@ def lose_the_stand_in_with_its_link(one: Checked) -> None:
 
 def lose_the_link(one: Checked) -> None:
     os.unlink(one.repository.layout.linked / str(one.original(LINKED).stat().st_ino))
+
+
+def copy_the_link(one: Checked) -> Path:
+    """As a repository that is copied does: stand-in and link have other inodes, and the source may have gone."""
+    link = one.repository.layout.linked / str(one.original(LINKED).stat().st_ino)
+    shutil.copy2(link, link.with_name("4711"))
+    link.unlink()
+    (one.outside / os.fsdecode(LINKED)).rename(one.outside / "moved.tif")
+    return link
+
+
+def copy_the_link_and_have_its_name_taken(one: Checked) -> None:
+    link = copy_the_link(one)
+    link.write_bytes(b"another's")
+    os.link(link, one.outside / "another.tif")
 
 
 def rename_the_drop_and_lose_the_original(one: Checked) -> None:
@@ -177,6 +193,8 @@ REPAIRED: list[tuple[Code, Damage]] = [
     (Code.ORIGIN_DIFFERS, lambda one: os.removexattr(one.original(NAMED), ORIGIN)),
     (Code.ORIGIN_DIFFERS, lambda one: one.sql("UPDATE origins SET path = CAST('x' AS BLOB) WHERE transfer = 'ln_s'")),
     (Code.LINK_BEHIND_MISSING, lose_the_link),
+    (Code.LINK_BEHIND_MISSING, copy_the_link),
+    (Code.LINK_BEHIND_MISSING, copy_the_link_and_have_its_name_taken),
     (Code.LINK_BEHIND_ORPHANED, orphan_a_link),
     (Code.LOG_MISSING, lambda one: one.home(PLAIN).with_name(one.home(PLAIN).name + ".log").unlink()),
     (Code.LOG_ORPHANED, orphan_a_log),
@@ -403,6 +421,22 @@ def test_the_link_behind_a_stand_in_that_is_not_shown_stays(one: Checked, hidden
     one.dropped(LINKED).unlink()
     assert "link-behind-orphaned" not in one.codes()[1]
     assert link.read_bytes() == b"bytes of " + LINKED
+
+
+def test_what_lies_deep_is_looked_at(one: Checked) -> None:
+    path = b"/".join([b"d"] * 1500)
+    fd = os.open(one.dropped(b"."), os.O_RDONLY)
+    for name in path.split(b"/"):
+        os.mkdir(name, dir_fd=fd)
+        above, fd = fd, os.open(name, os.O_RDONLY, dir_fd=fd)
+        os.close(above)
+    os.close(os.open("a.tif", os.O_CREAT | os.O_WRONLY, 0o644 | ORIGINAL_BIT, dir_fd=fd))
+    os.chmod("a.tif", 0o644 | ORIGINAL_BIT, dir_fd=fd)
+    os.close(fd)
+    try:
+        assert one.codes() == (4, {Code.BIT_WITHOUT_MARK})
+    finally:
+        subprocess.run(["rm", "-rf", one.dropped(b"d")], check=True)  # too deep for pytest
 
 
 def test_each_code_is_tested() -> None:

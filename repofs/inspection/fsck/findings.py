@@ -137,8 +137,9 @@ TABLE: dict[Code, Entry] = {
         "it is given to them",
     ),
     Code.LINK_BEHIND_MISSING: Entry(
-        "The hard link with the bytes of an original (`ln`, `ln_rm`) is missing.", True,
-        "it is made again, if the source or another of the repository's links is the same file still",
+        "The hard link with the bytes of an original (`ln`, `ln_rm`) is missing, or another file has its name, as in a "
+        "repository that was copied.", True,
+        "it is made again, if another of the repository's links or the source has its bytes; another file is set aside",
     ),
     Code.LINK_BEHIND_ORPHANED: Entry(
         "A hard link in `.linked` is of no stand-in.", True,

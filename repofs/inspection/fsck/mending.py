@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from repofs.catalog.consistency import Kept, KeptFile
-from repofs.catalog.forms import now
+from repofs.catalog.forms import nearest, now
 from repofs.errors import RepofsError
 from repofs.inspection.fsck.findings import Irreparable
 from repofs.inspection.fsck.subject import Subject, reached
-from repofs.model import Original
+from repofs.model import Identity, Original
 from repofs.repository import import_directory, stand_ins, transfers
 from repofs.repository.checksum import checksum
 from repofs.repository.marks import ORIGINAL_BIT, Target, despite_mode
@@ -151,19 +151,32 @@ class Mending:
         origin = file.held.origin
         assert origin is not None
         wanted = origin.identity
-        with os.scandir(os.fsencode(self._subject.layout.linked)) as links:
-            for link in links:
-                status = link.stat(follow_symlinks=False)
-                if (status.st_ino, status.st_size) == (wanted.inode, wanted.size):
-                    with _reading(link.path) as fd:
-                        yield fd
-                    return
+        link = self._link_of(file, wanted)
+        if link is not None:
+            with _reading(link) as fd:
+                yield fd
+            return
         try:
             found = self._subject.sources.open(origin, altered_too=True)
         except RepofsError as error:
             raise Irreparable(f"its bytes cannot be found: {error}") from error
         with found:
             yield found.fd
+
+    def _link_of(self, file: KeptFile, wanted: Identity) -> bytes | None:
+        """Return the hard link with the bytes of *file*: by its inode, or in a repository that was copied, where each
+        has another, by size, time and checksum."""
+        with os.scandir(os.fsencode(self._subject.layout.linked)) as links:
+            all_of_size = [
+                (link.path, status)
+                for link in links
+                if (status := link.stat(follow_symlinks=False)).st_size == wanted.size
+            ]
+        for path, status in sorted(all_of_size, key=lambda one: one[1].st_ino != wanted.inode):
+            same = status.st_ino == wanted.inode or nearest(status.st_mtime_ns) == nearest(wanted.mtime_ns)
+            if same and _has_bytes(path, file):
+                return path
+        return None
 
     def _owner(self, fileset: Kept) -> int:
         return self._subject.owner(fileset.user_directory)
@@ -188,11 +201,15 @@ def _reading(path: bytes) -> Iterator[int]:
         os.close(fd)
 
 
+def _has_bytes(path: bytes, file: KeptFile) -> bool:
+    with _reading(path) as fd:
+        return os.fstat(fd).st_size == file.held.size and checksum(fd, file.held.algorithm) == file.held.checksum
+
+
 def _require_bytes(path: bytes, file: KeptFile) -> None:
     """Raise Irreparable when the file at *path* has not the bytes that were imported."""
-    with _reading(path) as fd:
-        if os.fstat(fd).st_size != file.held.size or checksum(fd, file.held.algorithm) != file.held.checksum:
-            raise Irreparable("its bytes are not those that were imported: restore it from a backup")
+    if not _has_bytes(path, file):
+        raise Irreparable("its bytes are not those that were imported: restore it from a backup")
 
 
 def _require_no_bytes(path: bytes) -> None:

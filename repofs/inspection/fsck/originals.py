@@ -16,9 +16,11 @@ from repofs.catalog.forms import nearest, shown
 from repofs.inspection.fsck.findings import Code, Finding
 from repofs.inspection.fsck.mending import Mending
 from repofs.inspection.fsck.subject import Subject, by_descriptor, in_directory
-from repofs.model import Origin, Original
+from repofs.model import Identity, Origin, Original
 from repofs.repository import transfers
 from repofs.repository.marks import ORIGINAL_BIT
+from repofs.repository.outside import identity_of, is_same_inode
+from repofs.repository.trees import lent
 
 _PORTION = 200  # filesets that are read at a time
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
@@ -126,9 +128,20 @@ class _Looking:
             yield _finding(Code.ORIGIN_DIFFERS, file.held.path, text, partial(self._mending.origin, file))
         if transfers.named(wanted.transfer).linked:
             self._subject.stand_ins.append(status.st_ino)
-            if not os.path.lexists(self._subject.layout.linked / str(status.st_ino)):
-                text = f".linked/{status.st_ino}, which has its bytes, is not there"
+            if (why := self._no_link(status.st_ino, wanted.identity)) is not None:
+                text = f".linked/{status.st_ino}, which has its bytes, {why}"
                 yield _finding(Code.LINK_BEHIND_MISSING, file.held.path, text, partial(self._mending.link_behind, file))
+
+    def _no_link(self, inode: int, wanted: Identity) -> str | None:
+        """Return why the link of a stand-in is not its. One that its owner has changed is, and one that was copied."""
+        try:
+            fd = os.open(self._subject.layout.linked / str(inode), os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return "is not there"
+        with lent(fd):
+            link = identity_of(fd)
+        as_imported = (link.size, nearest(link.mtime_ns)) == (wanted.size, nearest(wanted.mtime_ns))
+        return None if as_imported or is_same_inode(link, wanted) else "is another file"
 
     def _missing(self, file: KeptFile, text: str) -> Finding:
         text = f"OriginalFile:{file.held.original_id}: {text}"
