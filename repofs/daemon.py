@@ -72,13 +72,12 @@ from repofs.registration.processes import TableProcesses
 from repofs.registration.registrar import Registrar
 from repofs.registration.registry import Registry
 from repofs.registration.watch import Watch
-from repofs.repository import drop_counts, lock
+from repofs.repository import drop_counts, lock, templates
 from repofs.repository.failed_links import FailedLinks
 from repofs.repository.failure_logs import FailureLogs
 from repofs.repository.layout import Layout, load_key
 from repofs.repository.marks import Marks
 from repofs.repository.sources import Sources
-from repofs.repository.template import Template
 from repofs.table import WHOLE, Form, Table
 from repofs.web.grants import Grants
 
@@ -154,7 +153,8 @@ class _Rooms:
 def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Iterator[_Rooms]:
     layout.make_own(session=settings.web.listen is not None)
     backing = Backing(layout.managed, settings.repository.reserve_bytes)
-    names = Names(Template(settings.repository.template).reserved, settings.drops)
+    templates.remember(layout, settings.repository.template)
+    names = Names(templates.reserved(layout, settings.repository.template), settings.drops)
     registry, processes = Registry(), TableProcesses(settings.tables)
     registered = Registered(registry, backing)
     marks, serve = Marks(load_key(layout)), settings.verify.serve_altered

@@ -21,9 +21,9 @@ from repofs.config import Settings
 from repofs.errors import Busy
 from repofs.model import ObjectRef
 from repofs.quotas import Held, less
+from repofs.repository import templates
 from repofs.repository.layout import Layout, load_key
 from repofs.repository.marks import Marks
-from repofs.repository.template import Template
 from repofs.repository.trash_can import TrashCan
 from repofs.trash import Deleted, Name, Place, Step
 
@@ -61,7 +61,7 @@ class Disposal:
     @classmethod
     def of(cls, layout: Layout, settings: Settings, engine: Engine) -> Disposal:
         """Return that of the repository with these *settings*."""
-        reserved = Template(settings.repository.template).reserved
+        reserved = templates.reserved(layout, settings.repository.template)
         return cls(layout, engine, TrashCan(layout, Marks(load_key(layout)), reserved))
 
     def frees(self, held: trash.Held) -> int:

@@ -17,6 +17,7 @@ DIR/                      0711
     .linked/INODE         the hard link behind the stand-in of that inode
     .trash/N/             the files of Fileset:N, which was deleted
     .journal              where something goes on (`namespace.journal`)
+    .templates            those that import directories have been called by (`repository.templates`)
     .people, .counters    0600, signed: what the tree does not show, for when the catalogue is lost (`repository.kept`)
     .repofs/              shown, never changed through the mount
       log/alice_2/        logs of imports that failed
@@ -127,6 +128,10 @@ class Layout:
     @property
     def counters(self) -> Path:
         return self.managed / ".counters"
+
+    @property
+    def templates(self) -> Path:
+        return self.managed / ".templates"
 
     @property
     def failure_logs(self) -> Path:

@@ -17,10 +17,9 @@ from repofs.inspection.fsck.findings import Code, Finding
 from repofs.inspection.fsck.mending import Mending
 from repofs.inspection.fsck.subject import Subject, by_descriptor
 from repofs.model import Closed, Original, Refused
-from repofs.repository import journal_records
+from repofs.repository import journal_records, templates
 from repofs.repository.marks import ORIGINAL_BIT, Target
 from repofs.repository.openat2 import NO_WAY
-from repofs.repository.template import Template
 from repofs.repository.trees import opened, walk
 from repofs.xattrs import ORIGIN
 
@@ -31,7 +30,7 @@ _SCHEMA = b"__schema"  # in every TileDB array
 def check(subject: Subject) -> Iterator[Finding]:
     """Walk the user directories but for the import directories in them."""
     looking = _Looking(subject, _Waiting(subject))
-    reserved = Template(subject.settings.repository.template).reserved
+    reserved = templates.reserved(subject.layout, subject.settings.repository.template)
     for user in subject.user_directories():
         with opened(subject.path(user)) as top:
             for directory, below, names, fd in walk(top, passing=NO_WAY):
