@@ -9,25 +9,26 @@ from collections.abc import Iterator
 from repofs.config import Settings
 from repofs.model import Original
 from repofs.quotas import Held
-from repofs.repository import stand_ins
+from repofs.repository import stand_ins, templates
 from repofs.repository.layout import Layout, load_key
 from repofs.repository.marks import ORIGINAL_BIT, Marks
-from repofs.repository.template import Template
+from repofs.repository.trees import opened, walk
 
 
 def count(layout: Layout, settings: Settings) -> list[Held]:
     """Return what drops hold, by user directory and Unix group. The repository has no daemon. Raises OSError."""
-    reserved = Template(settings.repository.template).reserved
+    reserved = templates.reserved(layout, settings.repository.template)
     marks = Marks(load_key(layout))
     found: dict[tuple[bytes, int], Held] = {}
     for entry in os.scandir(os.fsencode(layout.managed)):
         if not entry.is_dir(follow_symlinks=False) or entry.name.startswith(b"."):
             continue
         sizes: dict[int, tuple[int, int]] = {}
-        for directory, names, files, fd in os.fwalk(entry.path):
-            if directory == entry.path:
-                names[:] = [name for name in names if not reserved.fullmatch(name)]
-            sizes.update(_drops(fd, files, marks))
+        with opened(entry.path) as top:
+            for directory, names, files, fd in walk(top):
+                if not directory:
+                    names[:] = [name for name in names if not reserved.fullmatch(name)]
+                sizes.update(_drops(fd, files, marks))
         for gid, size in sizes.values():
             before = found.get((entry.name, gid), Held(entry.name, gid))
             found[entry.name, gid] = Held(entry.name, gid, before.drops + size, before.drop_files + 1)
