@@ -6,12 +6,14 @@ another group, and its images into other datasets.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, select
 
+from repofs.catalog import finished_rows, imports, users
 from repofs.catalog.containers import Home, home
 from repofs.catalog.filesets import FinishedImport
 from repofs.catalog.forms import now
@@ -51,6 +53,15 @@ class MoveRecord:
 
 Record = ImportRecord | MoveRecord
 
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the records in one log tell together."""
+
+    first: ImportRecord
+    moved: MoveRecord | None  # the last since
+
+
 _KINDS: dict[str, type[Record]] = {"import": ImportRecord, "move": MoveRecord}
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 
@@ -66,6 +77,36 @@ def read(value: Any) -> Record:
     if name not in _KINDS:
         raise msgspec.ValidationError(f"{name!r} is no kind of record")
     return msgspec.convert(fields, _KINDS[name])
+
+
+def together(values: Iterable[Any]) -> Told | None:
+    """Return what records tell, the oldest first: with one of an import it begins anew; None: nothing of an import.
+
+    Raises msgspec.ValidationError when what counts is of another version.
+    """
+    told: Told | None = None
+    wrong: msgspec.ValidationError | None = None
+    for value in values:
+        try:
+            record = read(value)
+        except msgspec.ValidationError as error:
+            wrong = error
+            continue
+        if isinstance(record, ImportRecord):
+            told, wrong = Told(record, None), None
+        elif told is not None:
+            told = Told(told.first, record)
+    if wrong is not None:
+        raise wrong
+    return told
+
+
+def anew(conn: Connection, fileset_id: FilesetId) -> tuple[Record, Record]:
+    """Return records that tell all that the catalogue knows of a fileset by now, in their order."""
+    finished = finished_rows.of(conn, fileset_id)
+    intent = imports.get(conn, finished.import_id).intent
+    owner, group = users.experimenter_by_id(conn, finished.owner), users.group_by_id(conn, finished.group_id)
+    return ImportRecord(finished, intent, owner, group), of_move(conn, fileset_id)
 
 
 def of_move(conn: Connection, fileset_id: FilesetId) -> MoveRecord:

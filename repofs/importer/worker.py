@@ -345,7 +345,7 @@ class _Desk:
 
     def _record(self, fileset: FilesetId) -> bytes:
         with self._catalogue.begin() as conn:
-            return self._records.line(records.written(records.of_move(conn, fileset)))
+            return self._records.lines(records.written(records.of_move(conn, fileset)))
 
     def _facts(self, what: ObjectRef) -> dict[str, object]:
         with self._catalogue.begin() as conn:

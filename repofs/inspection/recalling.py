@@ -17,7 +17,7 @@ from repofs.catalog.filesets import FinishedFile, FinishedImport
 from repofs.catalog.imports import NewImport
 from repofs.catalog.origins import DONE
 from repofs.catalog.rebuilding import BY_MARKS, Restored
-from repofs.catalog.records import Filled, ImportRecord, MoveRecord, Record
+from repofs.catalog.records import Filled, ImportRecord, Told
 from repofs.catalog.users import Everybody, Experimenter, Membership
 from repofs.errors import NotFound
 from repofs.inspection.imported_tree import Imported, ImportedFile, ImportedTree
@@ -70,11 +70,10 @@ class Recalling:
     def recall(self, found: Imported) -> Recalled:
         """Return the import of *found*. Raises NotTold when there is too little of it, OSError."""
         files = [self._seen(file) for file in self._tree.files(found)]
-        told = list(self._told(found))
-        first = next((one for one in told if isinstance(one, ImportRecord)), None)
-        moved = next((one for one in reversed(told) if isinstance(one, MoveRecord)), None)
-        if first is None:
+        told = self._told(found)
+        if told is None:
             return self._by_marks(found, files)
+        first, moved = told.first, told.moved
         self._require_whole(first, files)
         newcomers = self._newcomers(first)
         finished = replace(first.finished, user_directory=found.user_directory, import_directory=found.name)
@@ -96,13 +95,11 @@ class Recalling:
         mark = file.mark if isinstance(file.mark, Original) else None
         return _File(file.name, file.status, mark, file.origin(self._tree.marks))
 
-    def _told(self, found: Imported) -> Iterable[Record]:
-        if found.has_log:
-            for value in self._records.read(self._tree.log_path(found)):
-                try:
-                    yield records.read(value)
-                except msgspec.ValidationError as error:
-                    raise NotTold(f"its record is of another version of repofs ({error})") from error
+    def _told(self, found: Imported) -> Told | None:
+        try:
+            return records.together(self._records.read(self._tree.log_path(found))) if found.has_log else None
+        except msgspec.ValidationError as error:
+            raise NotTold(f"its record is of another version of repofs ({error})") from error
 
     def _require_whole(self, record: ImportRecord, files: list[_File]) -> None:
         """Raise NotTold for an import in whose middle the last daemon died; it is whole when all files are marked."""

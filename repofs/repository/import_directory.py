@@ -158,13 +158,13 @@ def staged(layout: Layout) -> set[ImportId]:
         return {ImportId(int(name)) for name in names if name.isdecimal()}  # the mount makes its links here, too
 
 
-def write_lost_log(layout: Layout, user_directory: bytes, name: bytes, gid: int, text: str) -> None:
+def write_lost_log(layout: Layout, user_directory: bytes, name: bytes, gid: int, text: bytes) -> None:
     """Write a log for the published import directory *name*, in place of one that was lost. FileExistsError."""
     *way, last = _components(name)
     with opened(_user(layout, user_directory)) as user, Cursor(b".", dir_fd=user) as parent:
         for component in way:
             parent.down(component)
-        write_new(last + b".log", text.encode("utf-8", "surrogateescape"), 0o600, dir_fd=parent.fd)
+        write_new(last + b".log", text, 0o600, dir_fd=parent.fd)
         log = os.open(last + b".log", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent.fd)
         try:
             os.setxattr(log, _PLACE, user_directory + b"/" + name)
@@ -321,13 +321,17 @@ def give(layout: Layout, user_directory: bytes, name: bytes, gid: int, record: b
             os.fchown(file, -1, gid)
         log = b"/proc/self/fd/%d/%s.log" % (parent.fd, way[-1])
         os.chown(log, -1, gid, follow_symlinks=False)
-        _append(log, record)
+        append(log, record)
 
 
-def _append(log: Target, line: bytes) -> None:
+def append(log: bytes, lines: bytes) -> None:
+    """Add whole *lines* to a log that may have been cut off in the middle of one; not durable."""
+
     def write(log: Target) -> None:
-        with open(log, "ab", buffering=0) as file:
-            file.write(line)
+        with open(log, "ab+", buffering=0) as file:
+            end = file.tell()
+            cut = end > 0 and os.pread(file.fileno(), 1, end - 1) != b"\n"
+            file.write(b"\n" * cut + lines)
 
     try:
         write(log)

@@ -25,11 +25,11 @@ class LogRecords:
 
     def added(self, log: str, record: object) -> bytes:
         """Return the text of a *log* with *record*, a value of the types that JSON has, as its last line."""
-        return log.encode("utf-8", "surrogateescape") + self.line(record)
+        return log.encode("utf-8", "surrogateescape") + self.lines(record)
 
-    def line(self, record: object) -> bytes:
-        """Return the line of *record*, with its end."""
-        return _NAME + b" " + self._signer.pack(record) + b"\n"
+    def lines(self, *records: object) -> bytes:
+        """Return the lines of *records*, each with its end."""
+        return b"".join(_NAME + b" " + self._signer.pack(record) + b"\n" for record in records)
 
     def read(self, path: bytes) -> list[Any]:
         """Return the records in the log at *path* that are right, oldest first. Raises OSError."""

@@ -16,6 +16,8 @@ from repofs.config import load
 from repofs.importer.disposal import Disposal
 from repofs.inspection.fsck.findings import TABLE, Code
 from repofs.model import Original
+from repofs.repository.layout import load_key
+from repofs.repository.log_records import LogRecords
 from repofs.repository.marks import ORIGINAL_BIT
 from repofs.xattrs import MARK, ORIGIN
 from tests.helpers.checked import ARRAY, LINKED, NAMED, PLAIN, Checked
@@ -120,6 +122,28 @@ def orphan_a_log(one: Checked) -> None:
     os.setxattr(shutil.copy(log, log.with_name("lost.log")), b"user.repofs.place", _place(one, b"lost"))
 
 
+def log_of(one: Checked, name: bytes) -> Path:
+    return one.home(name).with_name(one.home(name).name + ".log")
+
+
+def forget_the_record(one: Checked) -> None:
+    lines = log_of(one, PLAIN).read_bytes().splitlines(keepends=True)
+    log_of(one, PLAIN).write_bytes(b"".join(line for line in lines if not line.startswith(b"record ")))
+
+
+def cut_the_record_off(one: Checked) -> None:
+    os.truncate(log_of(one, PLAIN), log_of(one, PLAIN).stat().st_size - 20)
+
+
+def take_the_record_of_another(one: Checked) -> None:
+    log_of(one, PLAIN).write_bytes(log_of(one, ARRAY).read_bytes())
+
+
+def record_of_another_version(one: Checked) -> None:
+    signed = LogRecords(load_key(one.repository.layout))
+    log_of(one, PLAIN).write_bytes(signed.added("an older log\n", {"import": {"of": "another version"}}))
+
+
 def _place(one: Checked, name: bytes) -> bytes:
     mark = one.mark(PLAIN)
     return os.path.join(mark.user_directory.encode(), os.path.dirname(mark.import_directory.encode()), name)
@@ -198,6 +222,10 @@ REPAIRED: list[tuple[Code, Damage]] = [
     (Code.LINK_BEHIND_ORPHANED, orphan_a_link),
     (Code.LOG_MISSING, lambda one: one.home(PLAIN).with_name(one.home(PLAIN).name + ".log").unlink()),
     (Code.LOG_ORPHANED, orphan_a_log),
+    (Code.RECORD_MISSING, forget_the_record),
+    (Code.RECORD_MISSING, cut_the_record_off),
+    (Code.RECORD_MISSING, take_the_record_of_another),
+    (Code.RECORD_MISSING, record_of_another_version),
     (Code.DROP_FORGOTTEN, forget_a_drop),
     (Code.FAILED_LINK_BROKEN, fail_without_a_drop),
     (Code.FAILURE_LOG_STALE, leave_a_failure_log),

@@ -3,6 +3,7 @@ it equals the lost one, row for row."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
@@ -26,6 +27,7 @@ from repofs.repository import import_directory, stand_ins
 from repofs.repository.layout import load_key
 from repofs.repository.log_records import LogRecords
 from repofs.repository.outside import identity_of
+from tests.helpers.command_line import repofs
 from tests.helpers.imported import imported, importing
 from tests.helpers.importing import FakeReaders, Repository
 
@@ -133,7 +135,7 @@ class Lab:
             places = moves.move(conn, [FilesetId(one) for one in filesets], users.GroupId(group))
         with self.repository.engine.begin() as conn:
             for fileset, user_directory, name in places:
-                line = signed.line(records.written(records.of_move(conn, fileset)))
+                line = signed.lines(records.written(records.of_move(conn, fileset)))
                 import_directory.give(self.layout, user_directory, name, gid, line)
 
     def rebuilt(self) -> Rebuilt:
@@ -325,3 +327,22 @@ def test_what_cannot_be_made_leaves_all_as_it_was(lab: Lab, monkeypatch: pytest.
     assert rows(lab.layout.catalogue) == before
     monkeypatch.undo()
     assert lab.rebuilt().filesets == 14
+
+
+@needs_root
+def test_a_repository_of_before_is_rebuilt_once_fsck_has_written_its_records(lab: Lab) -> None:
+    lab.move([1, 3], lab.team.id, lab.team.gid)
+    lab.repository.engine.dispose()
+    source = f'[[sources]]\nname = "scope1"\npath = "{lab.source}"\n'
+    lab.layout.settings.write_text(source)
+    for found in (tree := ImportedTree(lab.layout)):
+        Path(os.fsdecode(tree.log_path(found))).write_bytes(b"an older log\n")
+    before = rows(lab.layout.catalogue)
+    answer = repofs("-C", lab.layout.root, "fsck", "--repair", "--json")
+    *findings, summary = map(json.loads, answer.out.splitlines())
+    assert [one["code"] for one in findings if one["code"] == "record-missing"] == ["record-missing"] * 14
+    assert summary["left"] == 0
+    destroyed(lab.layout.catalogue)
+    rebuilt = lab.rebuilt()
+    assert rows(lab.layout.catalogue) == before
+    assert [lack.path for lack in rebuilt.lacks] == [b""]

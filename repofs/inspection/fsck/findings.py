@@ -41,6 +41,7 @@ class Code(StrEnum):
     LINK_BEHIND_ORPHANED = "link-behind-orphaned"
     LOG_MISSING = "log-missing"
     LOG_ORPHANED = "log-orphaned"
+    RECORD_MISSING = "record-missing"
     # on the way
     IMPORT_UNFINISHED = "import-unfinished"
     ARRIVAL_LEFT = "arrival-left"
@@ -145,10 +146,15 @@ TABLE: dict[Code, Entry] = {
         "A hard link in `.linked` is of no stand-in.", True,
         "it is removed if the file has another name; the last one stays",
     ),
-    Code.LOG_MISSING: Entry("An import directory has no log.", True, "one is written that says so"),
+    Code.LOG_MISSING: Entry("An import directory has no log.", True, "one is written that says so, with a record"),
     Code.LOG_ORPHANED: Entry(
         "A log has no import directory, and the catalogue knows none.", True,
         "it is moved to `.repofs/log/` of its user",
+    ),
+    Code.RECORD_MISSING: Entry(
+        "A log has no record of its import that is right, or one that tells of other originals or images than the "
+        "catalogue.", True,
+        "a record is written from the catalogue, so that this can be rebuilt from it",
     ),
     Code.IMPORT_UNFINISHED: Entry("An import has left something in `.staging`.", True, _RECOVER),
     Code.ARRIVAL_LEFT: Entry("An arrival has left something in `.arriving`.", True, _RECOVER),

@@ -15,6 +15,8 @@ from repofs.inspection.fsck.findings import Irreparable
 from repofs.inspection.fsck.subject import Subject, reached
 from repofs.model import Identity, Original
 from repofs.repository import import_directory, stand_ins, transfers
+from repofs.model import Original
+from repofs.repository import stand_ins, transfers
 from repofs.repository.checksum import checksum
 from repofs.repository.marks import ORIGINAL_BIT, Target, despite_mode
 from repofs.repository.trees import Cursor, exists, opened
@@ -51,19 +53,6 @@ class Mending:
     def give(self, fileset: Kept, path: bytes) -> None:
         """Give what lies at *path*, below the mount, to the owner and the group of *fileset*."""
         os.chown(self._subject.path(path), self._owner(fileset), fileset.gid, follow_symlinks=False)
-
-    def write_log(self, fileset: Kept) -> None:
-        """Write a log that tells what the catalogue knows."""
-        text = (
-            f"{now()} the log of this import was lost; this one was written by repofs fsck\n"
-            f"{fileset.imported} imported as Fileset:{fileset.fileset_id} by uid {fileset.actor_uid}\n"
-        )
-        try:
-            import_directory.write_lost_log(
-                self._subject.layout, fileset.user_directory, fileset.import_directory, fileset.gid, text
-            )
-        except FileNotFoundError as error:
-            raise Irreparable("its import directory is not there either") from error
 
     # --- what is not there -----------------------------------------------------------------------
 

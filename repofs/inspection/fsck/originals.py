@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
 from itertools import groupby
@@ -14,6 +15,7 @@ from repofs.catalog import consistency
 from repofs.catalog.consistency import Kept, KeptFile
 from repofs.catalog.forms import nearest, shown
 from repofs.inspection.fsck.findings import Code, Finding
+from repofs.inspection.fsck.logs import Logs
 from repofs.inspection.fsck.mending import Mending
 from repofs.inspection.fsck.subject import Subject, by_descriptor, in_directory
 from repofs.model import Identity, Origin, Original
@@ -40,6 +42,7 @@ def check(subject: Subject) -> Iterator[Finding]:
 class _Looking:
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
+        self._logs = Logs(subject)
         self._mending = Mending(subject)
         self._owner = cache(subject.owner)
         self._marks = subject.marks
@@ -57,7 +60,8 @@ class _Looking:
     def _fileset(self, fileset: Kept, files: Iterable[KeptFile]) -> Iterator[Finding]:
         try:
             with in_directory(self._subject, fileset) as fd:
-                yield from self._directory(fileset, fd)
+                files = list(files)
+                yield from self._directory(fileset, files, fd)
                 for file in files:
                     if file.held.original_id not in self._subject.found_elsewhere:
                         yield from self._file(file, fd)
@@ -68,16 +72,12 @@ class _Looking:
                 if file.held.original_id not in self._subject.found_elsewhere:
                     yield self._missing(file, "its import directory is not there")
 
-    def _directory(self, fileset: Kept, fd: int) -> Iterator[Finding]:
-        status, log = os.fstat(fd), self._subject.path(fileset.path) + b".log"
-        yield from self._owners(fileset, fileset.path, status)
-        try:
-            status = os.stat(log, follow_symlinks=False)
-        except FileNotFoundError:
-            write = partial(self._mending.write_log, fileset)
-            yield _finding(Code.LOG_MISSING, fileset.path + b".log", f"Fileset:{fileset.fileset_id} has no log", write)
-            return
-        yield from self._owners(fileset, fileset.path + b".log", status)
+    def _directory(self, fileset: Kept, files: Sequence[KeptFile], fd: int) -> Iterator[Finding]:
+        yield from self._owners(fileset, fileset.path, os.fstat(fd))
+        yield from self._logs.check(fileset, files)
+        with suppress(FileNotFoundError):
+            status = os.stat(self._logs.path(fileset), follow_symlinks=False)
+            yield from self._owners(fileset, fileset.path + b".log", status)
 
     def _file(self, file: KeptFile, fd: int) -> Iterator[Finding]:
         path, held = by_descriptor(fd, file.name), file.held
