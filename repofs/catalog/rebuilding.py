@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
-from sqlalchemy import Connection, Table, insert, select, update
+from sqlalchemy import Connection, Table, insert, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
-from repofs.catalog import arrivals, filesets, ids, imports, schema
+from repofs.catalog import arrivals, consistency, filesets, ids, imports, schema, trashed_rows
 from repofs.catalog.containers import ContainerRow, Home
 from repofs.catalog.filesets import FinishedImport
 from repofs.catalog.imports import NewImport
@@ -19,19 +20,6 @@ from repofs.lifecycle import State
 from repofs.model import OriginalFileId
 
 BY_MARKS = 0  # attempts of an import of which no record tells
-
-_COUNTED = {
-    "Import": schema.imports,
-    "Fileset": schema.filesets,
-    "OriginalFile": schema.original_files,
-    "Image": schema.images,
-    "Project": schema.projects,
-    "Dataset": schema.datasets,
-    "Annotation": schema.annotations,
-    "Arrival": schema.arrivals,
-    "Experimenter": schema.experimenters,
-    "ExperimenterGroup": schema.groups,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +66,19 @@ class Rebuilding:
             for one in batch:
                 yield from self.add([one])
 
+    def add_trash(self, rows: dict[str, Any]) -> str | None:
+        """Write a deleted fileset (`trashed_rows`); return why it cannot be."""
+        try:
+            with self._conn.begin_nested():
+                trashed_rows.put(self._conn, rows)
+        except IntegrityError as error:
+            return str(error.orig)
+        return None
+
+    def has(self, fileset: int) -> bool:
+        """Return whether a fileset was written."""
+        return bool(consistency.known(self._conn, [fileset]))
+
     def _write(self, batch: Sequence[Restored]) -> None:
         if not batch:
             return
@@ -122,18 +123,19 @@ class Rebuilding:
         self._conn.execute(upsert(table).values(values).on_conflict_do_update(index_elements=["id"], set_=values))
 
 
-def conclude(conn: Connection, marks: Mapping[str, int], arrived: Mapping[int, str]) -> None:
+def conclude(conn: Connection, marks: Mapping[str, int], arrived: Mapping[int, str], trashed: Collection[int]) -> None:
     """Put right what follows from all that is there.
 
-    The ends of imports are numbered, and no hook tells of one again; the next ids are beyond all that are there and all
-    *marks*; *arrived* are arrivals that may be queued and came to their end at those times.
+    In the trash are only those of *trashed*. The ends of imports are numbered, and no hook tells of one again; the
+    next ids are beyond all that are there and all *marks*; *arrived* are arrivals that may be queued and came to their
+    end at those times.
     """
+    trashed_rows.keep(conn, trashed)
     following = imports.number_endings(conn)
     conn.execute(update(schema.hooks).values(delivered=following - 1))
     for number, at in arrived.items():
         arrivals.ended(conn, number, State.IMPORTED, None, at)
     wanted = dict(marks) | {"Ending": max(following, marks.get("Ending", 0))}
-    for kind, table in _COUNTED.items():
-        largest = conn.execute(select(table.c.id).order_by(table.c.id.desc()).limit(1)).scalar()
-        wanted[kind] = max(wanted.get(kind, 0), (largest or 0) + 1)
+    for kind, largest in consistency.highest(conn).items():
+        wanted[kind] = max(wanted.get(kind, 0), largest + 1)
     ids.lift(conn, wanted)

@@ -83,7 +83,8 @@ _TAKEN = {
     ],
     "quotas": ["INSERT INTO quotas SELECT * FROM old.quotas"],
     "the trash": [
-        f"INSERT INTO trash SELECT * FROM old.trash WHERE {_PEOPLE} AND fileset_id NOT IN (SELECT id FROM filesets)"
+        f"INSERT OR IGNORE INTO trash SELECT * FROM old.trash WHERE {_PEOPLE} "
+        "AND fileset_id NOT IN (SELECT id FROM filesets)"
     ],
 }
 

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 def rebuild_catalogue(root: Path, *, as_json: bool) -> FsckCode:
     """Make it, print what it could not get back, and return the exit code for that. Raises Busy beside a daemon."""
     from repofs import logs
+    from repofs.cli.repository import catalogue
     from repofs.config import load
+    from repofs.importer.disposal import Disposal
     from repofs.inspection.rebuild import rebuild
     from repofs.repository import lock
     from repofs.repository.layout import Layout
@@ -27,7 +29,10 @@ def rebuild_catalogue(root: Path, *, as_json: bool) -> FsckCode:
     logs.configure("error")  # what is wrong with a mark is told with its import directory
     layout, began = Layout.open(root), time.monotonic()
     with lock.held(layout, "makes its catalogue anew: repofs fsck --rebuild-catalogue"), _progress() as tell:
-        rebuilt = rebuild(layout, load(layout.root), tell)
+        settings = load(layout.root)
+        rebuilt = rebuild(layout, settings, tell)
+        with catalogue(layout) as engine:
+            Disposal.of(layout, settings, engine).recover()  # what was half in the trash
     _print(rebuilt, time.monotonic() - began, as_json=as_json)
     return FsckCode.CORRECTED | (FsckCode.LEFT if rebuilt.lacks else FsckCode.CLEAN)
 
@@ -54,10 +59,18 @@ def _print(rebuilt: Rebuilt, seconds: float, *, as_json: bool) -> None:
             print(f"{cell(shown(lack.path)) or 'the repository'}: {cell(lack.reason)}")
     kept = None if rebuilt.kept is None else str(rebuilt.kept)
     if as_json:
-        counts = {"filesets": rebuilt.filesets, "files": rebuilt.files, "lacking": len(rebuilt.lacks)}
+        counts = {
+            "filesets": rebuilt.filesets,
+            "files": rebuilt.files,
+            "trashed": rebuilt.trashed,
+            "lacking": len(rebuilt.lacks),
+        }
         print_json({**counts, "taken": rebuilt.taken, "kept": kept, "seconds": round(seconds, 3)})
         return
-    print(f"rebuilt: {rebuilt.filesets:,} filesets of {rebuilt.files:,} files in {seconds:.1f} s")
+    print(
+        f"rebuilt: {rebuilt.filesets:,} filesets of {rebuilt.files:,} files, {rebuilt.trashed:,} in the trash, "
+        f"in {seconds:.1f} s"
+    )
     if rebuilt.taken:
         print(f"taken over from the catalogue of before, as old as it is: {', '.join(rebuilt.taken)}")
     if kept is not None:

@@ -5,6 +5,7 @@
     empty     "emptying": the commit point ─ files removed ─ out of the trash
 
 Recovery takes what is moving into the trash, and removes what is emptying: whatever had been done of it by then.
+A note in the trash (`repository.trash_notes`) has the rows, too.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from repofs.catalog import audit, holdings, trash
+from repofs.catalog import audit, consistency, holdings, trash, trashed_rows
 from repofs.catalog.engine import Connection, Engine
 from repofs.config import Settings
 from repofs.errors import Busy
@@ -25,6 +26,7 @@ from repofs.repository import templates
 from repofs.repository.layout import Layout, load_key
 from repofs.repository.marks import Marks
 from repofs.repository.trash_can import TrashCan
+from repofs.repository.trash_notes import TrashNotes
 from repofs.trash import Deleted, Name, Place, Step
 
 _SEARCHES = 3  # for names that somebody moves while they are taken away
@@ -56,6 +58,7 @@ class Disposal:
         self._layout = layout
         self._engine = engine
         self._can = can
+        self._notes = TrashNotes(layout)
         self.changed: list[Held] = []  # what is held more and less by what was done, for who calls to tell and clear
 
     @classmethod
@@ -69,8 +72,8 @@ class Disposal:
         return self._can.frees(held.place)
 
     def delete(self, held: trash.Held, actor_uid: int) -> Gone:
-        """Move a fileset to the trash. Raises NotFound when it is not there any more; OSError when it is deleted and
-        its files are not in the trash yet: recovery takes them there."""
+        """Move a fileset to the trash. Raises NotFound when it is not there any more; OSError when it cannot be
+        deleted, or is deleted and its files are not in the trash yet: recovery takes them there."""
         place = held.place
         names = self._can.names_of(place, held.dropped)
         size = self._can.frees(place)
@@ -79,6 +82,7 @@ class Disposal:
             trash.discard(conn, place.fileset, actor_uid, names, size)
             after = holdings.held_in_trash(conn, place.fileset)
             _tell(conn, actor_uid, "delete", place)
+            self._note(conn, place)
         self.changed += [*less(before), *after]
         names = self._take(place, names)
         with self._engine.begin() as conn:
@@ -97,10 +101,15 @@ class Disposal:
             known += [name for name in new if name not in known]
             with self._engine.begin() as conn:
                 trash.note(conn, place.fileset, Step.MOVING, names=known)
+                self._note(conn, place)
         self._can.sync()
         with self._engine.begin() as conn:
             trash.note(conn, place.fileset, Step.KEPT)
         return known
+
+    def _note(self, conn: Connection, place: Place) -> None:
+        """Have the trash know of a fileset what the catalogue is about to commit."""
+        self._notes.write(place.fileset, trashed_rows.of(conn, place.fileset))
 
     def restore(self, deleted: Deleted, actor_uid: int) -> Restored:
         """Put a fileset back as it was, beside what has taken its names. Raises NotFound when it is not in the trash
@@ -132,6 +141,7 @@ class Disposal:
             if isinstance(error, FileExistsError):
                 raise Busy("somebody is making files where it is to come back to: try again") from None
             raise
+        self._clear()
         directory = os.path.join(place.user_directory, place.import_directory)
         return Restored(deleted.fileset, directory, tuple(told))
 
@@ -148,6 +158,7 @@ class Disposal:
     def _remove(self, deleted: Deleted) -> int:
         with self._engine.begin() as conn:
             _, images = trash.contents(conn, deleted)
+        self._notes.remove(deleted.fileset)
         freed = self._can.remove(deleted.fileset)
         for image in images:
             self._layout.thumbnail(image).unlink(missing_ok=True)
@@ -173,6 +184,18 @@ class Disposal:
                     self._take(replace(own, import_directory=deleted.import_directory), deleted.names)
             except OSError as error:
                 log.error("a deleted fileset is left as it is now", fileset=deleted.fileset, error=str(error))
+        self._clear()
+
+    def _clear(self) -> None:
+        """Remove notes of what is not deleted: it is back, or never was. What the disk refuses is for the next time."""
+        for fileset in self._notes.left():
+            with self._engine.begin() as conn:
+                is_trashed = consistency.is_trashed(conn, fileset)
+            if not is_trashed:
+                try:
+                    self._notes.remove(fileset)
+                except OSError as error:
+                    log.error("a note in the trash is left", fileset=fileset, error=str(error))
 
 
 def _kept(conn: Connection, fileset: int) -> Deleted:

@@ -18,13 +18,14 @@ from repofs.catalog import salvage
 from repofs.catalog.engine import Connection, create, open_engine, settle
 from repofs.catalog.filesets import FinishedImport
 from repofs.catalog.rebuilding import Rebuilding, Restored, conclude
-from repofs.catalog.users import Everybody
+from repofs.catalog.users import VERSION, Everybody
 from repofs.config import Settings
 from repofs.inspection.imported_tree import Imported, ImportedTree
 from repofs.inspection.recalling import NotTold, Recalling
 from repofs.repository.kept import Counters, Kept
 from repofs.repository.layout import Layout
 from repofs.repository.sources import Sources
+from repofs.repository.trash_notes import TrashNotes
 
 BATCH = 2000  # files, images and kilobytes of metadata that are written together
 NOBODY = Everybody(0, (), (), ())
@@ -44,6 +45,7 @@ class Rebuilt:
 
     filesets: int = 0
     files: int = 0
+    trashed: int = 0  # filesets in the trash
     lacks: list[Lack] = field(default_factory=list)
     taken: tuple[str, ...] = ()  # what was taken over from the catalogue of before, as old as that is
     kept: Path | None = None  # the catalogue of before
@@ -77,6 +79,7 @@ class _Filling:
         self._queued = old.queued()
         self._arrived: dict[int, str] = {}  # those of them that were imported since
         self._people = self._who(old)
+        self._trash = TrashNotes(layout)
         self._recalling = Recalling(layout, Sources(settings.declared_sources(), layout.root), self._people)
 
     def fill(self, new: Path) -> Rebuilt:
@@ -85,11 +88,16 @@ class _Filling:
             rebuilding.add_people(self._people)
             for batch in self._batches(rebuilding):
                 self._write(rebuilding, batch)
+            for fileset in self._trash.numbers():
+                self._refill_trash(rebuilding, fileset)
         return self._rebuilt
 
     def conclude(self, new: Path) -> None:
+        there = [fileset for fileset in self._trash.numbers() if self._trash.has_files(fileset)]
+        marks = Counters(self._layout).read()
+        marks[VERSION] = max(marks.get(VERSION, 0), self._people.version)  # else the file of people would be the newer
         with _transaction(new) as conn:
-            conclude(conn, Counters(self._layout).read(), self._arrived)
+            conclude(conn, marks, self._arrived, there)
 
     def _who(self, old: salvage.Old) -> Everybody:
         kept = Kept(self._layout, self._layout.people).read()
@@ -121,9 +129,11 @@ class _Filling:
             return None
         if recalled.newcomers is not None:
             rebuilding.add_people(recalled.newcomers)
+        finished = recalled.restored.finished
+        if not found.has_directory and self._trash.has_files(finished.fileset_id):
+            return None  # its log was to go to the trash, too, or is back before the rest
         for reason in recalled.lacking:
             self._lack(path, reason)
-        finished = recalled.restored.finished
         if finished.queued in self._queued:
             self._arrived[finished.queued] = finished.imported
         return recalled.restored
@@ -136,6 +146,19 @@ class _Filling:
         self._rebuilt.filesets += len(batch) - left_out
         self._rebuilt.files += sum(len(one.finished.entries) for one in batch)
         self._told(self._rebuilt)
+
+    def _refill_trash(self, rebuilding: Rebuilding, fileset: int) -> None:
+        """Write what the trash says of a deleted fileset, unless that is in the tree: it is back, or still there."""
+        if rebuilding.has(fileset) or not self._trash.has_files(fileset):
+            return
+        rows = self._trash.read(fileset)
+        where = b".trash/%d" % fileset
+        if rows is None:
+            self._lack(where, "no note tells what it was: it was on its way to nowhere, or the note is damaged")
+        elif (reason := rebuilding.add_trash(rows)) is not None:
+            self._lack(where, reason)
+        else:
+            self._rebuilt.trashed += 1
 
     def _lack(self, path: bytes, reason: str) -> None:
         self._rebuilt.lacks.append(Lack(path, reason))

@@ -23,11 +23,11 @@ _log = structlog.get_logger(__name__)
 
 
 class Kept:
-    """A signed value in a file of its own."""
+    """A signed value in a file of its own, signed for one *purpose*: its name, where there is but one of that."""
 
-    def __init__(self, layout: Layout, path: Path) -> None:
+    def __init__(self, layout: Layout, path: Path, purpose: str | None = None) -> None:
         self._path = path
-        self._signer = Signer(load_key(layout), path.name.encode())
+        self._signer = Signer(load_key(layout), (purpose or path.name).encode())
 
     def read(self) -> Any:
         """Return the value; None when there is none, or (with a warning in the log) none of ours."""

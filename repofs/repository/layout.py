@@ -15,7 +15,7 @@ DIR/                      0711
     .staging/N/           import N in the making; never shown, as all in here that starts with a dot but .repofs
     .arriving/N/          what a command or a watched folder has brought, until its import has ended
     .linked/INODE         the hard link behind the stand-in of that inode
-    .trash/N/             the files of Fileset:N, which was deleted
+    .trash/N/             the files of Fileset:N, which was deleted, and a signed note of all its rows
     .journal              where something goes on (`namespace.journal`)
     .templates            those that import directories have been called by (`repository.templates`)
     .people, .counters    0600, signed: what the tree does not show, for when the catalogue is lost (`repository.kept`)

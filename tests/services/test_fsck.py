@@ -16,6 +16,7 @@ from repofs.config import load
 from repofs.importer.disposal import Disposal
 from repofs.inspection.fsck.findings import TABLE, Code
 from repofs.model import Original
+from repofs.repository.durable import write_whole
 from repofs.repository.layout import load_key
 from repofs.repository.log_records import LogRecords
 from repofs.repository.marks import ORIGINAL_BIT
@@ -186,6 +187,10 @@ def interrupt_a_deletion(one: Checked) -> None:
         trash.discard(conn, number, 5000, (), 0)
 
 
+def forget_to_remove_a_note(one: Checked) -> None:
+    write_whole(one.repository.layout.trash / "1" / "note", b"of a fileset that is back")
+
+
 def thumbnail(one: Checked) -> Path:
     return one.repository.layout.thumbnail(one.mark(PLAIN).images[0])
 
@@ -226,6 +231,8 @@ REPAIRED: list[tuple[Code, Damage]] = [
     (Code.RECORD_MISSING, cut_the_record_off),
     (Code.RECORD_MISSING, take_the_record_of_another),
     (Code.RECORD_MISSING, record_of_another_version),
+    (Code.RECORD_MISSING, lambda one: (one.repository.layout.trash / str(delete(one, PLAIN)) / "note").unlink()),
+    (Code.LEFTOVER, forget_to_remove_a_note),
     (Code.DROP_FORGOTTEN, forget_a_drop),
     (Code.FAILED_LINK_BROKEN, fail_without_a_drop),
     (Code.FAILURE_LOG_STALE, leave_a_failure_log),
@@ -433,8 +440,9 @@ def test_ids_in_the_trash_are_not_given_again(one: Checked) -> None:
     (one.repository.layout.trash / "1" / "files").mkdir(parents=True)
     known = [values.get(column, 1) for column in columns]
     one.sql(f"INSERT INTO trash VALUES ({', '.join('?' for _ in known)})", *known)
-    code, [finding] = one.fsck("--repair")
-    assert (code, finding["where"], finding["text"].endswith("4711 is in use")) == (1, "Image", True)
+    code, [note, finding] = one.fsck("--repair")
+    assert (code, note["code"]) == (1, "record-missing")
+    assert (finding["where"], finding["text"].endswith("4711 is in use")) == ("Image", True)
     assert one.sql("SELECT next FROM ids WHERE kind = 'Image'") == [(4712,)]
 
 

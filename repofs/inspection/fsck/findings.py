@@ -153,8 +153,8 @@ TABLE: dict[Code, Entry] = {
     ),
     Code.RECORD_MISSING: Entry(
         "A log has no record of its import that is right, or one that tells of other originals or images than the "
-        "catalogue.", True,
-        "a record is written from the catalogue, so that this can be rebuilt from it",
+        "catalogue; or the trash has no note of a deleted fileset.", True,
+        "it is written from the catalogue, so that this can be rebuilt from it",
     ),
     Code.IMPORT_UNFINISHED: Entry("An import has left something in `.staging`.", True, _RECOVER),
     Code.ARRIVAL_LEFT: Entry("An arrival has left something in `.arriving`.", True, _RECOVER),

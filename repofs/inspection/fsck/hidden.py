@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from repofs.catalog import consistency
+from repofs.catalog import consistency, trashed_rows
 from repofs.inspection.fsck.drops import has_origin
 from repofs.inspection.fsck.findings import Code, Finding, Irreparable
 from repofs.inspection.fsck.subject import Subject
-from repofs.repository.trash_can import FILES
+from repofs.repository.trash_notes import TrashNotes
 from repofs.repository.trees import files_of, opened
 from repofs.trash import Step
 
@@ -39,18 +39,29 @@ def check_trash(subject: Subject) -> Iterator[Finding]:
 
 
 def _trash(subject: Subject) -> list[Finding]:
-    rows = subject.ask(consistency.trashed)
+    rows, notes = subject.ask(consistency.trashed), TrashNotes(subject.layout)
     there = set(os.listdir(subject.layout.trash)) if subject.layout.trash.is_dir() else set()
     found = []
     for fileset, step in rows.items():
-        what, place = f"Fileset:{fileset}", subject.layout.trash / str(fileset) / os.fsdecode(FILES)
-        if step is not Step.KEPT and not subject.live:
-            found.append(Finding(Code.DELETION_UNFINISHED, what, f"its files are {step}", subject.recover))
-        elif step is Step.KEPT and not place.is_dir():
-            found.append(Finding(Code.TRASH_WITHOUT_FILES, what, f"{_where(place.parent)} has no files"))
+        what, place = f"Fileset:{fileset}", f".trash/{fileset}"
+        if step is not Step.KEPT:
+            if not subject.live:
+                found.append(Finding(Code.DELETION_UNFINISHED, what, f"its files are {step}", subject.recover))
+        elif not notes.has_files(fileset):
+            found.append(Finding(Code.TRASH_WITHOUT_FILES, what, f"{place} has no files"))
+        elif notes.read(fileset) is None:
+            text = f"{place} has no note of what {what} was"
+            found.append(Finding(Code.RECORD_MISSING, place, text, partial(_write_note, subject, notes, fileset)))
     for name in sorted(there - set(map(str, rows))):
-        found.append(Finding(Code.TRASH_WITHOUT_ROW, f".trash/{name}", "no deleted fileset has this number"))
+        if name.isdecimal() and not notes.has_more(int(name)):
+            found.append(Finding(Code.LEFTOVER, f".trash/{name}", "it is not deleted", subject.recover))
+        else:
+            found.append(Finding(Code.TRASH_WITHOUT_ROW, f".trash/{name}", "no deleted fileset has this number"))
     return found
+
+
+def _write_note(subject: Subject, notes: TrashNotes, fileset: int) -> None:
+    notes.write(fileset, subject.ask(trashed_rows.of, fileset))
 
 
 def check_links(subject: Subject) -> Iterator[Finding]:
