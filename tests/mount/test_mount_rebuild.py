@@ -115,3 +115,21 @@ def test_users_and_groups_come_back(drive: Drive) -> None:
     assert run(drive, "fsck", "--rebuild-catalogue").code == 5
     assert run(drive, "user", "list", "--json").json == users
     assert run(drive, "group", "list", "--json").json == groups
+
+
+def test_what_was_deleted_is_listed_and_restored(drive: Drive) -> None:
+    kept, gone = put(drive, "P/kept.bin"), put(drive, "P/gone.bin")
+    drive.wait_imported(kept, gone)
+    number, content = fact(gone, "fileset"), gone.read_bytes()
+    assert number is not None and run(drive, "delete", "--yes", number).code == 0
+    listed = run(drive, "trash", "list", "--json").out
+    assert number in listed and not gone.exists()
+    drive.stop()
+    destroy(drive)
+    answer = run(drive, "fsck", "--rebuild-catalogue", "--json")
+    assert json.loads(answer.out.splitlines()[-1])["trashed"] == 1
+    with running(drive, drive.start):
+        assert run(drive, "trash", "list", "--json").out == listed
+        assert run(drive, "trash", "restore", number).code == 0
+        assert gone.read_bytes() == content and fact(gone, "fileset") == number
+        drive.check()
