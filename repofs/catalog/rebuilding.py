@@ -32,6 +32,7 @@ class Restored:
     filled: tuple[Filled, ...]
     at: str  # when *filled* was so
     removals: Mapping[OriginalFileId, str]  # how the removal of sources ended
+    stands: Mapping[OriginalFileId, State]  # of those that were found otherwise than they were imported
 
 
 class Rebuilding:
@@ -94,6 +95,9 @@ class Rebuilding:
             for original, how in one.removals.items():
                 own = schema.origins.c.original_id == original
                 self._conn.execute(update(schema.origins).where(own).values(removal=how))
+            for original, stands in one.stands.items():
+                files = schema.original_files
+                self._conn.execute(update(files).where(files.c.id == original).values(stands=stands.value))
         if links:
             self._conn.execute(insert(schema.dataset_image_links), links)
 

@@ -88,6 +88,7 @@ class Recalling:
             filled if moved is None else moved.filled,
             finished.imported if moved is None else moved.at,
             self._removals(entries),
+            _stands(files),
         )
         return Recalled(restored, newcomers, lacking)
 
@@ -184,7 +185,9 @@ class Recalling:
         lacking = ["its log has no record: its format, metadata, target and dropped names are lost with the catalogue"]
         if first.images:
             lacking.append(f"{len(first.images)} images of it: the same")
-        return Recalled(Restored(finished, intent, _state(files), (), first.imported, {}), None, tuple(lacking))
+        return Recalled(
+            Restored(finished, intent, _state(files), (), first.imported, {}, _stands(files)), None, tuple(lacking)
+        )
 
     def _owner(self, found: Imported) -> Experimenter:
         uid = os.stat(os.path.join(self._managed, found.user_directory)).st_uid
@@ -197,6 +200,12 @@ class Recalling:
 def _entry(file: _File, mark: Original) -> FinishedFile:
     size, mtime_ns = file.status.st_size, file.status.st_mtime_ns
     return FinishedFile(OriginalFileId(mark.original), file.name, file.name, size, mtime_ns, mark.checksum, file.origin)
+
+
+def _stands(files: Iterable[_File]) -> dict[OriginalFileId, State]:
+    """Return the originals that were found otherwise than they were imported, as their marks say."""
+    marks = (file.mark for file in files if file.mark is not None)
+    return {OriginalFileId(mark.original): mark.stands for mark in marks if mark.stands is not State.IMPORTED}
 
 
 def _state(files: Iterable[_File]) -> State:

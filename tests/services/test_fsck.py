@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from repofs.catalog import trash
 from repofs.config import load
 from repofs.importer.disposal import Disposal
 from repofs.inspection.fsck.findings import TABLE, Code
+from repofs.lifecycle import State
 from repofs.model import Original
 from repofs.repository.durable import write_whole
 from repofs.repository.layout import load_key
@@ -51,6 +53,10 @@ def forge_the_mark(one: Checked) -> None:
 def mark_as_another(one: Checked) -> None:
     value = os.getxattr(one.original(NAMED), MARK)
     os.setxattr(one.original(PLAIN), MARK, value)
+
+
+def mark_as_altered(one: Checked) -> None:
+    one.repository.marks.write(str(one.original(PLAIN)), replace(one.mark(PLAIN), stands=State.ALTERED))
 
 
 def copy_with_attributes(one: Checked) -> None:
@@ -214,6 +220,8 @@ REPAIRED: list[tuple[Code, Damage]] = [
     (Code.MARK_MISSING, forge_the_mark),
     (Code.MARK_DIFFERS, mark_as_another),
     (Code.MARK_COPIED, copy_with_attributes),
+    (Code.STANDS_DIFFER, mark_as_altered),
+    (Code.STANDS_DIFFER, lambda one: one.sql("UPDATE original_files SET stands = 'missing' WHERE id = 1")),
     (Code.BIT_MISSING, lambda one: one.original(PLAIN).chmod(0o644)),
     (
         Code.BIT_WITHOUT_MARK,

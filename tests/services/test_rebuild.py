@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,25 @@ import trio
 
 from repofs import config
 from repofs.administration.keeping import KeptPeople, end_counters, keep_counters
-from repofs.catalog import engine, ids, moves, records, users
+from repofs.catalog import engine, ids, moves, records, users, verification
+from repofs.catalog.verification import Found
 from repofs.image import Channel, ImageInfo, Members, Recognised
 from repofs.inspection.imported_tree import ImportedTree
 from repofs.inspection.rebuild import Rebuilt, rebuild
-from repofs.model import Closed, Drop, Duplicates, Event, FilesetId, Identity, Origin, PermissionLevel, Policy
+from repofs.lifecycle import State
+from repofs.model import (
+    Closed,
+    Drop,
+    Duplicates,
+    Event,
+    FilesetId,
+    Identity,
+    Origin,
+    Original,
+    OriginalFileId,
+    PermissionLevel,
+    Policy,
+)
 from repofs.repository import import_directory, stand_ins
 from repofs.repository.layout import load_key
 from repofs.repository.log_records import LogRecords
@@ -346,3 +361,22 @@ def test_a_repository_of_before_is_rebuilt_once_fsck_has_written_its_records(lab
     rebuilt = lab.rebuilt()
     assert rows(lab.layout.catalogue) == before
     assert [lack.path for lack in rebuilt.lacks] == [b""]
+
+
+def test_how_originals_were_found_is_taken_from_their_marks(lab: Lab) -> None:
+    paths = {str(one["original"]): lab.layout.managed / str(one["path"]) for one in lab.repository.originals()}
+    found = []
+    for number, state in ((1, State.ALTERED), (3, State.MISSING), (5, State.OFFLINE)):
+        path = str(paths[f"OriginalFile:{number}"])
+        mark = lab.repository.marks.read(path)
+        assert isinstance(mark, Original)
+        lab.repository.marks.write(path, replace(mark, stands=state))
+        found.append(Found(OriginalFileId(number), state))
+    with lab.repository.engine.begin() as conn:
+        assert verification.record(conn, found) == [True] * 3
+    lab.repository.engine.dispose()
+    before = rows(lab.layout.catalogue)
+    assert {one["stands"] for one in before["original_files"]} == {None, "altered", "missing", "offline"}
+    destroyed(lab.layout.catalogue)
+    lab.rebuilt()
+    assert rows(lab.layout.catalogue) == before

@@ -33,6 +33,7 @@ class Code(StrEnum):
     MARK_MISSING = "mark-missing"
     MARK_DIFFERS = "mark-differs"
     MARK_COPIED = "mark-copied"
+    STANDS_DIFFER = "stands-differ"
     BIT_MISSING = "bit-missing"
     BIT_WITHOUT_MARK = "bit-without-mark"
     ORIGIN_DIFFERS = "origin-differs"
@@ -120,6 +121,11 @@ TABLE: dict[Code, Entry] = {
     Code.MARK_DIFFERS: Entry(
         "The mark of an original names other ids, another place or another checksum than its row.", True,
         "as `mark-missing`",
+    ),
+    Code.STANDS_DIFFER: Entry(
+        "The mark of an original says that it was found otherwise than its row: as imported, altered, missing or "
+        "offline.", True,
+        "the row says what the mark says, which is written first",
     ),
     Code.MARK_COPIED: Entry(
         "A file bears the mark of an original, and is another file, or the original was deleted.",

@@ -8,8 +8,10 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from repofs.catalog import verification
 from repofs.catalog.consistency import Kept, KeptFile
 from repofs.catalog.forms import nearest, now
+from repofs.catalog.verification import Found
 from repofs.errors import RepofsError
 from repofs.inspection.fsck.findings import Irreparable
 from repofs.inspection.fsck.subject import Subject, reached
@@ -50,6 +52,13 @@ class Mending:
             self._marks.write_origin(path, file.held.origin)
             _sync(path)
 
+    def follow(self, file: KeptFile) -> None:
+        """Have the row say what the mark says of how the original was found: that is written first."""
+        with reached(self._subject, file) as path:
+            mark = self._marks.read(path)
+        if isinstance(mark, Original):
+            self._subject.write(verification.record, [Found(file.held.original_id, mark.stands)])
+
     def give(self, fileset: Kept, path: bytes) -> None:
         """Give what lies at *path*, below the mount, to the owner and the group of *fileset*."""
         os.chown(self._subject.path(path), self._owner(fileset), fileset.gid, follow_symlinks=False)
@@ -66,6 +75,7 @@ class Mending:
             with self._place(file) as directory:
                 os.link(dropped, os.path.basename(file.name), dst_dir_fd=directory, follow_symlinks=False)
                 os.fsync(directory)
+            self.follow(file)
         elif _in_place(file):
             self._stand_in(file)
         else:

@@ -107,12 +107,17 @@ class _Looking:
             forged = mark is None and self._marks.is_marked(path)
             text = "a mark that this repository has not written" if forged else f"the mark of {_kind(mark)}"
             yield _finding(Code.MARK_MISSING, file.held.path, f"it bears {text}", again)
-        elif differing := [name for name in _COMPARED if getattr(mark, name) != getattr(wanted, name)]:
+            return
+        if differing := [name for name in _COMPARED if getattr(mark, name) != getattr(wanted, name)]:
             what = ", ".join(
                 f"{name} {getattr(mark, name)!r} in place of {getattr(wanted, name)!r}" for name in differing
             )
             yield _finding(Code.MARK_DIFFERS, file.held.path, f"its mark says {what}", again)
-        elif not status.st_mode & ORIGINAL_BIT:
+            return
+        if mark.stands is not file.held.stands:
+            text = f"its mark says {mark.stands}, its row {file.held.stands}"
+            yield _finding(Code.STANDS_DIFFER, file.held.path, text, partial(self._mending.follow, file))
+        if not status.st_mode & ORIGINAL_BIT:
             yield _finding(Code.BIT_MISSING, file.held.path, "it has no sticky bit", again)
 
     def _stand_in(self, file: KeptFile, wanted: Origin, path: bytes, status: os.stat_result) -> Iterator[Finding]:
