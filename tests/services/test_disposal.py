@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from repofs import config
 from repofs.catalog import trash
 from repofs.errors import Busy, NotFound
+from repofs.importer.disposal import Disposal
 from repofs.lifecycle import State
 from repofs.model import ImportId
 from repofs.repository.trash_can import TrashCan

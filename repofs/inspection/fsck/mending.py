@@ -10,14 +10,12 @@ from contextlib import contextmanager
 
 from repofs.catalog import verification
 from repofs.catalog.consistency import Kept, KeptFile
-from repofs.catalog.forms import nearest, now
+from repofs.catalog.forms import nearest
 from repofs.catalog.verification import Found
 from repofs.errors import RepofsError
 from repofs.inspection.fsck.findings import Irreparable
 from repofs.inspection.fsck.subject import Subject, reached
 from repofs.model import Identity, Original
-from repofs.repository import import_directory, stand_ins, transfers
-from repofs.model import Original
 from repofs.repository import stand_ins, transfers
 from repofs.repository.checksum import checksum
 from repofs.repository.marks import ORIGINAL_BIT, Target, despite_mode
