@@ -284,6 +284,13 @@ def thumbnails_made(conn: Connection, first: int, count: int) -> set[int]:
     return set(conn.execute(query).scalars())
 
 
+def thumbnails_due(conn: Connection, first: int, count: int) -> set[int]:
+    """Return those of the images from *first* on, *count* numbers, that the daemon is yet to make a thumbnail of."""
+    number = images.c.id
+    query = select(number).where(number >= first, number < first + count, images.c.thumbnail.is_(None))
+    return set(conn.execute(query).scalars())
+
+
 def make_thumbnail_anew(conn: Connection, image: int) -> None:
     """Have the thumbnail of Image:*image* made by the daemon."""
     conn.execute(update(images).where(images.c.id == image).values(thumbnail=None))

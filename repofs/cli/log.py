@@ -20,6 +20,8 @@ def log(
     as_json: AsJson = False,
 ) -> None:
     """Print the log of an import, also of one that failed."""
+    from repofs.repository.log_records import NAME
+
     reference = reference_of(what)
     if reference is None:
         mount, below = location.mount_of(Path(what)), attributes.read(Path(what), "log")
@@ -28,7 +30,8 @@ def log(
     if below is None:
         raise NotFound(f"{what} has no log yet: it is kept for files once their import has begun or was given up")
     path = mount.mountpoint / below
-    lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    lines = [line for line in text.splitlines() if not line.startswith(f"{NAME.decode()} ")]
     if as_json:
         print_json({"log": os.fspath(path), "lines": lines})
         return

@@ -64,7 +64,10 @@ def serve(connection: socket.socket, live: Live) -> None:
             if selector.get_map().get(key.fd) is not key:
                 continue  # of a child that has been buried a moment ago
             if key.data is None:
-                _, descriptors, _, _ = socket.recv_fds(connection, len(START), 2 + MOST_GIVEN)
+                try:
+                    _, descriptors, _, _ = socket.recv_fds(connection, len(START), 2 + MOST_GIVEN)
+                except ConnectionResetError:  # he has closed it before he read all that was sent
+                    return
                 if not descriptors:
                     return
                 made = _fork(descriptors, live)

@@ -169,7 +169,7 @@ async def serve(directory: Path, channel: Channel) -> None:
             )
             await desk.run()
             services.cancel_scope.cancel()
-    await in_thread(keeping.end_counters, counters, engine)
+    await health.while_sound(in_thread, keeping.end_counters, counters, engine)
 
 
 async def _tell_marked(channel: Channel, inodes: Sequence[int]) -> None:

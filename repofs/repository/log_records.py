@@ -14,14 +14,14 @@ from typing import Any
 
 from repofs.repository.signing import Signer
 
-_NAME = b"record"
+NAME = b"record"
 
 
 class LogRecords:
     """Reads and writes the records of one repository."""
 
     def __init__(self, key: bytes) -> None:
-        self._signer = Signer(key, _NAME)
+        self._signer = Signer(key, NAME)
 
     def added(self, log: str, record: object) -> bytes:
         """Return the text of a *log* with *record*, a value of the types that JSON has, as its last line."""
@@ -29,10 +29,10 @@ class LogRecords:
 
     def lines(self, *records: object) -> bytes:
         """Return the lines of *records*, each with its end."""
-        return b"".join(_NAME + b" " + self._signer.pack(record) + b"\n" for record in records)
+        return b"".join(NAME + b" " + self._signer.pack(record) + b"\n" for record in records)
 
     def read(self, path: bytes) -> list[Any]:
         """Return the records in the log at *path* that are right, oldest first. Raises OSError."""
         with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as log:
-            lines = [line.rstrip(b"\n").removeprefix(_NAME + b" ") for line in log if line.startswith(_NAME + b" ")]
+            lines = [line.rstrip(b"\n").removeprefix(NAME + b" ") for line in log if line.startswith(NAME + b" ")]
         return [record for line in lines if (record := self._signer.unpack(line)) is not None]

@@ -37,6 +37,7 @@ def report(counts: dict[str, int], *problems: tuple[str, str, str], more: int = 
         "problems": [dict(zip(("path", "state", "error"), one, strict=True)) for one in problems],
         "more": more,
         "read_only": None,
+        "hanging": [],
     }
 
 

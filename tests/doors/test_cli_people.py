@@ -251,7 +251,9 @@ def test_whose_the_repository_is_needs_no_root(tmp_path: Path) -> None:
     assert [one["user"] for one in repofs("-C", repository, "user", "list", "--json").json] == ["ada"]
     assert sorted(os.listdir(repository / "ManagedRepository")) == [
         ".arriving",
+        ".counters",
         ".linked",
+        ".people",
         ".repofs",
         ".staging",
         ".trash",

@@ -232,13 +232,16 @@ HOSTILE = {
 
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_a_hostile_name_is_a_name(drive: Administered, mine: Path, kind: str) -> None:
-    """It is imported as it is; its log stays a list of lines that begin with a time, with nothing for a terminal."""
+    """It is imported as it is; its log stays a list of lines that begin with a time, with nothing for a terminal, and
+    the record of it."""
     path = mine / os.fsdecode(HOSTILE[kind])
     drop(MALLORY, path, HOSTILE[kind])
     MALLORY.do(tell, path, "now")
     drive.wait_imported(path)
     log = (drive.mountpoint / str(fact(path, "log"))).read_bytes()
-    assert all(line[:4].isdigit() and line[10:11] == b"T" for line in log.splitlines())
+    *lines, record = log.splitlines()
+    assert all(line[:4].isdigit() and line[10:11] == b"T" for line in lines)
+    assert record.startswith(b"record ") and record.isascii()
     assert not [line for line in log.splitlines() if line.startswith(b"2026-01-01T00:00:00.000Z")]
     assert b"\x1b" not in log
     assert ALICE.do(answer, read, path) == ALICE.do(answer, os.stat, path) == "EACCES"

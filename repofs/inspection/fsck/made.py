@@ -60,10 +60,13 @@ def _thumbnails(subject: Subject, number: int) -> list[Finding]:
     """Return what is wrong with a thousand of them."""
     directory = subject.layout.thumbnails / str(number)
     made = subject.ask(consistency.thumbnails_made, number * _IN_ONE_DIRECTORY, _IN_ONE_DIRECTORY)
+    due = subject.ask(consistency.thumbnails_due, number * _IN_ONE_DIRECTORY, _IN_ONE_DIRECTORY)
     found, there = [], set()
     for match in filter(None, map(_THUMBNAIL.fullmatch, os.listdir(directory) if directory.is_dir() else ())):
         path = directory / match[0]
         where = str(path.relative_to(subject.layout.root))
+        if int(match[2]) in due:
+            continue  # a daemon died while it made it: the next makes it anew
         if match[1]:
             found.append(Finding(Code.LEFTOVER, where, "it was being written", partial(_remove, path)))
         elif int(match[2]) in made:
