@@ -5,18 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import insert
 
-from repofs.catalog import filesets, holdings, moves, usage, users
+from repofs.catalog import filesets, holdings, moves, trash, usage, users
 from repofs.catalog.engine import Connection
-from repofs.catalog.schema import trash
 from repofs.importer import transactions
 from repofs.importer.wire import Move
 from repofs.model import Identity, Origin, PermissionLevel
 from repofs.quotas import Held
 from repofs.usage import By, Sum, Sums
 from repofs.views import Seen
-from tests.helpers.catalogue import NOON, Import, Lab, finished, imported, lab, user_directory
+from tests.helpers.catalogue import Import, Lab, finished, imported, lab, user_directory
 
 ALL = Seen(0, True, (), ())
 
@@ -30,12 +28,8 @@ def people(conn: Connection) -> Lab:
     outside = finished(conn, Import(people.alice, (b"c",)))
     filesets.record(conn, [replace(outside, entries=(replace(outside.entries[0], origin=origin),), transfer="ln_s")])
     imported(conn, Import(people.bob, (b"d",)))
-    conn.execute(
-        insert(trash).values(
-            fileset_id=99, owner_id=people.alice.id, group_id=people.group.id, import_directory=b"2026-11/1",
-            user_directory=user_directory(people.alice), deleted=NOON, actor_uid=5001, files=1, size=7, rows="{}",
-        )
-    )  # fmt: skip
+    [deleted] = imported(conn, Import(people.alice, (b"e",)))
+    trash.discard(conn, deleted.fileset_id, people.alice.uid, (), 7)
     return people
 
 
