@@ -196,6 +196,8 @@ class Pipeline:
             if isinstance(error, QuotaExceeded) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 return await self._give_up(job, State.FAILED, _sentence(error))
             return replace(await self._give_up(job, State.SETTLING, _FULL), again_seconds=FULL_SECONDS)
+        except trio.BrokenResourceError:  # of the commits: this process is about to end, by no fault of the drop
+            return await self._give_up(job, State.SETTLING, "the importer ends")
         except Exception as error:
             log.exception("an import failed unexpectedly", path=job.drop.path)
             sentence = f"the importer failed ({type(error).__name__}): the daemon's log says where; then retry"

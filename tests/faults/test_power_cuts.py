@@ -15,13 +15,13 @@ import pytest
 
 from tests.helpers.cut_off import Program, checksum, content, look_on, write_on
 from tests.helpers.disks import Disk, disk
-from tests.helpers.mounting import QUICK, Drive, fact, running, scratch
+from tests.helpers.mounting import QUICK, Drive, fact, facts, running, scratch
 from tests.helpers.people import ALICE
 from tests.helpers.waiting import until
 
 pytestmark = [pytest.mark.usefixtures("disks_are_possible"), pytest.mark.timeout(400)]
 
-NOISE = ["."]  # a disk without power is told in many words
+NOISE = [""]  # a disk without power is told in many words
 
 
 @pytest.fixture
@@ -131,11 +131,12 @@ def _check(drive: Drive, folder: Path, said: list[tuple[str, str]]) -> None:
         if what != "closed":
             assert path.read_bytes() == content(name), f"{name} was {what}"
             assert (path.stat().st_uid, path.stat().st_gid) == (ALICE.uid, ALICE.gid)
-    until(lambda: _settled(folder), "an end of all imports", 60)
+    until(lambda: not _unsettled(folder), lambda: f"an end of imports: {_unsettled(folder)}", 60)
     for one in drive.originals():
         name = os.path.basename(str(one["path"]))
         assert one["checksum"] == checksum(content(name)), f"{name} was imported with other bytes"
 
 
-def _settled(folder: Path) -> bool:
-    return all(fact(folder / name, "state") in ("imported", "incomplete") for name in os.listdir(folder))
+def _unsettled(folder: Path) -> dict[str, dict[str, str]]:
+    told = {name: facts(folder / name) for name in os.listdir(folder)}
+    return {name: one for name, one in told.items() if one.get("state") not in ("imported", "incomplete")}

@@ -70,13 +70,12 @@ def write_on(folder: Path, prefix: str) -> Callable[[Say], None]:
 
 
 def _write(folder: Path, directory: int, name: str, way: int, say: Say) -> None:
-    fd = os.open(folder / (name if way else f".{name}"), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-    try:
-        os.write(fd, content(name))
+    with open(folder / (name if way else f".{name}"), "xb", buffering=0) as file:
+        left = memoryview(content(name))
+        while left:
+            left = left[file.write(left) :]
         if way != 1:
-            os.fsync(fd)
-    finally:
-        os.close(fd)
+            os.fsync(file)
     if way == 0:
         os.rename(folder / f".{name}", folder / name)
         os.fsync(directory)

@@ -49,7 +49,7 @@ class Disk:
 
 
 @contextlib.contextmanager
-def disk(image: Path, mountpoint: Path, mebibytes: int = 128) -> Iterator[Disk]:
+def disk(image: Path, mountpoint: Path, mebibytes: int = 1024) -> Iterator[Disk]:
     """Lend a disk that is away at the end, whatever has become of it."""
     made = Disk(image, mountpoint, mebibytes)
     try:

@@ -129,6 +129,22 @@ async def test_what_cannot_be_taken_back_is_undecided_until_a_new_life_has_recov
         repository.check_whole(path)
 
 
+async def test_a_drop_in_the_hands_of_an_importer_that_ends_has_not_failed(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = repository.write(repository.alice, b"scan.tif")
+
+    def ended(*_args: object) -> None:
+        raise trio.BrokenResourceError
+
+    async with life(repository) as (importing, _):
+        monkeypatch.setattr(transactions, "reserve", ended)
+        monkeypatch.setattr(transactions, "end", ended)
+        outcome = await importing.take(*repository.drop(repository.alice, b"scan.tif"))
+    assert outcome.state is State.SETTLING
+    assert isinstance(repository.mark(path), Closed)
+
+
 async def test_nothing_is_begun_when_most_of_the_reserve_is_spent(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
