@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from repofs.cli import main
 
 
@@ -26,9 +28,12 @@ class Answer:
 def repofs(*words: str | Path) -> Answer:
     """Run one command line and return its exit code and what it printed."""
     out, err = io.StringIO(), io.StringIO()
+    logging = structlog.get_config()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             code = main([str(word) for word in words])
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 0
+        finally:
+            structlog.configure(**logging)
     return Answer(code, out.getvalue(), err.getvalue())

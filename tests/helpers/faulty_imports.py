@@ -28,6 +28,7 @@ from repofs.repository import stand_ins
 from repofs.repository.marks import ORIGINAL_BIT
 from repofs.repository.outside import identity_of
 from tests.helpers.importing import Repository
+from tests.helpers.inbox import Accountant
 from tests.helpers.waiting import until
 
 ME = os.getuid()
@@ -122,7 +123,8 @@ class Imports:
             return
 
         self.health, self._ended = Health(), trio.Event()
-        self.inbox = Inbox(self, partial(importer_process, self.repository.layout.root), adopt, self.hear, self.health)
+        start = partial(importer_process, self.repository.layout.root)
+        self.inbox = Inbox(self, start, adopt, self.hear, self.health, Accountant())
         self.health.on_failure(lambda _: self._wake())
         await self._nursery.start(self._run)
 

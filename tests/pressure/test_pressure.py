@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -130,6 +131,7 @@ def test_what_the_kernel_forgets_costs_no_memory(drive: Drive, scale: int, recor
     assert after - before < FORGOTTEN_BYTES, f"{(after - before) >> 20} MiB more after {looked_up} lookups"
     look()
     assert memory(drive.pid) - after < count * BYTES_A_NAME + FORGOTTEN_BYTES
+    shutil.rmtree(folder)  # it was made behind the mount's back, which counts what it holds
     told = f"{before >> 20} MiB before, {after >> 20} MiB after, {known >> 20} MiB with {count} names known"
     record_property("told", f"{looked_up} lookups and forgets: {told}")
 
