@@ -299,6 +299,7 @@ class Original:
     note: str | None = None  # why there is no image, in the reader's words
     actor_uid: int | None = None  # who dropped it
     stands: State = State.IMPORTED  # altered, missing or offline: how its source was found last, if that has its bytes
+    size: int | None = None  # bytes, as hashed
 
 
 Mark = Closed | Refused | Original

@@ -205,10 +205,14 @@ def require_still(fd: int, size: int, mtime_ns: int) -> None:
         raise ChangedWhileReading("the file was changed after it was read: it is imported when it is quiet")
 
 
-def mark_closed(fd: int, marks: Marks, actor_uid: int | None) -> None:
-    """Make the file of *fd*, which *actor_uid* had dropped, a drop again, whole as it is."""
+def mark_closed(fd: int, marks: Marks, actor_uid: int | None, size: int | None = None) -> None:
+    """Make the file of *fd*, which *actor_uid* had dropped, a drop again, whole as it is; incomplete, when it had
+    *size* bytes and has not: the machine went down before they were on the disk."""
     status = os.fstat(fd)
-    marks.write(fd, Closed(status.st_size, status.st_mtime_ns, actor_uid))
+    if size in (None, status.st_size):
+        marks.write(fd, Closed(status.st_size, status.st_mtime_ns, actor_uid))
+    else:
+        marks.clear(fd)
     os.fchmod(fd, stat.S_IMODE(status.st_mode) & ~ORIGINAL_BIT)
     passed(Step.MARK_RESTORED)
 

@@ -107,6 +107,7 @@ class Placement:
                 importing=finished.import_id,
                 actor_uid=drop.actor_uid,
                 note=finished.note,
+                size=entries[name].size,
             )
             self.marks.write(file, mark)
             self._give(file, drop.user_directory, gid)

@@ -60,7 +60,7 @@ def _settle(layout: Layout, engine: Engine, importing: ImportId) -> None:
     for fd in import_directory.linked(layout, importing):
         mark = marks.read(fd)
         if isinstance(mark, Original) and mark.importing == importing:
-            files.mark_closed(fd, marks, mark.actor_uid)
+            files.mark_closed(fd, marks, mark.actor_uid, mark.size)
     import_directory.undo(layout, importing)
 
 

@@ -163,6 +163,15 @@ class Backing:
         fd, name = self.where(node)
         return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
 
+    def has_hole(self, node: Node) -> bool:
+        """Whether there are bytes of the file that were never written, or never reached the disk."""
+        fd = self.open(node, os.O_RDONLY)
+        try:
+            size = os.fstat(fd).st_size
+            return size > 0 and os.lseek(fd, 0, os.SEEK_HOLE) < size
+        finally:
+            os.close(fd)
+
     def path_below(self, top: Node, node: Node) -> bytes:
         """Return the names from directory *top* down to *node*, joined by slashes; b"" for *top* itself."""
         parts: list[bytes] = []

@@ -31,6 +31,11 @@ from repofs.namespace.usage import Usage
 from repofs.repository.failure_logs import FailureLogs
 from repofs.xattrs import ImportCommand
 
+_LOST_BYTES = (
+    "bytes of it had not reached the disk when the machine went down: copy it again, or, if it has holes by itself, "
+    "set user.repofs.import=now"
+)
+
 log = structlog.get_logger()
 
 
@@ -274,6 +279,16 @@ class Drops:
         self.rescans_in.send_nowait(directory)
 
     @after_the_fact
+    def check_bytes(self, node: Node) -> None:
+        """The machine went down: *node*, a drop that was whole, is incomplete if bytes of it had not been written.
+
+        A file system may give a file its size and its mark before its bytes: ext4 does. It has a hole there then.
+        """
+        mark = self._standing.mark(node)
+        whole = isinstance(mark, Closed) or (isinstance(mark, Refused) and mark.state is not State.INCOMPLETE)
+        if whole and self._standing.origin(node) is None and self._backing.has_hole(node):
+            self._refuse(node, State.INCOMPLETE, _LOST_BYTES)
+
     def found(self, node: Node) -> None:
         """A scan has come across *node*: a drop whose clock does not run gets one."""
         if self._standing.seal(node) is not None:

@@ -5,6 +5,7 @@ A file to which records are added. A record is a kind, a path below the mount, a
     d alice_2/run7      a file in this directory is written, or is a drop that has not come to rest
     t alice_2/x.zarr    something at this directory or below it
     D, T                one of these is over
+    b BOOT              what waited before that boot of the machine was looked at for bytes that it has lost
     m alice_2/a//alice_2/b    what is recorded at the first or below it may have the second name from here on; of two
                         that are exchanged there are two such pairs
     M, N                it has that name; it has not
@@ -69,6 +70,7 @@ class Journal:
         self._idle: set[Restless] = set()  # without a holder, their end not recorded yet
         self._ended = 0  # records that do not stand any more
         self._length = self._synced = 0
+        self._boot = journal_records.boot_of(path)
         self.left = [
             place for below, where in journal_records.left(path) if (place := self._again(where, below)) is not None
         ]
@@ -76,6 +78,16 @@ class Journal:
         self._replace(self._fd)
 
     # --- an earlier life ------------------------------------------------------------------------
+
+    @property
+    def machine_went_down(self) -> bool:
+        """Whether what waits may have lost bytes that the kernel had not written yet, and nobody has looked."""
+        return self._boot != journal_records.this_boot()
+
+    def looked_for_lost_bytes(self) -> None:
+        """Record that somebody has."""
+        self._boot = journal_records.this_boot()
+        self._append(journal_records.booted(self._boot))
 
     def _again(self, where: bytes, below: bool) -> Restless | None:
         node: Node | None = self._root
@@ -232,7 +244,8 @@ class Journal:
             os.close(before)
 
     def _write_anew(self) -> int:
-        records = b"".join(place.record() for place in self._restless.values())
+        boot = b"" if self._boot is None else journal_records.booted(self._boot)
+        records = boot + b"".join(place.record() for place in self._restless.values())
         fd = os.open(self._next, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             _write(fd, records, 0)

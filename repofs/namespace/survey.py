@@ -14,6 +14,7 @@ from repofs.access import Act
 from repofs.errors import Busy
 from repofs.lifecycle import State, worst
 from repofs.namespace.drops import Drops
+from repofs.namespace.journal import Restless
 from repofs.namespace.nodes import Area, Node
 from repofs.namespace.rights import Rights
 from repofs.namespace.standing import Standing
@@ -94,15 +95,22 @@ class Survey:
     async def run(self) -> None:
         """Look where something went on when the last daemon ended, then wherever is asked for."""
         journal = self._drops.journal
+        if journal.machine_went_down:  # before anything gets a clock
+            for restless in journal.left:
+                await self._look(restless, self._drops.check_bytes)
+            journal.looked_for_lost_bytes()
         for restless in journal.left:
-            look = self._walk.all if restless.below else self._walk.directory
-            await look(restless.node, self._first_look)
+            await self._look(restless, self._first_look)
             journal.let_go(restless)
         self._drops.surveyed = True
         async for directory in self._drops.rescans:
             asked = self._drops.to_rescan.pop(directory)
             await self.scan(directory)
             journal.let_go(asked)
+
+    async def _look(self, restless: Restless, visit: Callable[[Node], None]) -> None:
+        look = self._walk.all if restless.below else self._walk.directory
+        await look(restless.node, visit)
 
     def _first_look(self, node: Node) -> None:
         if node.is_directory:

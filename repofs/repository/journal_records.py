@@ -14,6 +14,7 @@ from repofs.repository.trees import is_within
 log = structlog.get_logger()
 
 ALL = [(True, b"")]
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
 MOVED, NOT_MOVED = b"M\0", b"N\0"
 _BETWEEN = b"//"  # is in no path
 
@@ -33,6 +34,23 @@ def next_of(path: Path) -> Path:
 def moving(ways: Sequence[tuple[bytes, bytes]]) -> bytes:
     """Return the record that directories are renamed: for each its path and the one to be."""
     return b"m " + _BETWEEN.join(path for way in ways for path in way) + b"\0"
+
+
+def this_boot() -> bytes:
+    """Return by what the machine's present life is known."""
+    return _BOOT.read_bytes().strip()
+
+
+def booted(boot: bytes) -> bytes:
+    """Return the record that every file which waited before *boot* was looked at for lost bytes."""
+    return b"b " + boot + b"\0"
+
+
+def boot_of(path: Path) -> bytes | None:
+    """Return the boot of the last such record in the journal *path*; None when it has none."""
+    files = [file.read_bytes() for file in (path, next_of(path)) if file.exists()]
+    boots = [record[2:] for file in files for record in file.split(b"\0")[:-1] if record.startswith(b"b ")]
+    return boots[-1] if boots else None
 
 
 def left(path: Path) -> list[tuple[bool, bytes]]:
@@ -67,6 +85,8 @@ def _take_in(record: bytes, standing: Standing, moves: list[list[_Moved]]) -> bo
         case b"M" | b"N" if moves:
             for old, new, count in moves.pop():
                 standing[old if kind == b"M" else new] -= count
+        case b"b":
+            pass
         case _:
             return False
     return True

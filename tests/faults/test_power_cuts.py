@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from repofs.repository import journal_records
 from tests.helpers.cut_off import Program, checksum, content, look_on, write_on
 from tests.helpers.disks import Disk, disk
 from tests.helpers.mounting import QUICK, Drive, fact, facts, running, scratch
@@ -108,9 +109,16 @@ def _round(drive: Drive, number: int, *disks: Disk) -> Counter[str]:
     said = [pair for program in programs for pair in program.end()]
     drive.kill(daemon)
     _power_up(*disks)
+    _forget_boot(drive)
     drive.start()
     _check(drive, folder, said)
     return Counter(what for what, _ in said) + Counter(cuts=1)
+
+
+def _forget_boot(drive: Drive) -> None:
+    """Let the journal be of an earlier life of the machine, which has not gone down."""
+    records = drive.layout.journal.read_bytes()
+    drive.layout.journal.write_bytes(records.replace(journal_records.this_boot(), b"another"))
 
 
 def _power_up(*disks: Disk) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from repofs.lifecycle import State
 from repofs.namespace.backing import RENAME_EXCHANGE
 from repofs.repository import journal_records
 from tests.helpers.namespace import ALICE, World
@@ -40,6 +41,7 @@ async def start(w: World) -> set[str]:
 def repository(tmp_path: Path) -> Path:
     """A repository that a daemon had and has left with nothing going on."""
     w = World(tmp_path / "repository")
+    w.journal.looked_for_lost_bytes()
     w.journal.let_go(w.journal.left[0])
     w.journal.end_idle()
     return tmp_path / "repository"
@@ -73,6 +75,31 @@ async def test_a_start_looks_where_something_went_on_and_nowhere_else(
     monkeypatch.setattr(os, "listdir", lambda fd: listed.append(fd) or names_in(fd))
     assert await start(again) == {"b.tif"}
     assert len(listed) == 1
+
+
+def another_boot(w: World) -> None:
+    """Let the journal be of an earlier life of the machine."""
+    records = w.layout.journal.read_bytes()
+    assert journal_records.booted(journal_records.this_boot()) in records
+    w.layout.journal.write_bytes(records.replace(journal_records.this_boot(), b"another"))
+
+
+@pytest.mark.parametrize("went_down", [False, True])
+async def test_bytes_that_the_machine_has_lost_are_missed(repository: Path, went_down: bool) -> None:
+    w = World(repository)
+    await start(w)
+    for name in ("whole.tif", "lost.tif"):
+        w.write(name, b"pixels" * 2000)
+    if went_down:
+        another_boot(w)
+    status = w.path("lost.tif").stat()
+    os.truncate(w.path("lost.tif"), 0)
+    os.truncate(w.path("lost.tif"), status.st_size)  # its size, and no bytes
+    os.utime(w.path("lost.tif"), ns=(status.st_atime_ns, status.st_mtime_ns))
+    again = World(repository)
+    assert await start(again) == ({"whole.tif"} if went_down else {"whole.tif", "lost.tif"})
+    assert again.state("lost.tif") is (State.INCOMPLETE if went_down else State.SETTLING)
+    assert not World(repository).journal.machine_went_down
 
 
 async def test_what_has_come_to_rest_is_not_looked_at_again(repository: Path) -> None:
