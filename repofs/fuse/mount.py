@@ -35,8 +35,8 @@ class KernelCache:
         for ino, name in names:
             try:
                 pyfuse3.invalidate_entry(pyfuse3.InodeT(ino), pyfuse3.FileNameT(name))
-            except OSError as error:
-                if error.errno not in _NOTHING_CACHED:
+            except OSError as error:  # ENOTDIR: the directory is gone, and a new file has its inode number
+                if error.errno not in (*_NOTHING_CACHED, errno.ENOTDIR):
                     raise
 
 

@@ -5,14 +5,13 @@ A file that grows asks by comparing numbers: no system call, and nothing to wait
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from repofs.people import People
 from repofs.quotas import WARN_PERCENT, Held, exceeded
 
-_NO_LIMIT = sys.maxsize
+_NO_LIMIT = 1 << 100  # bytes: more than sparse files can pretend to be
 _CALM_PERCENT = 80  # who falls below it is warned once more when she comes near her limit again
 
 Warn = Callable[[str, int, int], None]
