@@ -51,6 +51,30 @@ class Step(StrEnum):
     REFUSED_MARKED = "failure.marked"
     # what is made of an import later
     THUMBNAIL_WRITTEN = "thumbnail.written"
+    # a fileset on its way into the trash, back, and for good
+    TRASH_NOTED = "trash.noted"
+    DELETED = "trash.committed"
+    TRASHED = "trash.moved"
+    NAME_REMOVED = "trash.name-removed"
+    TRASH_SYNCED = "trash.synced"
+    TRASH_KEPT = "trash.kept"
+    RESTORING = "restore.begun"
+    NAME_RESTORED = "restore.linked"
+    PUT_BACK = "restore.moved"
+    RESTORE_SYNCED = "restore.synced"
+    RESTORED = "restore.committed"
+    EMPTYING = "empty.begun"
+    NOTE_REMOVED = "empty.note-removed"
+    LET_GO = "empty.let-go"
+    EMPTIED = "empty.removed"
+    FORGOTTEN = "empty.committed"
+    # what is found and written of originals
+    VERIFY_MARKED = "verify.marked"
+    VERIFY_COMMITTED = "verify.committed"
+    # what the tree keeps of the catalogue
+    COUNTERS_KEPT = "counters.kept"
+    PEOPLE_COMMITTED = "people.committed"
+    PEOPLE_KEPT = "people.kept"
     # taking back, by recovery and by an import that has failed
     MARK_RESTORED = "undo.mark-restored"
     WITHDRAWN = "undo.withdrawn"

@@ -7,6 +7,7 @@ import structlog
 
 from repofs.catalog import ids, users
 from repofs.catalog.engine import Connection, Engine
+from repofs.fault_points import Step, passed
 from repofs.repository.kept import OFTEN, Counters, Kept
 from repofs.repository.layout import Layout
 
@@ -40,10 +41,16 @@ class KeptPeople:
     def __init__(self, layout: Layout) -> None:
         self._kept = Kept(layout, layout.people)
 
+    def read(self) -> users.Everybody | None:
+        """Return who the file says there is; None when it says nothing."""
+        kept = self._kept.read()
+        return None if kept is None else msgspec.convert(kept, users.Everybody)
+
     def keep(self, conn: Connection) -> None:
         """Write down who there is now, unless the file knows of later changes than the catalogue does."""
-        people, known = msgspec.to_builtins(users.everybody(conn)), self._kept.read()
-        if known is not None and known["version"] > people["version"]:
+        people, known = users.everybody(conn), self.read()
+        if known is not None and known.version > people.version:
             _log.error("the catalogue is older than the tree: stop, and run repofs fsck --rebuild-catalogue")
         elif known != people:
-            self._kept.write(people)
+            self._kept.write(msgspec.to_builtins(people))
+            passed(Step.PEOPLE_KEPT)

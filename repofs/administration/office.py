@@ -18,6 +18,7 @@ from repofs.administration.requests import ListDropbox, ListPeople, Request, che
 from repofs.administration.roster import Roster
 from repofs.catalog import users
 from repofs.catalog.engine import Engine
+from repofs.fault_points import Step, passed
 from repofs.people import Actor, Privilege
 from repofs.repository.layout import Layout
 
@@ -71,6 +72,7 @@ class Office:
         change = changes.prepare(self._site, actor, request)
         with self._writing.begin() as conn:
             facts = changes.carry_out(conn, self._site, actor, change, audit_uid)
+        passed(Step.PEOPLE_COMMITTED)
         with self._reading.begin() as conn:
             self._kept.keep(conn)
         self._read()

@@ -32,7 +32,6 @@ from repofs.catalog.schema import (
     projects,
     trash,
 )
-from repofs.catalog.thumbnails import Thumbnail
 from repofs.errors import StoreFailed
 from repofs.lifecycle import State
 from repofs.model import FilesetId, ImportId, Original
@@ -132,11 +131,16 @@ def counters(conn: Connection) -> dict[str, int]:
 def highest(conn: Connection) -> dict[str, int]:
     """Return the highest id in use of each kind, those in the trash among them; 0 for none."""
     found = {kind: conn.execute(select(func.max(column))).scalar() or 0 for kind, column in _COUNTED.items()}
-    for kept in conn.execute(select(trash.c.rows).execution_options(yield_per=100)).scalars():
-        rows = json.loads(kept).get("rows", {})
+    for rows in _trashed_rows(conn):
         for kind, table in _TRASHED.items():
             found[kind] = max(found[kind], *(row["id"] for row in rows.get(table, ())), 0)
     return found
+
+
+def _trashed_rows(conn: Connection) -> Iterator[dict[str, list[dict[str, Any]]]]:
+    """Yield the rows of each fileset in the trash, by table."""
+    for kept in conn.execute(select(trash.c.rows).execution_options(yield_per=100)).scalars():
+        yield json.loads(kept).get("rows", {})
 
 
 def filesets_count(conn: Connection) -> int:
@@ -227,6 +231,11 @@ def is_trashed(conn: Connection, fileset_id: int) -> bool:
     return conn.execute(select(trash.c.fileset_id).where(trash.c.fileset_id == fileset_id)).first() is not None
 
 
+def images_in_trash(conn: Connection) -> set[int]:
+    """Return the images of filesets in the trash."""
+    return {row["id"] for rows in _trashed_rows(conn) for row in rows.get(images.name, ())}
+
+
 def is_deleted(conn: Connection, import_id: int) -> bool:
     """Return whether what an import has brought was deleted."""
     return conn.execute(select(imports.c.state).where(imports.c.id == import_id)).scalar() == State.DELETED
@@ -275,27 +284,3 @@ def settle_as_imported(conn: Connection, import_id: ImportId) -> None:
     [ending] = reserve(conn, "Ending", 1)
     values = {"state": State.IMPORTED.value, "error": None, "ended": now(), "ending": ending}
     conn.execute(update(imports).where(imports.c.id == import_id, imports.c.state.not_in(KEPT)).values(values))
-
-
-def thumbnails_made(conn: Connection, first: int, count: int) -> set[int]:
-    """Return those of the images from *first* on, *count* numbers, that are said to have a thumbnail."""
-    number = images.c.id
-    query = select(number).where(number >= first, number < first + count, images.c.thumbnail == Thumbnail.MADE)
-    return set(conn.execute(query).scalars())
-
-
-def thumbnails_due(conn: Connection, first: int, count: int) -> set[int]:
-    """Return those of the images from *first* on, *count* numbers, that the daemon is yet to make a thumbnail of."""
-    number = images.c.id
-    query = select(number).where(number >= first, number < first + count, images.c.thumbnail.is_(None))
-    return set(conn.execute(query).scalars())
-
-
-def make_thumbnail_anew(conn: Connection, image: int) -> None:
-    """Have the thumbnail of Image:*image* made by the daemon."""
-    conn.execute(update(images).where(images.c.id == image).values(thumbnail=None))
-
-
-def highest_image(conn: Connection) -> int:
-    """Return the highest id of an image, 0 without any."""
-    return conn.execute(select(func.max(images.c.id))).scalar() or 0

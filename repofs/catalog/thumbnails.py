@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from repofs.catalog.forms import plain
 from repofs.catalog.schema import channels, fileset_entries, filesets, images
@@ -105,3 +105,23 @@ def again(conn: Connection, items: Sequence[None]) -> list[int]:
     looked_at = images.c.thumbnail.in_((Thumbnail.MADE, Thumbnail.FAILED))
     some = select(images.c.id).where(looked_at).order_by(images.c.id).limit(AT_A_TIME)
     return [conn.execute(update(images).where(images.c.id.in_(some)).values(thumbnail=None)).rowcount for _ in items]
+
+
+def made_and_due(conn: Connection, first: int, count: int) -> tuple[set[int], set[int]]:
+    """Return which of the images from *first* on, *count* numbers, are said to have a thumbnail, and which are to get
+    one."""
+    number = images.c.id
+    query = select(number, images.c.thumbnail).where(number >= first, number < first + count)
+    told = conn.execute(query).all()
+    made = {row.id for row in told if row.thumbnail == Thumbnail.MADE}
+    return made, {row.id for row in told if row.thumbnail is None}
+
+
+def make_anew(conn: Connection, image: int) -> None:
+    """Have the thumbnail of Image:*image* made by the daemon."""
+    conn.execute(update(images).where(images.c.id == image).values(thumbnail=None))
+
+
+def highest_image(conn: Connection) -> int:
+    """Return the highest id of an image, 0 without any."""
+    return conn.execute(select(func.max(images.c.id))).scalar() or 0

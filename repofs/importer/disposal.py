@@ -20,6 +20,8 @@ from repofs.catalog import audit, consistency, holdings, trash, trashed_rows
 from repofs.catalog.engine import Connection, Engine
 from repofs.config import Settings
 from repofs.errors import Busy
+from repofs.fault_points import Step as Fault
+from repofs.fault_points import passed
 from repofs.model import ObjectRef
 from repofs.quotas import Held, less
 from repofs.repository import templates
@@ -83,6 +85,7 @@ class Disposal:
             after = holdings.held_in_trash(conn, place.fileset)
             _tell(conn, actor_uid, "delete", place)
             self._note(conn, place)
+        passed(Fault.DELETED)
         self.changed += [*less(before), *after]
         names = self._take(place, names)
         with self._engine.begin() as conn:
@@ -103,13 +106,16 @@ class Disposal:
                 trash.note(conn, place.fileset, Step.MOVING, names=known)
                 self._note(conn, place)
         self._can.sync()
+        passed(Fault.TRASH_SYNCED)
         with self._engine.begin() as conn:
             trash.note(conn, place.fileset, Step.KEPT)
+        passed(Fault.TRASH_KEPT)
         return known
 
     def _note(self, conn: Connection, place: Place) -> None:
         """Have the trash know of a fileset what the catalogue is about to commit."""
         self._notes.write(place.fileset, trashed_rows.of(conn, place.fileset))
+        passed(Fault.TRASH_NOTED)
 
     def restore(self, deleted: Deleted, actor_uid: int) -> Restored:
         """Put a fileset back as it was, beside what has taken its names. Raises NotFound when it is not in the trash
@@ -121,10 +127,12 @@ class Disposal:
         place, names, told = self._can.free_places(own, deleted.names)
         with self._engine.begin() as conn:
             trash.note(conn, deleted.fileset, Step.MOVING, names=names, import_directory=place.import_directory)
+        passed(Fault.RESTORING)
         try:
             gid = deleted.of.gid if deleted.of.gid is not None else os.getegid()
             self._can.put_back(place, names, gid)
             self._can.sync()
+            passed(Fault.RESTORE_SYNCED)
             with self._engine.begin() as conn:
                 before = holdings.held_in_trash(conn, deleted.fileset)
                 told += trash.restore(conn, deleted.fileset)
@@ -141,6 +149,7 @@ class Disposal:
             if isinstance(error, FileExistsError):
                 raise Busy("somebody is making files where it is to come back to: try again") from None
             raise
+        passed(Fault.RESTORED)
         self._clear()
         directory = os.path.join(place.user_directory, place.import_directory)
         return Restored(deleted.fileset, directory, tuple(told))
@@ -153,19 +162,23 @@ class Disposal:
             trash.note(conn, deleted.fileset, Step.EMPTYING)
             place, _ = trash.contents(conn, deleted)
             _tell(conn, actor_uid, "empty", place)
+        passed(Fault.EMPTYING)
         return self._remove(deleted)
 
     def _remove(self, deleted: Deleted) -> int:
         with self._engine.begin() as conn:
             _, images = trash.contents(conn, deleted)
         self._notes.remove(deleted.fileset)
+        passed(Fault.NOTE_REMOVED)
         freed = self._can.remove(deleted.fileset)
         for image in images:
             self._layout.thumbnail(image).unlink(missing_ok=True)
         self._can.sync()
+        passed(Fault.EMPTIED)
         with self._engine.begin() as conn:
             before = holdings.held_in_trash(conn, deleted.fileset)
             trash.forget(conn, deleted.fileset)
+        passed(Fault.FORGOTTEN)
         self.changed += less(before)
         return freed
 

@@ -115,7 +115,8 @@ class Thumbnails:
             picture = await self._picture(due)
             if Skip.THUMBNAILS not in due.skipped:
                 with self._commits.health.heeding("a thumbnail"):
-                    await in_thread(write_whole, self._layout.thumbnail(due.image), picture.png)
+                    place, new = self._layout.thumbnail(due.image), self._layout.new_thumbnail
+                    await in_thread(write_whole, place, picture.png, new)
                 passed(Step.THUMBNAIL_WRITTEN)
         except ReaderFailed as error:
             log.info("an image has no thumbnail", image=image, reason=str(error))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from repofs.catalog.originals import Held
 from repofs.catalog.verification import Found
+from repofs.fault_points import Step, passed
 from repofs.lifecycle import State
 from repofs.model import Origin, Original
 from repofs.repository.layout import Layout, load_key
@@ -52,8 +53,10 @@ class Recording:
     def record(self, findings: Sequence[Finding]) -> list[Finding]:
         """Write what was found and return it, without originals that were deleted meanwhile."""
         marked = [inode for finding in findings if (inode := self._mark(finding)) is not None]
+        passed(Step.VERIFY_MARKED)
         rows = [Found(one.held.original_id, one.state, one.error, one.verified, one.origin) for one in findings]
         there = self._write(rows)
+        passed(Step.VERIFY_COMMITTED)
         if marked or any(finding.state is not finding.held.stands for finding in findings):
             self._tell(marked)
         return [finding for finding, is_there in zip(findings, there, strict=True) if is_there]

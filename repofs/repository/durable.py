@@ -49,20 +49,21 @@ def write_new(path: Path, content: bytes, mode: int, *, dir_fd: int | None = Non
         os.fsync(fd)
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes, new: Path | None = None) -> None:
     """Write the file *path*, its owner's only and durable, so that it is always whole: as it was, or as it is to be.
 
-    The directory that it lies in is made, not those above. One that writes it at a time.
+    The directory that it lies in is made, not those above. One that writes it at a time. Until it is whole it is
+    called *new* (None: its name with a dot before it), and stays there when the writer dies.
     """
     directory, name = os.path.split(os.fsencode(path))
     with suppress(FileExistsError):
         os.mkdir(directory, 0o700)
         sync_directory(os.path.dirname(directory) or b".")
-    new = os.path.join(directory, b"." + name)
+    unfinished = os.path.join(directory, b"." + name) if new is None else os.fsencode(new)
     with suppress(FileNotFoundError):
-        os.unlink(new)  # of a writer that has died
-    write_new(new, content, 0o600)
-    os.rename(new, path)
+        os.unlink(unfinished)  # of a writer that has died
+    write_new(unfinished, content, 0o600)
+    os.rename(unfinished, path)
     sync_directory(directory)
 
 

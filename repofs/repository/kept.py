@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 
+from repofs.fault_points import Step, passed
 from repofs.repository.durable import write_whole
 from repofs.repository.layout import Layout, load_key
 from repofs.repository.signing import Signer
@@ -72,4 +73,5 @@ class Counters:
 
     def _write(self, marks: dict[str, int]) -> None:
         self._kept.write(marks)
+        passed(Step.COUNTERS_KEPT)
         self._marks = marks

@@ -90,6 +90,11 @@ class Layout:
         return self.thumbnails / str(image // 1000) / f"Image-{image}.png"
 
     @property
+    def new_thumbnail(self) -> Path:
+        """Return where the one thumbnail is that is being written."""
+        return self.thumbnails / "new.png"
+
+    @property
     def drop_counts(self) -> Path:
         return self.root / "drops.json"
 

@@ -21,6 +21,7 @@ from dataclasses import replace
 import structlog
 
 from repofs.errors import NotFound
+from repofs.fault_points import Step, passed
 from repofs.model import Original
 from repofs.repository import openat2, other_names, stand_ins, transfers
 from repofs.repository.durable import OPEN_DIRECTORY, rename_no_replace, sync_filesystem
@@ -89,6 +90,7 @@ class TrashCan:
         """
         with self._user(place) as user, self._can(place.fileset, make=True) as can:
             self._take_directory(place, user, can)
+            passed(Step.TRASHED)
             for name in names:
                 self._take_name(place, name, user, can)
         with self._files_of(place) as directory:
@@ -113,6 +115,7 @@ class TrashCan:
                 os.rename(last, _NAME, src_dir_fd=directory, dst_dir_fd=can)
                 if os.path.samestat(os.stat(_NAME, dir_fd=can, follow_symlinks=False), file):
                     os.unlink(_NAME, dir_fd=can)
+                    passed(Step.NAME_REMOVED)
                 else:  # somebody has put another file there just now
                     rename_no_replace(_NAME, last, old_dir_fd=can, new_dir_fd=directory)
         unit = _unit_of(place, name)
@@ -168,12 +171,14 @@ class TrashCan:
                 file = FILES + b"/" + place.files[name.position]
                 with way(above, dir_fd=user, uid=uid, gid=gid) as directory:
                     os.link(file, last, src_dir_fd=can, dst_dir_fd=directory, follow_symlinks=False)
+                passed(Step.NAME_RESTORED)
             self._mark_anew(place, can)
             above, last = os.path.split(place.import_directory)
             with way(above, dir_fd=user, uid=uid, gid=os.getegid()) as parent:
                 with suppress(FileNotFoundError):
                     rename_no_replace(LOG, last + b".log", old_dir_fd=can, new_dir_fd=parent)
                 rename_no_replace(FILES, last, old_dir_fd=can, new_dir_fd=parent)
+        passed(Step.PUT_BACK)
         self._clear(place.fileset)
 
     def _mark_anew(self, place: Place, can: int) -> None:
@@ -194,6 +199,7 @@ class TrashCan:
                 with opened(self._layout.linked) as linked:
                     for fd in files_of(FILES, dir_fd=can):
                         freed += self._let_go(fd, linked)
+                passed(Step.LET_GO)
                 remove_all(FILES, dir_fd=can)
             for name in (LOG, _NAME):
                 with suppress(FileNotFoundError):

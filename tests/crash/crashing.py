@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from repofs.fault_points import VARIABLE
-from tests.crash.ledger import IMPORTED, History, Ledger
+from tests.crash.ledger import IMPORTED, History, Ledger, Place
 from tests.crash.plan import Death
 from tests.helpers import processes
 from tests.helpers.mounting import REPOFS, Drive, fact, tell
@@ -25,6 +25,8 @@ settle_seconds = 0.1
 directory_settle_seconds = 0.2
 [readers]
 workers = 1
+[verify]
+every_days = 1e-5
 [[sources]]
 name = "scope1"
 path = "@outside@"
@@ -99,6 +101,7 @@ class Examiner:
         self.checked = 0  # a file at a time
         self.closed = 0
         self.incomplete = 0
+        self.deleted = 0  # those that were found in the trash, or nowhere, a file at a time
         self._known: dict[str, object] = {}  # checksum -> original, as it was seen
 
     def settle(self, folder: Path) -> None:
@@ -106,7 +109,7 @@ class Examiner:
         histories = self._ledger.histories()
         last_ns = max((history.notes[-1].when_ns for history in histories.values()), default=0)
         for path, history in histories.items():
-            if path.is_relative_to(folder) and history.acknowledged is not None:
+            if path.is_relative_to(folder) and history.acknowledged is not None and not _is_away(path, history):
                 self._settle(path, history, last_ns)
 
     def _settle(self, path: Path, history: History, last_ns: int) -> None:
@@ -136,7 +139,10 @@ class Examiner:
         self._check_originals(originals, histories)
         for path, history in histories.items():
             if path.is_relative_to(folder) and history.acknowledged is not None:
-                self._check_bytes(path, history)
+                if _is_away(path, history):
+                    self._check_away(path, history)
+                else:
+                    self._check_bytes(path, history)
 
     def _check_originals(self, originals: list[dict[str, object]], histories: dict[Path, History]) -> None:
         found = {str(one["checksum"]): one for one in originals}
@@ -145,13 +151,33 @@ class Examiner:
         whole = {note.version.checksum() for history in histories.values() for note in history.notes}
         half = [one["path"] for checksum, one in found.items() if checksum not in whole]
         assert not half, f"these bytes are no file that anybody has closed: {half}"
-        lost = [one for checksum, one in self._known.items() if found.get(checksum) != one]
+        away = {
+            note.version.checksum() for one in histories.values() if one.places != {Place.TREE} for note in one.notes
+        }
+        lost = [
+            one
+            for checksum, one in self._known.items()
+            if found.get(checksum) != one and (checksum in found or checksum not in away)
+        ]
         assert not lost, f"these were imported, and are not or are others now: {lost}"
         seen = [n.version for history in histories.values() for n in history.notes if n.what == IMPORTED]
         assert all(version.checksum() in found for version in seen), "what was said to be imported is not catalogued"
-        self._known = dict(found)
+        self._known |= found  # what comes back from the trash is what it was
 
     def _check_bytes(self, path: Path, history: History) -> None:
         possible = [version.content() for version in history.possible()]
         assert path.read_bytes() in possible, f"{path} has other bytes than were acknowledged"
         self.checked += 1
+
+    def _check_away(self, path: Path, history: History) -> None:
+        """What was deleted is in the trash, once, or was removed for good."""
+        wanted = [version.content() for version in history.possible()]
+        there = [file for file in self._drive.layout.trash.glob("*/files/**/*") if file.read_bytes() in wanted]
+        assert len(there) == 1 or (not there and Place.NOWHERE in history.places), f"{path} is in the trash as {there}"
+        assert Place.TREE not in history.places or not path.exists()
+        self.deleted += 1
+
+
+def _is_away(path: Path, history: History) -> bool:
+    """Whether a file is not in the mount, as it may be."""
+    return history.places != {Place.TREE} and not path.exists()

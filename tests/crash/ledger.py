@@ -3,6 +3,7 @@
 Each file has versions. A version is its whole content, made from its key and size alone: nobody has to keep it to know
 it again. *begun* is noted before the version is whole, *synced* once fsync, *closed* once close, rename or the tool
 that did it has returned 0, *imported* once its state was seen to say so.
+Of one that is deleted, where it goes is noted before it does, and where it is once that was acknowledged.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -21,6 +23,18 @@ import numpy as np
 import tifffile
 
 BEGUN, SYNCED, CLOSED, IMPORTED = "begun", "synced", "closed", "imported"
+
+
+class Place(StrEnum):
+    """Where a file is."""
+
+    TREE = "tree"
+    TRASH = "trash"
+    NOWHERE = "nowhere"
+
+
+GOES = {f"to the {place}": place for place in Place}
+IS = {f"in the {place}": place for place in Place}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +85,23 @@ class History:
     @property
     def acknowledged(self) -> Note | None:
         """The last note that promises something."""
-        return next((note for note in reversed(self.notes) if note.what != BEGUN), None)
+        return next((note for note in reversed(self.notes) if note.what not in (BEGUN, *GOES)), None)
+
+    @property
+    def places(self) -> set[Place]:
+        """Where the file may be."""
+        places = {Place.TREE}
+        for note in self.notes:
+            if note.what in GOES:
+                places.add(GOES[note.what])
+            elif note.what in IS:
+                places = {IS[note.what]}
+        return places
 
     @property
     def is_closed(self) -> bool:
         """Whether nothing was under way when the ledger ended."""
-        return bool(self.notes) and self.notes[-1].what in (CLOSED, IMPORTED)
+        return bool(self.notes) and self.notes[-1].what in (CLOSED, IMPORTED, *GOES, *IS)
 
     @property
     def closed(self) -> int:

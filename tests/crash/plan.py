@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatch
 
 from repofs.fault_points import Step
 
@@ -36,6 +37,28 @@ SELDOM = {
     Step.ENDED: 6,
     Step.REFUSED_MARKED: 6,
     Step.THUMBNAIL_WRITTEN: 2,
+    **dict.fromkeys(
+        (
+            Step.TRASH_NOTED,
+            Step.DELETED,
+            Step.TRASHED,
+            Step.NAME_REMOVED,
+            Step.TRASH_SYNCED,
+            Step.TRASH_KEPT,
+            Step.RESTORING,
+            Step.NAME_RESTORED,
+            Step.PUT_BACK,
+            Step.RESTORE_SYNCED,
+            Step.RESTORED,
+        ),
+        3,
+    ),
+    **dict.fromkeys((Step.EMPTYING, Step.NOTE_REMOVED, Step.LET_GO, Step.EMPTIED, Step.FORGOTTEN), 1),
+    Step.VERIFY_MARKED: 5,
+    Step.VERIFY_COMMITTED: 5,
+    Step.COUNTERS_KEPT: 3,
+    Step.PEOPLE_COMMITTED: 5,
+    Step.PEOPLE_KEPT: 5,
 }
 
 
@@ -62,13 +85,14 @@ class Round:
         return str(self.first) if self.again is None else f"{self.first}, again {self.again}"
 
 
-def rounds(chance: random.Random) -> Iterator[Round]:
-    """Yield rounds without end: all named steps, then as many chosen by *chance* alone. One in three dies twice."""
+def rounds(chance: random.Random, steps: str) -> Iterator[Round]:
+    """Yield rounds without end: all named steps that the pattern *steps* matches, then as many chosen by *chance*
+    alone. One in three dies twice."""
+    wanted = [step for step in Step if step not in OF_RECOVERY and fnmatch(step, steps)]
     while True:
-        for step in Step:
-            if step not in OF_RECOVERY:
-                yield Round(_at(step, chance), _second(step))
-        for number in range(len(Step) - len(OF_RECOVERY)):
+        for step in wanted:
+            yield Round(_at(step, chance), _second(step))
+        for number in range(len(wanted)):
             yield Round(_moment(chance, 3.0), _moment(chance, 1.5) if number % 3 == 0 else None)
 
 

@@ -1,23 +1,21 @@
-"""Ten ways in which programs bring files into the mount, each a process that notes in the ledger what it was told."""
+"""Ways in which programs use the mount, each a process that notes in the ledger what it was told."""
 
 from __future__ import annotations
 
 import errno
-import faulthandler
 import json
 import mmap
 import os
 import random
 import subprocess
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
-from tests.crash.ledger import BEGUN, CLOSED, IMPORTED, SYNCED, Ledger, Version
-from tests.helpers.mounting import fact, tell
-from tests.helpers.people import Person
-from tests.helpers.waiting import until
+from tests.crash.ledger import BEGUN, CLOSED, IMPORTED, SYNCED, Ledger, Place, Version
+from tests.helpers.command_line import repofs
+from tests.helpers.mounting import Drive, fact, tell
 
 LARGE_BYTES = 1_500_000  # more than the importer leaves to the sync that many imports share
 DEAD = (errno.ENOTCONN, errno.ECONNABORTED)
@@ -31,8 +29,9 @@ class Died(Exception):
 class Writer:
     """One way of writing, for one round."""
 
-    way: str
+    way: Callable[[Writer], None]
     folder: Path  # in the mount
+    drive: Drive
     work: Path  # beside it, in a declared source
     ledger: Ledger
     files: int
@@ -42,7 +41,7 @@ class Writer:
         """Write all files; returns early when the daemon dies."""
         try:
             self._prepare()
-            WAYS[self.way](self)
+            self.way(self)
         except Died:
             return
         except OSError as error:
@@ -51,14 +50,14 @@ class Writer:
 
     def _prepare(self) -> None:
         self.work.mkdir(parents=True)
-        self.folder.mkdir(parents=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
 
     def _is_dead(self) -> bool:
         try:
-            os.statvfs(self.folder)  # which the kernel asks the daemon each time
+            os.statvfs(self.drive.mountpoint)  # which the kernel asks the daemon each time
         except OSError as error:
             return error.errno in DEAD
-        return False
+        return not os.path.ismount(self.drive.mountpoint)  # it died at its start, and the launcher has unmounted
 
     def names(self, suffix: str = "dat") -> Iterator[tuple[Path, Version]]:
         """Yield a name in the mount and what is to be written there, for each file."""
@@ -80,6 +79,27 @@ class Writer:
     def note(self, path: Path, version: Version, what: str) -> None:
         self.ledger.note(path, version, what)
 
+    def move(self, path: Path, version: Version, to: Place, act: Callable[..., object], *how: str | Path) -> None:
+        """Have *act* take a file to another place."""
+        self.note(path, version, f"to the {to}")
+        act(*how)
+        self.note(path, version, f"in the {to}")
+
+    def ask(self, *words: str) -> str:
+        """Have the daemon do something, and return what it says."""
+        answer = repofs("-C", self.drive.repository, *words)
+        if answer.code != 0:
+            self._end(f"{words} ended with {answer.code}: {answer.err}")
+        return answer.out
+
+    def remove(self, directory: Path) -> None:
+        done = subprocess.run(["rm", "-r", directory], capture_output=True, text=True)
+        if done.returncode != 0:
+            self._end(f"rm -r ended with {done.returncode}: {done.stderr}")
+
+    def _end(self, reason: str) -> NoReturn:
+        raise Died if self._is_dead() else AssertionError(reason)
+
     def tool(self, made: dict[Path, tuple[Path, Version]], *command: str | Path) -> None:
         """Have a program bring in what was *made*; its 0 acknowledges all, a source that it has removed the one."""
         for path, (_, version) in made.items():
@@ -89,9 +109,7 @@ class Writer:
             if done.returncode == 0 or not source.exists():
                 self.note(path, version, CLOSED)
         if done.returncode != 0:
-            if self._is_dead():
-                raise Died
-            raise AssertionError(f"{command[0]} ended with {done.returncode}: {done.stderr}")
+            self._end(f"{command[0]} ended with {done.returncode}: {done.stderr}")
 
 
 def cp(one: Writer) -> None:
@@ -252,43 +270,4 @@ def cancelled(one: Writer) -> None:
         tell(path, "now")
 
 
-WAYS: dict[str, Callable[[Writer], None]] = {
-    one.__name__: one
-    for one in (cp, mv, rsync, append, mapped, dup, fork, truncate, rename_over, in_place, failing, cancelled)
-}
-
-
-class Running:
-    """Writers at work, each in a process of its own with the ids of *person*."""
-
-    def __init__(self, person: Person, writers: list[Writer], log: Path) -> None:
-        self._log = log
-        self._pids = {self._start(person, writer): writer.way for writer in writers}
-
-    def _start(self, person: Person, writer: Writer) -> int:
-        child = os.fork()
-        if child:
-            return child
-        faulthandler.disable()  # memory mapped from a mount that dies is a bus error, as it must be
-        code = 1
-        try:
-            with self._log.open("a") as log:
-                try:
-                    person.become()
-                    writer.run()
-                    code = 0
-                except BaseException:  # noqa: BLE001 - read from the log by the parent
-                    log.write(f"{writer.way}: {traceback.format_exc()}\n")
-        finally:
-            os._exit(code)
-
-    def wait(self) -> None:
-        """Wait until all have ended; AssertionError when one of them met what it should not."""
-        until(self._all_ended, lambda: f"the end of {list(self._pids.values())}", 60)
-        assert not self._log.exists() or not self._log.read_text(), self._log.read_text()
-
-    def _all_ended(self) -> bool:
-        for pid in list(self._pids):
-            if os.waitpid(pid, os.WNOHANG)[0]:
-                del self._pids[pid]
-        return not self._pids
+WAYS = (cp, mv, rsync, append, mapped, dup, fork, truncate, rename_over, in_place, failing, cancelled)

@@ -247,7 +247,6 @@ REPAIRED: list[tuple[Code, Damage]] = [
     (Code.THUMBNAIL_MISSING, lambda one: thumbnail(one).unlink()),
     (Code.THUMBNAIL_ORPHANED, lambda one: thumbnail(one).with_name("Image-999.png").touch()),
     (Code.THUMBNAIL_ORPHANED, lambda one: one.sql("UPDATE images SET thumbnail = 'skipped'")),
-    (Code.LEFTOVER, lambda one: thumbnail(one).with_name(".Image-7.png").touch()),
     (Code.LEFTOVER, lambda one: os.link(one.original(PLAIN), one.repository.layout.staging / "mine")),
 ]
 if os.geteuid() == 0:
@@ -508,3 +507,13 @@ def test_what_comes_back_from_a_backup_gets_its_mark(one: Checked) -> None:
     assert one.codes("--repair") == (1, {"mark-missing"})
     assert one.fsck() == (0, [])
     assert isinstance(one.repository.mark(path), Original)
+
+
+def test_the_thumbnail_of_what_was_deleted_stays_and_one_that_is_to_be_made_may_be_there(one: Checked) -> None:
+    path = thumbnail(one)
+    one.sql("UPDATE images SET thumbnail = NULL")  # as when the daemon dies before it says that it is made
+    assert one.fsck() == (0, [])
+    one.sql("UPDATE images SET thumbnail = 'made'")
+    delete(one, PLAIN)
+    assert one.fsck("--repair") == (0, [])
+    assert path.exists()

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from repofs.catalog import consistency
+from repofs.catalog import consistency, thumbnails
 from repofs.catalog.forms import shown
 from repofs.inspection.fsck.findings import Code, Finding
 from repofs.inspection.fsck.subject import Subject
 from repofs.inspection.fsck.tree import ORPHANED
 from repofs.repository.failed_links import FailedLinks
 
-_THUMBNAIL = re.compile(r"(\.?)Image-(\d{1,18})\.png")  # with a dot: it was being written
+_THUMBNAIL = re.compile(r"Image-(\d{1,18})\.png")
 _IN_ONE_DIRECTORY = 1000  # `Layout.thumbnail`
 
 
@@ -49,7 +49,7 @@ def check_thumbnails(subject: Subject) -> Iterator[Finding]:
     """Compare thumbnails with what the catalogue says of them. Without their directory all are made anew."""
     if not subject.layout.thumbnails.is_dir():
         return
-    last = max(subject.ask(consistency.highest_image), 0) // _IN_ONE_DIRECTORY
+    last = max(subject.ask(thumbnails.highest_image), 0) // _IN_ONE_DIRECTORY
     strange = {int(name) for name in os.listdir(subject.layout.thumbnails) if name.isdecimal() and int(name) > last}
     for number in (*range(last + 1), *sorted(strange)):
         yield from subject.twice(partial(_thumbnails, subject, number))
@@ -59,23 +59,17 @@ def check_thumbnails(subject: Subject) -> Iterator[Finding]:
 def _thumbnails(subject: Subject, number: int) -> list[Finding]:
     """Return what is wrong with a thousand of them."""
     directory = subject.layout.thumbnails / str(number)
-    made = subject.ask(consistency.thumbnails_made, number * _IN_ONE_DIRECTORY, _IN_ONE_DIRECTORY)
-    due = subject.ask(consistency.thumbnails_due, number * _IN_ONE_DIRECTORY, _IN_ONE_DIRECTORY)
-    found, there = [], set()
-    for match in filter(None, map(_THUMBNAIL.fullmatch, os.listdir(directory) if directory.is_dir() else ())):
-        path = directory / match[0]
-        where = str(path.relative_to(subject.layout.root))
-        if int(match[2]) in due:
-            continue  # a daemon died while it made it: the next makes it anew
-        if match[1]:
-            found.append(Finding(Code.LEFTOVER, where, "it was being written", partial(_remove, path)))
-        elif int(match[2]) in made:
-            there.add(int(match[2]))
-        else:
-            text = f"Image:{match[2]} is said to have none, or is not there"
-            found.append(Finding(Code.THUMBNAIL_ORPHANED, where, text, partial(_remove, path)))
-    for image in sorted(made - there):
-        repair = partial(subject.write, consistency.make_thumbnail_anew, image)
+    made, due = subject.ask(thumbnails.made_and_due, number * _IN_ONE_DIRECTORY, _IN_ONE_DIRECTORY)
+    names = os.listdir(directory) if directory.is_dir() else ()
+    there = {int(match[1]): directory / match[0] for match in filter(None, map(_THUMBNAIL.fullmatch, names))}
+    found = []
+    strange = there.keys() - made - due  # of one that is due the daemon has died before it said so
+    for image in sorted(strange - subject.ask(consistency.images_in_trash) if strange else ()):
+        text = f"Image:{image} is said to have none, or is not there"
+        where = str(there[image].relative_to(subject.layout.root))
+        found.append(Finding(Code.THUMBNAIL_ORPHANED, where, text, partial(_remove, there[image])))
+    for image in sorted(made - there.keys()):
+        repair = partial(subject.write, thumbnails.make_anew, image)
         found.append(Finding(Code.THUMBNAIL_MISSING, f"Image:{image}", "its thumbnail is not there", repair))
     return found
 

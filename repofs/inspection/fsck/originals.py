@@ -165,10 +165,10 @@ def _kind(mark: object) -> str:
 
 
 def _plain(origin: Origin) -> Origin:
-    """Return *origin* as the catalogue can keep it."""
-    identity = origin.identity
-    mtime_ns, ctime_ns = nearest(identity.mtime_ns), nearest(identity.ctime_ns)
-    return replace(origin, identity=replace(identity, mtime_ns=mtime_ns, ctime_ns=ctime_ns))
+    """Return *origin* as the catalogue can keep it, without what says nothing of its bytes: verify renews that, on the
+    file before its row."""
+    identity = replace(origin.identity, device=0, ctime_ns=0, mtime_ns=nearest(origin.identity.mtime_ns))
+    return replace(origin, identity=identity)
 
 
 def _finding(code: Code, path: bytes, text: str, repair: partial[None] | None = None) -> Finding:
