@@ -86,22 +86,24 @@ class Round:
 
 
 def rounds(chance: random.Random, steps: str) -> Iterator[Round]:
-    """Yield rounds without end: all named steps that the pattern *steps* matches, then as many chosen by *chance*
-    alone. One in three dies twice."""
+    """Yield rounds without end: the named steps that the pattern *steps* matches, in an order of *chance*, in turn with
+    moments that it has chosen. One in three or more dies twice."""
     wanted = [step for step in Step if step not in OF_RECOVERY and fnmatch(step, steps)]
     while True:
-        for step in wanted:
-            yield Round(_at(step, chance), _second(step))
-        for number in range(len(wanted)):
-            yield Round(_moment(chance, 3.0), _moment(chance, 1.5) if number % 3 == 0 else None)
+        for number, step in enumerate(chance.sample(wanted, len(wanted))):
+            yield Round(_at(step, chance), _second(step, chance))
+            yield Round(_moment(chance, 3.0), _moment(chance, 1.5) if number % 2 == 0 else None)
 
 
 def _at(step: Step, chance: random.Random) -> Death:
     return Death(step, chance.randint(1, SELDOM.get(step, OFTEN)), 0.0)
 
 
-def _second(step: Step) -> Death | None:
-    return Death(AGAIN[step], 1, 0.0) if step in AGAIN else None
+def _second(step: Step, chance: random.Random) -> Death | None:
+    """Return the death in recovery from *step*; after a step of which it has none of its own, sometimes any moment."""
+    if step in AGAIN:
+        return Death(AGAIN[step], 1, 0.0)
+    return _moment(chance, 1.5) if chance.random() < 0.2 else None
 
 
 def _moment(chance: random.Random, within: float) -> Death:
