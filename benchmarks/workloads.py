@@ -1,112 +1,88 @@
-"""The same work on any directory. Each workload returns the seconds that its measured part took."""
+"""What is measured on each place: work of calls.c on originals, or on new files."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
+
+from benchmarks.originals import Originals
 
 KIB, MIB = 1 << 10, 1 << 20
 
 
+class State(StrEnum):
+    """What the kernel keeps of the mount when the work begins. The backing store's pages are in memory always."""
+
+    COLD = "cold"  # nothing
+    WARM = "warm"  # what the same work, done before, has left there
+    NEW = "new"  # files that are not there yet
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much there is to be done; a power of two for what is read at random."""
+
+    large: int  # bytes of the large file
+    small: int  # files of 4 KiB in one directory
+    directories: int  # of the tree that is walked
+    files: int  # in each of these
+    random: int  # reads of 4 KiB
+
+
+FULL = Sizes(large=512 * MIB, small=4000, directories=100, files=1000, random=10_000)
+QUICK = Sizes(large=64 * MIB, small=500, directories=10, files=100, random=1000)
+TINY = Sizes(large=2 * MIB, small=20, directories=2, files=10, random=50)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The speed, relative to the bare directory, that is wanted with kernel passthrough and without."""
+
+    passthrough: float
+    daemon: float
+
+
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """*unit* operations of *name*: files, or MiB."""
+    """*operations* system calls, or bytes where *unit* is GB/s; each state is measured, in this order, one after the other."""
 
     name: str
-    unit: str
+    unit: str  # "GB/s", or "µs" for one operation
     operations: int
-    run: Callable[[Path, int], float]
+    work: str  # of calls.c
+    path: str  # below the originals or, new, below the scratch directory
+    arguments: Sequence[int]
+    states: dict[State, Target]
 
 
-def _timed(work: Callable[[], object]) -> float:
-    begin = time.perf_counter()
-    work()
-    return time.perf_counter() - begin
-
-
-def _fresh(directory: Path) -> Path:
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir()
-    return directory
-
-
-def _write_small(directory: Path, count: int) -> None:
-    data = os.urandom(4 * KIB)
-    for number in range(count):
-        fd = os.open(directory / f"{number}.bin", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-        os.write(fd, data)
-        os.close(fd)
-
-
-def create_small(place: Path, count: int) -> float:
-    """Create, write 4 KiB, close."""
-    directory = _fresh(place / "small")
-    return _timed(lambda: _write_small(directory, count))
-
-
-def read_small(place: Path, count: int) -> float:
-    """Open, read 4 KiB, close."""
-
-    def read() -> None:
-        for number in range(count):
-            fd = os.open(place / "small" / f"{number}.bin", os.O_RDONLY)
-            os.read(fd, 4 * KIB)
-            os.close(fd)
-
-    return _timed(read)
-
-
-def cached_stat(place: Path, count: int) -> float:
-    """stat of names that the kernel has in its cache."""
-    names = [place / "small" / f"{number}.bin" for number in range(count)]
-    for name in names:
-        os.stat(name)
-    return _timed(lambda: [os.stat(name) for name in names])
-
-
-def list_and_stat(place: Path, count: int) -> float:
-    """List a directory and stat each entry."""
-    return _timed(lambda: [entry.stat() for entry in os.scandir(place / "small")])
-
-
-def write_large(place: Path, mebibytes: int) -> float:
-    """Write one file in calls of 1 MiB."""
-    data = os.urandom(MIB)
-
-    def write() -> None:
-        fd = os.open(place / "large.bin", os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o644)
-        for _ in range(mebibytes):
-            os.write(fd, data)
-        os.close(fd)
-
-    (place / "large.bin").unlink(missing_ok=True)
-    return _timed(write)
-
-
-def read_large(place: Path, mebibytes: int) -> float:
-    """Read that file in calls of 1 MiB."""
-
-    def read() -> None:
-        fd = os.open(place / "large.bin", os.O_RDONLY)
-        while os.read(fd, MIB):
-            pass
-        os.close(fd)
-
-    return _timed(read)
-
-
-def workloads(*, quick: bool) -> list[Workload]:
-    """Return all workloads, in the order in which one needs what another has left."""
-    files, mebibytes = (300, 64) if quick else (3000, 512)
+def workloads(sizes: Sizes) -> list[Workload]:
+    """Return all, in the order of the table."""
+    entries = sizes.directories * (sizes.files + 1)
+    mebibytes, many = sizes.large // MIB, min(64, sizes.large // MIB)
+    cold, warm, new = State.COLD, State.WARM, State.NEW
+    small = sizes.small
     return [
-        Workload("create + write 4 KiB + close", "files", files, create_small),
-        Workload("open + read 4 KiB + close", "files", files, read_small),
-        Workload("stat, cached", "files", files, cached_stat),
-        Workload("list + stat", "files", files, list_and_stat),
-        Workload("write in 1 MiB calls", "MiB", mebibytes, write_large),
-        Workload("read in 1 MiB calls, page cache warm", "MiB", mebibytes, read_large),
-    ]
+        Workload("sequential read", "GB/s", sizes.large, "read", "large/0", [1],
+                 {cold: Target(0.9, 0.17), warm: Target(0.9, 0.28)}),
+        Workload("random 4 KiB", "µs", sizes.random, "random", "large/0", [sizes.random, 4 * KIB],
+                 {cold: Target(0.8, 0.06), warm: Target(0.85, 0.5)}),
+        Workload("random 1 MiB", "µs", many, "random", "large/0", [many, MIB], {cold: Target(0.9, 0.11)}),
+        Workload("mmap", "GB/s", sizes.large, "mmap", "large/0", [1], {cold: Target(0.9, 0.2)}),
+        Workload("write in 1 MiB calls", "GB/s", sizes.large, "write", "large", [mebibytes], {new: Target(0.9, 0.27)}),
+        Workload("create + write 4 KiB + close", "µs", small, "create", "", [small, 4 * KIB], {new: Target(0.15, 0.15)}),
+        Workload("open + read 4 KiB + close", "µs", small, "open", "small", [small, 4 * KIB], {warm: Target(0.14, 0.14)}),
+        Workload("walk + stat", "µs", entries, "walk", "tree", [entries],
+                 {cold: Target(0.45, 0.45), warm: Target(0.9, 0.9)}),
+        Workload("stat", "µs", small, "stat", "small", [small], {warm: Target(0.9, 0.9)}),
+        Workload("open + close", "µs", small, "open", "small", [small], {warm: Target(0.05, 0.05)}),
+    ]  # fmt: skip
+
+
+def fill(originals: Originals, directory: Path, sizes: Sizes) -> None:
+    """Put into *directory* what the workloads read."""
+    originals.fill(directory / "large", 1, sizes.large)
+    originals.fill(directory / "small", sizes.small, 4 * KIB)
+    for number in range(sizes.directories):
+        originals.fill(directory / "tree" / str(number), sizes.files, 0)
