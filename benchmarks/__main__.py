@@ -1,101 +1,115 @@
-"""Run every workload on the bare directory and on a mount, interleaved, and print medians and ratios."""
+"""Do the same work on a bare directory, on peers and on repofs, in turn; import; let things grow. Needs root, and a C
+compiler."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
-import platform
-import shutil
-import statistics
+import sys
 import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from benchmarks import growth, imports, report, workloads
+from benchmarks.calls import Calls
+from benchmarks.comparison import compare
+from benchmarks.mounted import Repository
+from benchmarks.originals import Originals
+from benchmarks.places import BARE, REPOFS, places
 
-from benchmarks import ingest
-from benchmarks.mounted import repository
-from benchmarks.workloads import workloads
-
-
-def measure(bare: Path, mounted: Path, *, quick: bool, rounds: int) -> list[dict[str, object]]:
-    """Return a row a workload: medians of operations per second on both, and their ratio (1 is as fast as bare)."""
-    rows = []
-    for workload in workloads(quick=quick):
-        seconds: dict[Path, list[float]] = {bare: [], mounted: []}
-        for _ in range(rounds):
-            for place, measured in seconds.items():
-                measured.append(workload.run(place, workload.operations))
-        rows.append(_row(workload.name, workload.unit, workload.operations, seconds[bare], seconds[mounted]))
-    return rows
+EXAMPLE = "REPOFS_BENCHMARK_EXAMPLE"
+_NEVER_SECONDS = 86_400.0  # a settle time: what is dropped is removed before it is imported
 
 
-def measure_ingest(top: Path, bare: Path, mounted: Path, *, quick: bool, rounds: int) -> list[dict[str, object]]:
-    """The same for whole imports: many small files, and one large one."""
-    rows = []
-    for name, files, size in (
-        ("4 KiB files", 200 if quick else 2000, 4096),
-        ("large file", 1, (64 if quick else 512) << 20),
-    ):
-        source = top / "source"
-        shutil.rmtree(source, ignore_errors=True)
-        source.mkdir()
-        for number in range(files):
-            (source / f"{number}.bin").write_bytes(os.urandom(size))
-        on_bare, on_mount = [], []
-        for round in range(rounds):
-            on_bare.append(ingest.bare(source, bare))
-            on_mount.append(ingest.mounted(source, mounted, round))
-        rows.append(_row(f"cp until imported, {name}", "files", files, on_bare, on_mount))
-        shutil.rmtree(source)
-    return rows
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How much of everything."""
+
+    rounds: int
+    files: workloads.Sizes
+    growth: growth.Base
+    imports: imports.Sizes
 
 
-def _row(name: str, unit: str, operations: int, bare: list[float], mounted: list[float]) -> dict[str, object]:
-    on_bare, on_mount = (operations / statistics.median(seconds) for seconds in (bare, mounted))
-    return {"workload": name, "unit": unit, "bare": on_bare, "repofs": on_mount, "ratio": on_mount / on_bare}
-
-
-def show(rows: list[dict[str, object]], rounds: int) -> None:
-    table = Table(title=f"operations a second, medians of {rounds} rounds")
-    for heading, justify in (
-        ("workload", "left"),
-        ("unit", "left"),
-        ("bare", "right"),
-        ("repofs", "right"),
-        ("ratio", "right"),
-    ):
-        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
-    for row in rows:
-        table.add_row(
-            str(row["workload"]),
-            str(row["unit"]),
-            f"{row['bare']:,.1f}",
-            f"{row['repofs']:,.1f}",
-            f"{row['ratio']:.3f}",
-        )
-    Console().print(table)
+_SCALES = {
+    "full": Scale(5, workloads.FULL, growth.SHORT, imports.FULL),
+    "growth": Scale(5, workloads.FULL, growth.FULL, imports.FULL),
+    "quick": Scale(5, workloads.QUICK, growth.QUICK, imports.QUICK),
+    "tiny": Scale(1, workloads.TINY, growth.TINY, imports.TINY),
+}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="less work, for a first look")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
-    parser.add_argument("--directory", type=Path, help="where to work; a disk like the repository's")
-    arguments = parser.parse_args()
-    rounds = 3 if arguments.quick else 5
+    arguments = _arguments()
+    if os.geteuid() != 0:
+        sys.exit("benchmarks/run: only root has the kernel forget what it keeps of a mount")
+    scale = _SCALES[arguments.scale]
     with tempfile.TemporaryDirectory(prefix="repofs-bench-", dir=arguments.directory) as name:
         top = Path(name)
-        bare = top / "bare"
-        bare.mkdir()
-        with repository(top) as mounted:
-            rows = measure(bare, mounted, quick=arguments.quick, rounds=rounds)
-            rows += measure_ingest(top, bare, mounted, quick=arguments.quick, rounds=rounds)
-    show(rows, rounds)
+        calls = Calls(top)
+        told = {"scale": arguments.scale, "rounds": scale.rounds, "machine": report.machine(top)}
+        told |= _measure_files(_made(top / "files"), calls, scale, arguments.example)
+        told["imports"] = _told(imports.measure(_made(top / "imports"), calls, scale.imports), "imports")
+    report.show(told)
     if arguments.json:
-        machine = {"kernel": platform.release(), "python": platform.python_version(), "cores": os.cpu_count()}
-        arguments.json.write_text(json.dumps({"machine": machine, "rounds": rounds, "rows": rows}, indent=2) + "\n")
+        arguments.json.write_text(json.dumps(told, indent=2) + "\n")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="benchmarks/run", description=__doc__)
+    scale = parser.add_mutually_exclusive_group()
+    for name, help in (
+        ("quick", "less than a minute, for a first look"),
+        ("growth", "let directories and repository grow to 100,000 and 1,000,000 files; takes half an hour"),
+        ("tiny", argparse.SUPPRESS),  # for the tests: whether it works
+    ):
+        scale.add_argument(f"--{name}", dest="scale", action="store_const", const=name, help=help)
+    parser.set_defaults(scale="full")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    parser.add_argument("--directory", type=Path, metavar="DIR", help="where to work: a disk like the repository's")
+    parser.add_argument(
+        "--example",
+        type=Path,
+        metavar="FILE",
+        default=os.environ.get(EXAMPLE),
+        help=f"passthroughfs.py of pyfuse3's examples, in its source package; else {EXAMPLE} says where it is",
+    )
+    return parser.parse_args()
+
+
+def _made(directory: Path) -> Path:
+    directory.mkdir()
+    return directory
+
+
+def _measure_files(top: Path, calls: Calls, scale: Scale, example: Path | None) -> dict[str, Any]:
+    """Measure what is done with files, on all places."""
+    repository = Repository(top, settle_seconds=_NEVER_SECONDS)
+    originals = Originals(repository.layout, calls)
+    directory = repository.layout.managed / repository.user_directory / "originals"
+    workloads.fill(originals, directory, scale.files)
+    growth.fill(originals, directory / "growth", scale.growth)
+    with places(top, repository, example) as (found, left_out):
+        rows = compare(calls, found, workloads.workloads(scale.files), scale.rounds)
+        ours = [place for place in found if place.name in (BARE, REPOFS)]
+        return {
+            "left_out": left_out,
+            "workloads": _told(rows, "workloads"),
+            "growth": _told(growth.measure(calls, ours, scale.growth), "growth"),
+        }
+
+
+def _told(rows: Iterable[Any], what: str) -> list[dict[str, Any]]:
+    """Return *rows* as JSON has them; says on standard error how far it is."""
+    told = []
+    for row in rows:
+        told.append(row.as_json())
+        print(f"\r{what}: {len(told)} rows", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    return told
 
 
 if __name__ == "__main__":

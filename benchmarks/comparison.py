@@ -39,17 +39,23 @@ class Row:
         """Return the speed of *place* relative to the bare directory: 1 is as fast."""
         return statistics.median(self.seconds[BARE]) / statistics.median(self.seconds[place])
 
+    def cpu_us(self, place: str) -> float:
+        """Return the median microseconds of processor time that the daemon took for one operation, or MiB."""
+        return statistics.median(self.cpu_seconds[place]) / self.workload.pieces * 1e6
+
     def as_json(self) -> dict[str, Any]:
         return {
             "workload": self.workload.name,
             "state": self.state,
             "unit": self.workload.unit,
             "operations": self.workload.operations,
+            "pieces": self.workload.pieces,
             "figures": {place: self.figure(place) for place in self.seconds},
             "ratios": {place: self.ratio(place) for place in self.seconds},
-            "targets": {"passthrough": self.target.passthrough, "daemon": self.target.daemon},
+            "wanted": {"with passthrough": self.target.passthrough, "without": self.target.daemon},
             "seconds": self.seconds,
             "daemon_cpu_seconds": self.cpu_seconds,
+            "daemon_cpu_us": {place: self.cpu_us(place) for place in self.seconds},
             "requests": self.requests,
         }
 

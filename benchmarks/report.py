@@ -14,9 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.comparison import Row
-from benchmarks.imports import ImportRow
-from benchmarks.places import BARE, REPOFS
+from benchmarks.places import REPOFS
 
 _PACKAGES = ("repofs", "pyfuse3", "trio")
 _WIDTH = 150  # where there is no terminal
@@ -44,54 +42,63 @@ def _told(*command: str) -> str | None:
         return None
 
 
-def console() -> Console:
-    """Return where tables are printed to: as wide as the terminal, or wide enough for all columns."""
+def show(told: dict[str, Any]) -> None:
+    """Print all that was measured, as `__main__` gathers it."""
     console = Console()
-    return console if console.is_terminal else Console(width=_WIDTH)
+    if not console.is_terminal:
+        console = Console(width=_WIDTH)
+    console.print(", ".join(f"{what} {value}" for what, value in told["machine"].items()), style="dim")
+    console.print(_comparison(told["workloads"], told["rounds"]))
+    for sentence in told["left_out"]:
+        console.print(sentence)
+    console.print(_imports(told["imports"]), _growth(told["growth"]), sep="\n")
 
 
-def comparison_table(rows: Sequence[Row], rounds: int) -> Table:
-    """Figures on all places; speeds relative to the bare directory; what repofs' daemon did for it."""
-    places = list(rows[0].seconds)
-    table = _table(f"medians of {rounds} rounds; ratios are speeds, 1 is as fast as the bare directory")
-    table.add_column("workload", justify="left")
-    for heading in ["unit", *places, *(f"ratio {place}" for place in places[1:])]:
-        table.add_column(heading)
-    for heading in ("target", "daemon CPU µs", "requests"):
-        table.add_column(heading)
+def _comparison(rows: Sequence[dict[str, Any]], rounds: int) -> Table:
+    """Figures on all places, speeds relative to the bare directory, and what repofs' daemon had to do."""
+    places = list(rows[0]["figures"])
+    table = _table(
+        f"medians of {rounds} rounds; a ratio is a speed, 1 is as fast as the bare directory",
+        *("workload", "unit"),
+        *(*places, *(f"ratio {place}" for place in places[1:]), "wanted", "CPU µs", "requests"),
+    )
     for row in rows:
         table.add_row(
-            f"{row.workload.name}, {row.state}",
-            row.workload.unit,
-            *(f"{row.figure(place):,.2f}" for place in places),
-            *(f"{row.ratio(place):.3f}" for place in places[1:]),
-            f"{row.target.passthrough} / {row.target.daemon}",
-            f"{row.cpu_us(REPOFS):,.2f}",
-            _requests(row),
+            f"{row['workload']}, {row['state']}",
+            row["unit"],
+            *(f"{row['figures'][place]:,.2f}" for place in places),
+            *(f"{row['ratios'][place]:.3f}" for place in places[1:]),
+            " / ".join(map(str, row["wanted"].values())),
+            f"{row['daemon_cpu_us'][REPOFS]:,.1f}",
+            "?" if row["requests"] is None else f"{sum(row['requests'].values()) / row['pieces']:.3g}",
         )
+    table.caption = (
+        "wanted: repofs' ratio with / without kernel passthrough; CPU of repofs' daemon, and requests that reached it: "
+        "of one operation, or one MiB"
+    )
     return table
 
 
-def _requests(row: Row) -> str:
-    if row.requests is None:
-        return "not counted"
-    return f"{row.requests.total() / row.calls:.3g}"
-
-
-def import_table(rows: Sequence[ImportRow]) -> Table:
-    """Each sentence of what an import costs, beside what is wanted."""
-    table = _table("imports")
-    for heading in ("what", "figure", "wanted"):
-        table.add_column(heading, justify="left")
+def _imports(rows: Sequence[dict[str, Any]]) -> Table:
+    table = _table("imports", "what", "unit", "figure", "wanted")
     for row in rows:
-        table.add_row(row.what, f"{row.figure:,.2f} {row.unit}", row.wanted)
+        table.add_row(row["what"], row["unit"], f"{row['figure']:,.2f}", row["wanted"])
     return table
 
 
-def growth_table(rows: Sequence[Row]) -> Table:
-    """A line a workload and what grows: the cost at each size, and how many times the first the last one is."""
-    raise NotImplementedError
+def _growth(rows: Sequence[dict[str, Any]]) -> Table:
+    headings = ("to", "1 ×", "10 ×", "100 ×", "grows to, times")
+    table = _table("growth: µs an operation, of all users together", "with more", "work", "place", *headings)
+    for row in rows:
+        costs = (f"{cost:,.2f}" for cost in row["microseconds"])
+        table.add_row(row["grows"], row["work"], row["place"], f"{row['sizes'][-1]:,}", *costs, f"{row['times']:,.2f}")
+    return table
 
 
-def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left")
+def _table(title: str, *headings: str) -> Table:
+    """Words to the left, figures to the right."""
+    table = Table(title=title, title_justify="left", caption_justify="left")
+    for heading in headings:
+        words = heading in ("workload", "unit", "what", "with more", "work", "place")
+        table.add_column(heading, justify="left" if words else "right")
+    return table

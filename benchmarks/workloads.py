@@ -56,6 +56,11 @@ class Workload:
     arguments: Sequence[int]
     states: dict[State, Target]
 
+    @property
+    def pieces(self) -> int:
+        """Operations, or MiB: what the daemon's share is counted for."""
+        return self.operations // MIB if self.unit == "GB/s" else self.operations
+
 
 def workloads(sizes: Sizes) -> list[Workload]:
     """Return all, in the order of the table."""
