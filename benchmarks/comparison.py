@@ -75,9 +75,7 @@ def compare(calls: Calls, places: Sequence[Place], workloads: Sequence[Workload]
         yield from rows.values()
 
 
-def _prepared(
-    calls: Calls, place: Place, workload: Workload, rows: dict[State, Row]
-) -> Iterator[tuple[State, Row]]:
+def _prepared(calls: Calls, place: Place, workload: Workload, rows: dict[State, Row]) -> Iterator[tuple[State, Row]]:
     """Yield each row when *place* is in its state; what was written is removed afterwards."""
     for state, row in rows.items():
         match state:

@@ -13,13 +13,13 @@ from pathlib import Path
 
 TRACING = Path("/sys/kernel/tracing")
 EVENT = "events/fuse/fuse_request_send"  # Linux 6.11
-_BUFFER_KIB = 32 << 10  # a processor's; an event has about 50 bytes
+_BUFFER_KIB = 8 << 10  # a processor's; an event has about 50 bytes
 _MS_REMOUNT = 32  # mount(2)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def drop_cache(mountpoint: Path) -> None:
-    """Have the kernel forget all names, attributes and pages that it keeps of the FUSE mount *mountpoint*, and no others.
+    """Have the kernel forget the names, attributes and pages that it keeps of the FUSE mount *mountpoint*, no others.
 
     A remount that changes nothing drops all names, and a FUSE inode goes, with its pages, when its last name does.
     Only root may. Raises OSError.
@@ -30,7 +30,7 @@ def drop_cache(mountpoint: Path) -> None:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the processor time that process *pid* has used, all its threads together. Raises OSError when there is none."""
+    """Return the processor time that process *pid*, with all its threads, has used. Raises OSError without one."""
     clock = ctypes.c_int()
     if (code := _libc.clock_getcpuclockid(pid, ctypes.byref(clock))) != 0:
         raise OSError(code, f"there is no process {pid}")
@@ -58,13 +58,15 @@ def wait_idle(pid: int, quiet_seconds: float = 0.03) -> None:
 
 
 def can_count() -> bool:
-    """Return whether this kernel tells of each request, and tells us."""
+    """Return whether this kernel tells of each request, and tells us; mounts what tells, if root has not yet."""
+    if not any(TRACING.iterdir()):
+        _libc.mount(b"tracefs", os.fsencode(TRACING), b"tracefs", ctypes.c_ulong(0), None)  # fails in containers
     return (TRACING / EVENT).is_dir() and os.access(TRACING / "instances", os.W_OK)
 
 
 @contextlib.contextmanager
 def requests(mountpoint: Path) -> Iterator[Counter[str]]:
-    """Count what the kernel asks the daemon of the FUSE mount *mountpoint* meanwhile, by name (``LOOKUP``); without FORGETs.
+    """Count what the kernel asks the daemon of the FUSE mount *mountpoint*, by name (``LOOKUP``); FORGETs are not.
 
     The counts are there once the context is left. The kernel counts, so the daemon takes as long as ever. Raises
     OSError where `can_count` is false, OverflowError when there were too many.

@@ -15,7 +15,9 @@ from repofs.repository.layout import Layout, load_key
 from repofs.repository.marks import Marks
 from repofs.xattrs import MARK
 
-_MARK = Original(1, 1, (), f"SHA1-160:{'0' * 40}", "upload", "2026-01-01T00:00:00Z", "", "2026-01/01/00-00-00.000", "0", 1)
+_MARK = Original(
+    1, 1, (), f"SHA1-160:{'0' * 40}", "upload", "2026-01-01T00:00:00Z", "", "2026-01/01/00-00-00.000", "0", 1
+)
 
 
 class Originals:

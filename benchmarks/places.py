@@ -82,7 +82,9 @@ def _peers(example: Path | None) -> tuple[dict[str, Sequence[str]], list[str]]:
     if example is not None:
         commands["pyfuse3"] = (sys.executable, str(example))
     else:
-        left_out.append("pyfuse3's example is left out: --example or REPOFS_BENCHMARK_EXAMPLE names its passthroughfs.py.")
+        left_out.append(
+            "pyfuse3's example is left out: --example or REPOFS_BENCHMARK_EXAMPLE names its passthroughfs.py."
+        )
     return commands, left_out
 
 

@@ -17,7 +17,7 @@ from rich.table import Table
 from benchmarks.places import REPOFS
 
 _PACKAGES = ("repofs", "pyfuse3", "trio")
-_WIDTH = 150  # where there is no terminal
+_WIDTH = 180  # where there is no terminal
 
 
 def machine(directory: Path) -> dict[str, Any]:
@@ -100,5 +100,5 @@ def _table(title: str, *headings: str) -> Table:
     table = Table(title=title, title_justify="left", caption_justify="left")
     for heading in headings:
         words = heading in ("workload", "unit", "what", "with more", "work", "place")
-        table.add_column(heading, justify="left" if words else "right")
+        table.add_column(heading, justify="left" if words else "right", no_wrap=words)
     return table
