@@ -6,7 +6,6 @@ Importing as many would take longer than measuring them, and what is measured as
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.calls import Calls
@@ -16,7 +15,16 @@ from repofs.repository.marks import Marks
 from repofs.xattrs import MARK
 
 _MARK = Original(
-    1, 1, (), f"SHA1-160:{'0' * 40}", "upload", "2026-01-01T00:00:00Z", "", "2026-01/01/00-00-00.000", "0", 1
+    original=1,
+    fileset=1,
+    images=(),
+    checksum=f"SHA1-160:{'0' * 40}",
+    transfer="upload",
+    imported="2026-01-01T00:00:00Z",
+    user_directory="user_1",
+    import_directory="2026-01/01/00-00-00.000",
+    name="0",
+    importing=1,
 )
 
 

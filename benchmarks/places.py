@@ -82,15 +82,13 @@ def _peers(example: Path | None) -> tuple[dict[str, Sequence[str]], list[str]]:
     if example is not None:
         commands["pyfuse3"] = (sys.executable, str(example))
     else:
-        left_out.append(
-            "pyfuse3's example is left out: --example or REPOFS_BENCHMARK_EXAMPLE names its passthroughfs.py."
-        )
+        left_out.append("pyfuse3's example is left out: --example names passthroughfs.py of pyfuse3's source package.")
     return commands, left_out
 
 
 @contextlib.contextmanager
 def _peer(command: Sequence[str], source: Path, mountpoint: Path) -> Iterator[int]:
-    """Have *command* mount *source* on *mountpoint*, which is made; yield its process. TimeoutError when it does not."""
+    """Have *command* mount *source* on *mountpoint*, which is made; yield its process. TimeoutError if it does not."""
     mountpoint.mkdir()
     process = subprocess.Popen([*command, str(source), str(mountpoint)], stdin=subprocess.DEVNULL)
     try:
