@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -46,6 +47,7 @@ def main() -> None:
     arguments = _arguments()
     if os.geteuid() != 0:
         sys.exit("benchmarks/run: only root has the kernel forget what it keeps of a mount")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what is mounted is unmounted first
     scale = _SCALES[arguments.scale]
     with tempfile.TemporaryDirectory(prefix="repofs-bench-", dir=arguments.directory) as name:
         top = Path(name)

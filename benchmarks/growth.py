@@ -32,7 +32,7 @@ class Base:
 
 FULL = Base(wide=1000, many=10_000)
 SHORT = Base(wide=100, many=1000)
-QUICK = Base(wide=20, many=200)
+QUICK = Base(wide=10, many=100)
 TINY = Base(wide=2, many=100)
 
 

@@ -32,7 +32,7 @@ class Sizes:
 
 
 FULL = Sizes(large=GIB, small=20_000, dropped=10_000, names=1_000_000)
-QUICK = Sizes(large=64 * MIB, small=500, dropped=500, names=10_000)
+QUICK = Sizes(large=64 * MIB, small=200, dropped=200, names=5000)
 TINY = Sizes(large=MIB, small=20, dropped=20, names=100)
 
 
@@ -141,6 +141,8 @@ def _beside(repository: Repository, calls: Calls, home: Path, dropped: int) -> I
     for name, size in (("a cached stat", 0), ("a read of 4 KiB that reaches the daemon", 4 * KIB)):
         work = ("latency", home / "read" / "0", samples, size)
         calls.do(*work)  # the pages of the backing store are in memory from now on
+        for process in [repository.daemon, *kernel.children(repository.daemon)]:
+            kernel.wait_idle(process)  # the importer ends what others have dropped
         kernel.drop_cache(repository.mountpoint)
         alone = calls.do(*work)
         kernel.drop_cache(repository.mountpoint)
