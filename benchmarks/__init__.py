@@ -1,1 +1,1 @@
-"""How fast the mount is beside the bare directory under it: `python -m benchmarks [--quick] [--json FILE]`."""
+"""How fast the mount is: `benchmarks/run`. docs/benchmarks.md tells what is measured."""

@@ -64,7 +64,7 @@ def documented(what: str) -> dict[str, int]:
     [
         ("`stat` of a name that was looked at before", stat),
         ("open, read 4 KiB and close of an original that was read before", read),
-        ("a second `ls -lR` of two directories", list_all),
+        ("a second `ls -lR` of two directories of 20 files", list_all),
     ],
 )
 def test_the_kernel_asks_for_what_is_documented(
