@@ -82,9 +82,12 @@ def measure(calls: Calls, places: Sequence[Place], base: Base) -> Iterator[Growt
 
 def _costs(calls: Calls, places: Sequence[Place], work: Work, size: int) -> list[float]:
     """Return the median microseconds of an operation on each of *places*."""
-    rounds = [[seconds / operations * 1e6 for seconds, operations in (work(calls, place, size) for place in places)]
-              for _ in range(_ROUNDS)]  # fmt: skip
+    rounds = [[_cost(*work(calls, place, size)) for place in places] for _ in range(_ROUNDS)]
     return [median(costs) for costs in zip(*rounds, strict=True)]
+
+
+def _cost(seconds: float, operations: int) -> float:
+    return seconds / operations * 1e6
 
 
 def _create(calls: Calls, place: Place, size: int) -> tuple[float, int]:

@@ -1,4 +1,4 @@
-"""`benchmarks/run` measures all that its page promises, and leaves nothing behind. How fast is nobody's business here."""
+"""`benchmarks/run` measures all that its page promises and leaves nothing behind; how fast does not matter here."""
 
 from __future__ import annotations
 
