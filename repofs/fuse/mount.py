@@ -11,6 +11,7 @@ import pyfuse3
 
 from repofs import mounts
 from repofs.errors import AccessDenied, RepofsError
+from repofs.fuse import loop
 
 _NOTHING_CACHED = (errno.ENOENT, errno.ENODEV, errno.ENOTCONN)  # the kernel does not know it, or has unmounted
 FUSE_CONF = Path("/etc/fuse.conf")
@@ -87,7 +88,8 @@ def _options(repository: Path, extra: Sequence[str]) -> set[str]:
 
 async def serve() -> None:
     """Answer the kernel until the file system is unmounted or `stop` is called."""
-    await pyfuse3.main()
+    with loop.in_bursts():
+        await pyfuse3.main()
 
 
 def stop() -> None:
