@@ -42,8 +42,8 @@ def create(path: Path) -> None:
 def open_engine(path: Path, *, read_only: bool = False) -> Engine:
     """Open the catalogue at *path*. One of an older version is upgraded, after a copy was put beside it.
 
-    Raises NotARepository when it is none, NotPermitted when it is of a newer version (or of an older one, and
-    *read_only*). Use `engine.begin()` for every transaction, reading ones too.
+    Raises NotARepository when it is missing or damaged, NotPermitted when it is of a newer version (or of an older one,
+    and *read_only*). Use `engine.begin()` for every transaction, reading ones too.
     """
     revision = _revision(path)
     if revision > HEAD:
@@ -109,7 +109,10 @@ def _revision(path: Path) -> str:
         with closing(_raw(path)) as connection:
             row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     except (sqlite3.OperationalError, sqlite3.DatabaseError) as error:
-        raise NotARepository(f"{path} is not a catalogue ({error}): make a repository with repofs init") from error
+        raise NotARepository(
+            f"{path} is missing or damaged ({error}): put a copy in its place, if {path.parent / 'backups'} has one, "
+            f"then bring it up to the files: repofs -C {path.parent} fsck --rebuild-catalogue"
+        ) from error
     if row is None:
         raise NotARepository(f"{path} is a catalogue without a version: restore it from a backup")
     return str(row[0])

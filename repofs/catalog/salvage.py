@@ -82,7 +82,7 @@ _TAKEN = {
         "AND o.position = channels.position",
     ],
     "quotas": ["INSERT INTO quotas SELECT * FROM old.quotas"],
-    "the trash": [
+    "what no note tells of the trash": [
         f"INSERT OR IGNORE INTO trash SELECT * FROM old.trash WHERE {_PEOPLE} "
         "AND fileset_id NOT IN (SELECT id FROM filesets)"
     ],
@@ -118,7 +118,7 @@ class Old:
         """Put into the catalogue *new* what the tree does not tell; return what, and what is lacking, in sentences."""
         if self._reason is not None:
             things = ", ".join(_TAKEN)
-            return (), [f"the catalogue of before cannot be read ({self._reason}): lost with it are {things}"]
+            return (), [f"{self._reason}: lost with it are {things}"]
         taken: tuple[str, ...] = ()
         lacking = []
         with closing(sqlite3.connect(new, isolation_level=None)) as connection:
@@ -145,7 +145,9 @@ def _run(connection: sqlite3.Connection, statements: list[str]) -> None:
 
 
 def _unreadable(path: Path) -> str | None:
-    """Return why the catalogue at *path* cannot be read whole; None when it can."""
+    """Return in words that the catalogue at *path* is missing, or why it cannot be read whole; None when it can."""
+    if not path.exists():
+        return "there is no catalogue of before"
     try:
         engine = open_engine(path, read_only=True)
         try:
@@ -154,5 +156,5 @@ def _unreadable(path: Path) -> str | None:
         finally:
             engine.dispose()
     except (RepofsError, sqlite3.DatabaseError) as error:
-        return str(error)
-    return None if found == "ok" else found
+        found = str(error.__cause__ or error)  # SQLite's own words: what to do is being done
+    return None if found == "ok" else f"the catalogue of before cannot be read ({found})"
