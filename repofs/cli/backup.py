@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +13,6 @@ import typer
 
 from repofs.cli import location
 from repofs.cli.output import AsJson, cell, print_json
-from repofs.errors import AccessDenied
 from repofs.quotas import human_bytes
 
 
@@ -27,11 +25,11 @@ def backup(
 ) -> None:
     """Copy the catalogue, also while it is in use."""
     from repofs.catalog.engine import back_up
+    from repofs.cli.repository import require_owner
     from repofs.repository.layout import Layout
 
     layout = Layout.open(location.repository(context))
-    if not os.access(layout.catalogue, os.R_OK | os.W_OK):
-        raise AccessDenied(f"{layout.catalogue} is open to root and the owner of the repository only: use sudo")
+    require_owner(layout)
     copy = where / f"catalogue.{datetime.now():%Y-%m-%dT%H-%M-%S}.sqlite" if where.is_dir() else where
     with _progress() as tell:
         back_up(layout.catalogue, copy, tell)

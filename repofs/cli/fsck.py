@@ -50,11 +50,13 @@ def fsck(
 
 def _check(context: typer.Context, *, repair: bool, as_json: bool) -> FsckCode:
     from repofs import logs
+    from repofs.cli.repository import require_owner
     from repofs.inspection.fsck.run import run
     from repofs.repository.layout import Layout
 
     logs.configure("error")  # what is wrong with a mark is told as a finding
     layout = Layout.open(location.repository(context))
+    require_owner(layout)
     with _subject(layout, repair=repair) as subject:
         return _told(run(subject), as_json=as_json)
 

@@ -27,9 +27,11 @@ def mount(
     ready_descriptor: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Mount a repository; returns when the mount answers."""
+    from repofs.cli.repository import require_owner
     from repofs.repository.layout import Layout
 
     layout = Layout.open(directory)
+    require_owner(layout)
     target = Path(os.path.realpath(mountpoint))
     words = [option for given in options or () for option in given.split(",") if option]
     if foreground:

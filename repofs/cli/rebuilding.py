@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def rebuild_catalogue(root: Path, *, as_json: bool) -> FsckCode:
     """Make it, print what it could not get back, and return the exit code for that. Raises Busy beside a daemon."""
     from repofs import logs
-    from repofs.cli.repository import catalogue
+    from repofs.cli.repository import catalogue, require_owner
     from repofs.config import load
     from repofs.importer.disposal import Disposal
     from repofs.inspection.rebuild import rebuild
@@ -28,6 +28,7 @@ def rebuild_catalogue(root: Path, *, as_json: bool) -> FsckCode:
 
     logs.configure("error")  # what is wrong with a mark is told with its import directory
     layout, began = Layout.open(root), time.monotonic()
+    require_owner(layout)
     with lock.held(layout, "makes its catalogue anew: repofs fsck --rebuild-catalogue"), _progress() as tell:
         settings = load(layout.root)
         rebuilt = rebuild(layout, settings, tell)

@@ -37,14 +37,19 @@ def opened(context: typer.Context, *, read_only: bool = False) -> Iterator[Opene
         yield Opened(layout, connection)
 
 
+def require_owner(layout: Layout) -> None:
+    """Raise AccessDenied for anybody but root and the owner of the repository."""
+    if not os.access(layout.root, os.R_OK | os.W_OK):
+        raise AccessDenied(f"{layout.root} is open to root and the owner of the repository only: use sudo")
+
+
 @contextmanager
 def catalogue(layout: Layout, *, read_only: bool = False) -> Iterator[Engine]:
-    """Open the catalogue. Raises AccessDenied as `opened` does."""
+    """Open the catalogue. Raises AccessDenied as `opened` does, NotARepository when it is missing or damaged."""
     from repofs.administration.keeping import keep_counters
     from repofs.catalog.engine import open_engine
 
-    if not os.access(layout.catalogue, os.R_OK | os.W_OK):
-        raise AccessDenied(f"{layout.catalogue} is open to root and the owner of the repository only: use sudo")
+    require_owner(layout)
     engine = open_engine(layout.catalogue, read_only=read_only)
     try:
         if not read_only:

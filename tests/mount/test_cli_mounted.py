@@ -15,7 +15,7 @@ import pytest
 
 from repofs import mounts
 from repofs.cli import app, attributes, lock_holder, progress
-from repofs.cli.exit_codes import ExitCode
+from repofs.cli.exit_codes import ExitCode, FsckCode
 from repofs.repository.layout import Layout
 from tests.helpers import mounting, processes
 from tests.helpers.command_line import Answer, repofs
@@ -187,6 +187,24 @@ def test_only_who_has_mounted_may_unmount(drive: Drive) -> None:
     answer = ask("umount", drive.mountpoint, person=ALICE)
     assert (answer.code, "cannot be unmounted by you" in answer.err) == (ExitCode.REFUSED, True)
     assert mounts.at(drive.mountpoint) is not None
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("verify",), ExitCode.REFUSED),
+        (("fsck",), FsckCode.FAILED),
+        (("fsck", "--rebuild-catalogue"), FsckCode.FAILED),
+        (("backup", "/tmp"), ExitCode.REFUSED),
+        (("mount", "", "/mnt"), ExitCode.REFUSED),
+    ],
+)
+def test_what_is_the_owners_tells_others_to_use_sudo(drive: Drive, words: tuple[str, ...], code: int) -> None:
+    answer = ask("-C", drive.repository, *(word or drive.repository for word in words), person=ALICE)
+    assert (answer.code, answer.out) == (code, "")
+    assert answer.err == (
+        f"repofs: {drive.repository} is open to root and the owner of the repository only: use sudo\n"
+    )
 
 
 # --- people, beside a running mount --------------------------------------------------------------

@@ -108,7 +108,7 @@ def test_what_is_no_catalogue_is_refused_and_left_alone(tmp_path: Path, content:
     path = tmp_path / "catalogue.sqlite"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(NotARepository, match="is missing or damaged .* fsck --rebuild-catalogue$"):
+    with pytest.raises(NotARepository, match=r"is missing or damaged .* fsck --rebuild-catalogue$"):
         engine.open_engine(path)
     assert (path.read_bytes() if path.exists() else None) == content
 
