@@ -153,6 +153,8 @@ def _told(results: Iterator[Result], *, as_json: bool) -> FsckCode:
 
 
 def _print(result: Result, *, as_json: bool) -> None:
+    from repofs.inspection.fsck.findings import TABLE
+
     finding = result.finding
     if as_json:
         facts = {"code": finding.code, "severity": finding.severity, "where": finding.where, "text": finding.text}
@@ -163,3 +165,5 @@ def _print(result: Result, *, as_json: bool) -> None:
         print("  repaired")
     elif result.why_not:
         print(f"  not repaired: {cell(result.why_not)}")
+    else:  # not asked to
+        print(f"  --repair: {TABLE[finding.code].mends}")

@@ -35,7 +35,13 @@ def test_people_read_a_line_a_finding_and_what_became_of_it(one: Checked) -> Non
     ]
     answer = repofs("-C", root, "fsck")
     assert (answer.code, answer.err) == (4, "")
-    assert answer.out.splitlines() == [*found, "2 errors, 0 of them repaired; 0 notes"]
+    mends = [
+        "  --repair: it is written again, once its own bytes were read and agree with the checksum",
+        "  --repair: none: nobody but you can say what it is; move it away in the backing tree, or rebuild the "
+        "catalogue if it is an original",
+    ]
+    told = [line for pair in zip(found, mends, strict=True) for line in pair]
+    assert answer.out.splitlines() == [*told, "2 errors, 0 of them repaired; 0 notes"]
     answer = repofs("-C", root, "fsck", "--repair")
     assert answer.code == 1 + 4
     first, done, second, reason, summary = answer.out.splitlines()
@@ -60,9 +66,17 @@ def test_what_cannot_be_looked_at_has_its_code(tmp_path: Path, one: Checked) -> 
     with lock.held(layout, "has mounted it on /mnt"):
         answer = repofs("-C", layout.root, "fsck", "--repair")
         assert answer.code == 8 and "has mounted it on /mnt: unmount it first, a repair works alone" in answer.err
-    layout.catalogue.write_bytes(b"no database")
-    answer = repofs("-C", layout.root, "fsck")
-    assert answer.code == 8 and "is not a catalogue" in answer.err
+
+
+@pytest.mark.parametrize("content", [b"no database", None])
+def test_without_a_catalogue_it_says_how_to_make_one(one: Checked, content: bytes | None) -> None:
+    layout = one.repository.layout
+    layout.catalogue.unlink()
+    if content is not None:
+        layout.catalogue.write_bytes(content)
+    for command in ("fsck", "verify", "originals"):
+        answer = repofs("-C", layout.root, command)
+        assert answer.code == 8 and f"repofs -C {layout.root} fsck --rebuild-catalogue" in answer.err
 
 
 def test_control_c_ends_it_with_its_code(one: Checked, monkeypatch: pytest.MonkeyPatch) -> None:
