@@ -64,6 +64,11 @@ def due(conn: Connection, which: Which, before: str, after: Held | None, limit: 
     return [originals.of_row(row) for row in conn.execute(again.order_by(file.verified, file.id).limit(limit))]
 
 
+def has_originals(conn: Connection, which: Which) -> bool:
+    """Whether *which* is, or has in it, any original at all; of None it is True."""
+    return which is None or conn.execute(originals.query(which).limit(1)).first() is not None
+
+
 def total(conn: Connection, which: Which, before: str) -> tuple[int, int]:
     """Return how many originals `due` returns in all, and how many bytes they have."""
     all_of_them = (

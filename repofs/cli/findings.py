@@ -59,7 +59,7 @@ class Report:
         if not self._as_json:
             order = [*(str(state) for state in State if state is not State.IMPORTED), _NOT_FOUND_OUT]
             others = "".join(f", {self._counts[word]:,} {word}" for word in order if self._counts[word])
-            print(f"{self._counts[State.IMPORTED]:,} {self._well}{others}")
+            print(f"{self._counts[State.IMPORTED]:,} of {self.count:,} files {self._well}{others}")
         if self.count > self._counts[State.IMPORTED]:
             raise typer.Exit(ExitCode.FAILED)
 

@@ -20,7 +20,7 @@ from repofs.cli.audit import below_mount, object_of
 from repofs.cli.exit_codes import ExitCode
 from repofs.cli.findings import Report, recording
 from repofs.cli.output import AsJson
-from repofs.errors import InvalidValue
+from repofs.errors import InvalidValue, NotFound
 
 if TYPE_CHECKING:
     from repofs.catalog.engine import Engine
@@ -107,11 +107,14 @@ class _Options:
     rate: float | None  # bytes per second
     quick: bool
 
+    def named(self) -> str:
+        """Return what was asked for, as a word of the command line."""
+        return os.fsdecode(self.which) if isinstance(self.which, bytes) else str(self.which)
+
     def going_on(self, root: Path, left: int, budget: str | None) -> str:
         """Return the command that does the rest: what was not verified since this one began."""
         words = ["repofs", "-C", str(root), "verify"]
-        if self.which is not None:
-            words.append(os.fsdecode(self.which) if isinstance(self.which, bytes) else str(self.which))
+        words += [] if self.which is None else [self.named()]
         words += ["--older-than", self.before.isoformat(timespec="milliseconds")]
         words += ["--sample", str(left)] if self.sample is not None else []
         words += ["--budget", budget] if budget is not None else []
@@ -134,6 +137,8 @@ def _part(options: _Options, reading: Engine) -> _Part:
 
     before = iso(options.before)
     with reading.begin() as conn:
+        if not verification.has_originals(conn, options.which):  # else a slip of the pen were told to be well
+            raise NotFound(f"{options.named()} has no originals: repofs originals lists all")
         files, size = verification.total(conn, options.which, before)
     if options.sample is None:
         return _Part(files, size, due(reading, options.which, before))
