@@ -102,7 +102,7 @@ def _where(told: dict[str, Any], *, done: bool) -> str:
     outside = "".join(f"; {_OUTSIDE[name]}" for name in told["transfers"] if name in _OUTSIDE)
     if not told["days"]:
         freed = told["freed"] if done else told["size"]
-        return f"gone for good: {human_bytes(freed)} {'are' if done else 'would be'} free{outside}"
+        return f"gone for good: {human_bytes(freed)} {'are' if done else 'would be'} free again{outside}"
     until = f"in the trash until {told['until']}" if done else f"to the trash for {told['days']:g} days"
     return f"{until}, and frees {human_bytes(told['size'])} when that is emptied{outside}"
 

@@ -79,4 +79,7 @@ def empty(
         return
     for one in found:
         print(f"{one['fileset']} {'would be' if dry_run else 'is'} gone for good")
-    print(f"{human_bytes(freed)} {'would be' if dry_run else 'are'} free")
+    if found:
+        print(f"{human_bytes(freed)} {'would be' if dry_run else 'are'} free again")
+    else:
+        print("nothing to remove")
