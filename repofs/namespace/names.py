@@ -53,6 +53,9 @@ class Names:
                 raise NotPermitted("names in an import directory are not changed one by one")
             case Area.OWN:
                 raise NotPermitted(".repofs is kept by repofs itself")
+            case Area.USER if self.reserved.fullmatch(name) and name in parent.children:
+                # of EINVAL, as for a new name, mv would say that a directory cannot be moved into itself
+                raise NotPermitted("what import directories lie in is kept by repofs itself")
             case Area.USER if self.reserved.fullmatch(name):
                 raise InvalidName(
                     f"{name.decode(errors='replace')} is a name that import directories take: choose another"

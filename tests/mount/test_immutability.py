@@ -158,11 +158,12 @@ NAMES: dict[str, Callable[[Path, Path], object]] = {
     "change the mode of its directory": lambda path, _: os.chmod(path.parent, 0o777),
     "rename the month": lambda path, other: os.rename(path.parents[2], other),
     "remove the day": lambda path, _: os.rmdir(path.parents[1]),
+    "remove the month": lambda path, _: os.rmdir(path.parents[2]),
 }
 
 
-# A name that no user makes or moves; what a log's mode forbids already.
-OTHER_REFUSALS = {"rename the month": "EINVAL", "write its log": "EACCES", "truncate its log": "EACCES"}
+# What a log's mode forbids already.
+OTHER_REFUSALS = {"write its log": "EACCES", "truncate its log": "EACCES"}
 
 
 @pytest.mark.parametrize("person", [ALICE, ROOT], ids=lambda person: person.name)
