@@ -43,6 +43,8 @@ def test_init_writes_settings_that_say_the_defaults(repository: Path) -> None:
     shown = {f"{section}.{key}" for section, keys in settings.items() for key in keys}
     without = {key for key, value, _ in config.explain(config.Settings()) if value is None}  # TOML has no word for it
     assert shown == set(config.known_keys()) - {"administrators", *lists} - without
+    examples = {line.split()[1] for line in text.splitlines() if line.startswith("#   ")}
+    assert {key.rpartition(".")[2] for key in without} <= examples
     assert config.Settings.model_validate(settings) == config.Settings()
 
 
