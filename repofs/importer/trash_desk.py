@@ -6,6 +6,7 @@ import errno
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -16,7 +17,7 @@ from repofs.access import Act, may, require
 from repofs.catalog import trash
 from repofs.catalog.engine import Engine
 from repofs.catalog.forms import iso
-from repofs.errors import InvalidValue, RepofsError
+from repofs.errors import InvalidValue, NotFound, RepofsError
 from repofs.importer.commits import Bell
 from repofs.importer.counting import Counting
 from repofs.importer.disposal import Disposal, Gone
@@ -103,7 +104,7 @@ class TrashDesk:
     # --- deleting --------------------------------------------------------------------------------
 
     def _delete(self, request: Delete, actor: Actor, audit_uid: int) -> Told:
-        held = self._held(ObjectRef.parse(request.what))
+        held = self._held(ObjectRef.parse(request.what), actor)
         require(Act.DELETE, actor, held.of)
         about = {
             "fileset": f"Fileset:{held.place.fileset}",
@@ -126,12 +127,14 @@ class TrashDesk:
             "gone": _names(gone),
         }
 
-    def _held(self, what: ObjectRef) -> trash.Held:
+    def _held(self, what: ObjectRef, actor: Actor) -> trash.Held:
         with self._catalogue.begin() as conn:
             if what.kind == "Image":
                 what = ObjectRef("Fileset", trash.fileset_of(conn, what.id))
             if what.kind != "Fileset":
                 raise InvalidValue(f"{what} cannot be deleted: name a Fileset, or an Image of one")
+            with suppress(NotFound):  # deleted already: that it can be brought back is told to who may
+                require(Act.DELETE, actor, trash.get(conn, what.id).of)
             return trash.held(conn, what.id)
 
     # --- what is in the trash ----------------------------------------------------------------------

@@ -222,7 +222,7 @@ def test_who_may_delete_is_omeros_matrix(drive: Administered, folder: Path, leve
         person.run("rm", "-r", directory)
     for other in {BOB, BOSS, EVE} - may:
         assert in_trash(drive, other) == []
-        for words in (("trash", "restore"), ("trash", "empty")):
+        for words in (("trash", "restore"), ("trash", "empty"), ("delete",)):
             assert ask(drive, other, *words, fileset).code == exit_codes.ExitCode.REFUSED
     told(drive, ALICE, "trash", "restore", fileset)
     assert folder.joinpath("scan.tif").read_bytes()
