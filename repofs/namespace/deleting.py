@@ -12,6 +12,7 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,7 +20,7 @@ import structlog
 import trio
 
 from repofs.access import Act
-from repofs.errors import NotPermitted, RepofsError
+from repofs.errors import Busy, NotPermitted, RepofsError
 from repofs.model import Original
 from repofs.namespace.backing import names_in
 from repofs.namespace.nodes import Node
@@ -58,6 +59,7 @@ class _Removal:
     top: int  # the import directory
     since: float  # of the last name that was removed
     gone: defaultdict[int, set[bytes]] = field(default_factory=lambda: defaultdict(set))
+    ending: trio.Event | None = None  # it is being carried out: set at the end, for an rmdir that comes late
 
 
 class Deleting:
@@ -105,14 +107,17 @@ class Deleting:
         whole = directory is not None and not await self._left(removal, directory)
         if not whole and quiet < PATIENCE_SECONDS:
             return
-        self._removals.pop((removal.uid, removal.fileset), None)
         if whole:
+            removal.ending = trio.Event()
             try:
                 await self._carry_out(removal)
             except RepofsError as error:
                 log.warning(
                     "a fileset whose files were removed is not deleted", fileset=removal.fileset, error=str(error)
                 )
+            finally:
+                removal.ending.set()
+        self._removals.pop((removal.uid, removal.fileset), None)
 
     # --- what programs do ------------------------------------------------------------------------
 
@@ -162,6 +167,9 @@ class Deleting:
         removal = next((one for one in self._removals.values() if one.uid == caller.uid and node.ino in one.gone), None)
         if removal is None:
             raise NotPermitted("an import directory is removed with what is in it: rm -r, or repofs delete")
+        if removal.ending is not None:
+            await self._end(removal, parent, name)
+            return
         if await self._left(removal, node):
             raise OSError(errno.ENOTEMPTY, "not all in it was removed")
         if node.ino != removal.top:
@@ -169,6 +177,13 @@ class Deleting:
             return
         self._removals.pop((removal.uid, removal.fileset), None)
         await self._carry_out(removal)
+
+    async def _end(self, removal: _Removal, parent: Node, name: bytes) -> None:
+        assert removal.ending is not None
+        await removal.ending.wait()
+        with suppress(FileNotFoundError):
+            self._tree.lookup(parent, name)
+            raise Busy("it could not be deleted just now: the log of the mount says why")
 
     async def _left(self, removal: _Removal, directory: Node) -> set[bytes]:
         """Return the names in *directory* that were not removed."""

@@ -32,6 +32,7 @@ class Removing:
         self.forgotten: list[tuple[int, bytes]] = []
         self.changes = 0
         self.refusal: Exception | None = None
+        self.seconds = 0.0  # that it takes
         self.deleting = Deleting(w.standing, w.rights, w.tree, self, self._delete, self._changed)
         w.write("scan.tif")
         w.imports("scan.tif")
@@ -47,6 +48,7 @@ class Removing:
 
     async def _delete(self, fileset: int, uid: int) -> str:
         self.asked.append((fileset, uid))
+        await trio.sleep(self.seconds)
         if self.refusal is not None:
             raise self.refusal
         self.directory.rename(self.w.layout.trash / "files")
@@ -103,6 +105,23 @@ async def test_without_an_rmdir_the_last_name_deletes_it(
     assert r.asked == []
     await trio.sleep(deleting.QUIET_SECONDS)
     assert len(r.asked) == 1
+
+
+@pytest.mark.parametrize("refusal", [None, Busy("the catalogue is not ready yet")])
+async def test_an_rmdir_that_comes_late_waits_for_how_it_ends(
+    r: Removing, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, refusal: Exception | None
+) -> None:
+    r.seconds, r.refusal = 5.0, refusal
+    nursery.start_soon(r.deleting.run)
+    r.unlink()
+    await trio.sleep(deleting.QUIET_SECONDS + 1)
+    assert len(r.asked) == 1
+    if refusal is None:
+        await r.rmdir()
+    else:
+        with pytest.raises(Busy, match="could not be deleted just now"):
+            await r.rmdir()
+    assert len(r.asked) == 1 and r.directory.exists() is (refusal is not None)
 
 
 async def test_what_is_removed_in_part_is_back_after_a_while(
