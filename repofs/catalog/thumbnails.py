@@ -81,15 +81,18 @@ def due(conn: Connection, later: Collection[bytes] = ()) -> Due | None:
     )
 
 
-def record(conn: Connection, items: Sequence[Looked]) -> list[None]:
-    """Write what came of looks at images; nothing of one that has been deleted meanwhile."""
-    for one in items:
-        known = conn.execute(update(images).where(images.c.id == one.image).values(thumbnail=one.thumbnail))
-        if not known.rowcount:
-            continue
-        for position, (least, largest) in enumerate(one.ranges):
-            _record_range(conn, one.image, position, {"min": plain(least), "max": plain(largest)})
-    return [None] * len(items)
+def record(conn: Connection, items: Sequence[Looked]) -> list[bool]:
+    """Write what came of looks at images; return of each whether it is there: it may have been deleted meanwhile."""
+    return [_record_look(conn, one) for one in items]
+
+
+def _record_look(conn: Connection, one: Looked) -> bool:
+    known = conn.execute(update(images).where(images.c.id == one.image).values(thumbnail=one.thumbnail))
+    if not known.rowcount:
+        return False
+    for position, (least, largest) in enumerate(one.ranges):
+        _record_range(conn, one.image, position, {"min": plain(least), "max": plain(largest)})
+    return True
 
 
 def _record_range(conn: Connection, image: ImageId, position: int, values: dict[str, float]) -> None:

@@ -89,7 +89,8 @@ class Thumbnails:
         looked = await self._look(due)
         slow = trio.current_time() - before > SLOW_SECONDS
         (self._slow.add if slow else self._slow.discard)(due.user_directory)
-        await self._commits.write(thumbnails.record, looked)
+        if not await self._commits.write(thumbnails.record, looked):  # deleted meanwhile, and perhaps gone for good
+            await in_thread(self._layout.thumbnail(due.image).unlink, True)  # missing_ok
 
     async def _make_directory(self) -> None:
         """Make the directory of thumbnails unless it is there; what the catalogue says was in it is to be made anew."""
@@ -118,7 +119,7 @@ class Thumbnails:
                     place, new = self._layout.thumbnail(due.image), self._layout.new_thumbnail
                     await in_thread(write_whole, place, picture.png, new)
                 passed(Step.THUMBNAIL_WRITTEN)
-        except ReaderFailed as error:
+        except (ReaderFailed, FileNotFoundError) as error:  # its files go when it is deleted
             log.info("an image has no thumbnail", image=image, reason=str(error))
             return Looked(due.image, Thumbnail.FAILED)
         except OSError as error:

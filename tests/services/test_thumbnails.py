@@ -17,7 +17,7 @@ import trio
 from sqlalchemy import select
 
 from repofs import config
-from repofs.catalog import ids
+from repofs.catalog import ids, trash
 from repofs.catalog.engine import open_engine
 from repofs.catalog.filesets import record
 from repofs.catalog.objects import describe
@@ -157,6 +157,26 @@ async def test_what_fails_is_recorded_logged_and_not_tried_again(
     assert [name for name, *_ in readers.painted] == ["a.tif", "b.tif", "c.tif", "d.tif"]
     said = capsys.readouterr().out + caplog.text
     assert [said.count(word) for word in ("the reader hung", "the disk hung", "ZeroDivisionError")] == [1, 1, 2]
+
+
+async def test_of_an_image_that_is_deleted_meanwhile_no_picture_is_left(repository: Repository) -> None:
+    [image] = imported(repository)
+    asked, deleted = trio.Event(), trio.Event()
+
+    class Slow(FakeReaders):
+        async def picture(self, *arguments: Any) -> Picture:
+            asked.set()
+            await deleted.wait()
+            return PICTURE
+
+    async with running(repository, Slow()):
+        await asked.wait()
+        with repository.engine.begin() as conn:
+            [fileset] = conn.execute(select(images.c.fileset_id)).scalars()
+            trash.discard(conn, fileset, 5000, [], 0)
+        deleted.set()
+        await in_thread(until, repository.layout.thumbnail(image).exists, "the picture is written")
+        await in_thread(until, lambda: not repository.layout.thumbnail(image).exists(), "it is removed")
 
 
 @pytest.mark.parametrize(
