@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
+import trio
+
 from repofs import xattrs
 from repofs.access import Act
 from repofs.errors import AccessDenied, Busy, InvalidValue, NotFound, NotPermitted, RepofsError
@@ -26,6 +28,7 @@ from repofs.namespace.table_facts import TABLE_FACTS, TABLE_KIND, TableFacts
 from repofs.xattrs import KINDS, Kind
 
 _TABLE = "table."
+CATALOGUE_SECONDS = 5.0  # that a status waits for it: it is to tell what hangs, not to hang
 _REASON_CHARACTERS = 1000  # a refused value may be 64 KiB long
 
 
@@ -106,7 +109,7 @@ class Facts:
         """Return how all at and below *node* stands, as JSON; of the root also how far verification is."""
         report = await self._survey.report(node, caller.uid)
         if node is self._backing.table.root and self._rights.seen(caller.uid).everything:
-            with suppress(Busy):  # it is told again once the catalogue can be asked
+            with suppress(Busy), trio.move_on_after(CATALOGUE_SECONDS):  # told again once the catalogue answers
                 report.verification = json.loads(await self._verified())
         return report.json()
 

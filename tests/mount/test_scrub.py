@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.helpers import processes
 from tests.helpers.mounting import QUICK, REPOFS, Drive, fact
 from tests.helpers.people import ALICE, ROOT, Person
 from tests.helpers.waiting import until
@@ -51,3 +54,14 @@ def test_what_rots_is_found_and_what_is_mended_too(drive: Drive) -> None:
     drive.wait_imported(bad)
     assert "verification: 2 originals" in status(drive, ROOT)
     assert "verification" not in status(drive, ALICE)  # it is of everybody's files
+
+
+def test_status_does_not_wait_for_ever_for_an_importer_that_hangs(drive: Drive) -> None:
+    [importer] = set(processes.naming("repofs.importer")) & set(processes.descendants(drive.pid))
+    os.kill(importer, signal.SIGSTOP)
+    try:
+        told = json.loads(os.getxattr(drive.mountpoint, "user.repofs.status"))
+        assert "counts" in told and "verification" not in told
+    finally:
+        os.kill(importer, signal.SIGCONT)
+    assert "files" in verification(drive)
