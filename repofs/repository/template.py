@@ -165,8 +165,7 @@ def _parse(text: str, name: str) -> _Component:
         parts += [name[end : match.start()], _Term(match[1], match[2])]
         end = match.end()
     component = _Component(tuple(part for part in [*parts, name[end:]] if part))
-    literals = "".join(part for part in component.parts if isinstance(part, str))
-    if not name or name.startswith(".") or not literals.isprintable():
+    if not name or name.startswith(".") or not name.isprintable():
         raise _illegal(text, f"{name!r} cannot be a name")
     for term in component.terms:
         _check_term(text, term)

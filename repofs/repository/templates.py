@@ -10,7 +10,11 @@ from repofs.repository.template import Template
 
 
 def remember(layout: Layout, template: str) -> None:
-    """Keep *template*, by which import directories are called from now on. The caller holds the repository's lock."""
+    """Keep *template*, by which import directories are called from now on. The caller holds the repository's lock.
+
+    Raises SettingsError for one that is not legal: kept, it would be refused at each start, whatever the settings say.
+    """
+    Template(template)
     known = _known(layout)
     if template not in known:
         write_whole(layout.templates, "".join(f"{one}\n" for one in (*known, template)).encode())

@@ -39,6 +39,17 @@ def test_import_directories_of_the_template_before_are_not_changed() -> None:
         _deletes_whole(drive, first, directory)
 
 
+def test_a_template_that_was_refused_is_not_remembered() -> None:
+    with mounted() as drive:
+        drive.stop()
+        drive.layout.settings.write_text('[repository]\ntemplate = "%group%/%user%//%time%"\n' + QUICK)
+        drive.allowed = ["a user directory is one name"]
+        with pytest.raises(AssertionError, match="a user directory is one name"):
+            drive.start()
+        drive.layout.settings.write_text(QUICK)
+        drive.start()
+
+
 def _deletes_whole(drive: Drive, dropped: Path, directory: Path) -> None:
     ALICE.run("rm", "-r", directory)
     assert not directory.exists() and not dropped.exists()

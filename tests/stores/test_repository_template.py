@@ -222,6 +222,7 @@ def test_other_names_are_the_users(name: bytes) -> None:
     ("%user%//%nonsense%/%time%", "%nonsense% is not a term"), ("%user%//%USER%/%time%", "%USER% is not a term"),
     ("%user%//%year%/../%time%", "cannot be a name"), ("%user%//.x/%time%", "cannot be a name"),
     (".%user%//%time%", "cannot be a name"), ("%user%//a\0/%time%", "cannot be a name"),
+    ("%user%//%institution:a\nb%%time%", "cannot be a name"),
     ("%user%//%time%%increment%", "more than one"), ("%user%//%year:4%/%time%", "no parameter"),
     ("%user%//%hash:9%/%time%", "no parameter of %hash%"), ("%user%//%hash:4,5%/%time%", "no parameter of %hash%"),
     ("%user%//%hash:0%/%time%", "no parameter of %hash%"), ("%user%//%increment:x%", "no parameter of %increment%"),
