@@ -92,4 +92,6 @@ def sentence(error: OSError) -> str:
     if error.errno in DEAD:
         return f"{error.filename}: the daemon of this mount has gone: repofs mount brings it back"
     words = error.strerror or str(error)
+    if error.errno == errno.ENOSPC:
+        words += ": make room, then try again"
     return words if error.filename is None else f"{error.filename}: {words}"

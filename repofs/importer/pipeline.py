@@ -60,7 +60,7 @@ from repofs.threads import in_thread
 log = structlog.get_logger(__name__)
 
 FULL_SECONDS = 30.0  # before what found no room is tried again
-_FULL = "the disk of the repository is full: it is imported by itself when there is room"
+_FULL = "the disk of the repository, or this file with attributes, is full: it is imported by itself when there is room"
 
 Interrupted = dict[tuple[int, int], int]
 """How often the importer died with the drop of that device and inode in hand."""

@@ -122,7 +122,7 @@ def test_every_error_of_the_house_is_one_sentence_and_a_code(
         (errno.ENOENT, ExitCode.NOT_FOUND, "/a/b: No such file or directory"),
         (errno.EACCES, ExitCode.REFUSED, "/a/b: Permission denied"),
         (errno.ENOTCONN, ExitCode.NO_DAEMON, "/a/b: the daemon of this mount has gone: repofs mount brings it back"),
-        (errno.ENOSPC, ExitCode.FAILED, "/a/b: No space left on device"),
+        (errno.ENOSPC, ExitCode.FAILED, "/a/b: No space left on device: make room, then try again"),
     ],
 )
 def test_the_kernels_refusals_are_told_with_their_path(

@@ -80,7 +80,7 @@ async def test_on_a_full_disk_a_drop_waits_and_is_imported_when_there_is_room(
             full.setattr(*STEPS[step], failing(code))
             outcome = await importing.take(*repository.drop(repository.alice, b"scan.tif"))
         assert (outcome.state, outcome.again_seconds) == (State.SETTLING, FULL_SECONDS)
-        assert "when there is room" in str(outcome.error)
+        assert "the disk" in str(outcome.error) and "attributes" in str(outcome.error)
         assert isinstance(repository.check_untouched(path), Closed)
         assert commits.health.failure is None
         assert (await importing.take(*repository.drop(repository.alice, b"scan.tif"))).state is State.IMPORTED
