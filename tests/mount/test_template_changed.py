@@ -39,12 +39,17 @@ def test_import_directories_of_the_template_before_are_not_changed() -> None:
         _deletes_whole(drive, first, directory)
 
 
-def test_a_template_that_was_refused_is_not_remembered() -> None:
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [("%group%/%user%//%time%", "a user directory is one name"), ("%user%//%time%", "leave that before the //")],
+    ids=["illegal", "other user directories"],
+)
+def test_a_template_that_is_refused_is_not_remembered(template: str, reason: str) -> None:
     with mounted() as drive:
         drive.stop()
-        drive.layout.settings.write_text('[repository]\ntemplate = "%group%/%user%//%time%"\n' + QUICK)
-        drive.allowed = ["a user directory is one name"]
-        with pytest.raises(AssertionError, match="a user directory is one name"):
+        drive.layout.settings.write_text(f'[repository]\ntemplate = "{template}"\n' + QUICK)
+        drive.allowed = [reason]
+        with pytest.raises(AssertionError, match=reason):
             drive.start()
         drive.layout.settings.write_text(QUICK)
         drive.start()
