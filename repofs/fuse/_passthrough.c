@@ -1,0 +1,135 @@
+/* Kernel passthrough under a libfuse that does not offer it: the kernel reads an open file from the backing file itself.
+ *
+ * pyfuse3 has no word for it, and libfuse only from 3.17 on. This module stands between the two: it is loaded with
+ * RTLD_GLOBAL before pyfuse3, so that the dynamic linker binds two public functions of libfuse, as pyfuse3 calls them,
+ * to those below, which call libfuse's own.
+ *
+ *   fuse_session_mount   then has libfuse read and write the device by our functions (fuse_session_custom_io). They see
+ *                        the INIT request, in which the kernel says what it offers, and complete the reply.
+ *   fuse_reply_open      makes the reply itself for a handle that bears a backing number, see FH_BACKING.
+ *
+ * All else goes through unchanged, also INIT and OPEN of a mount for which nobody has called wish(). Numbers are those
+ * of linux/fuse.h of Linux 6.9; the headers of the machine may be older than its kernel.
+ */
+#define _GNU_SOURCE
+#define PY_SSIZE_T_CLEAN
+#define Py_LIMITED_API 0x030B0000
+#define FUSE_USE_VERSION 314
+#include <Python.h>
+#include <dlfcn.h>
+#include <fuse3/fuse_lowlevel.h>
+#include <linux/fuse.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define INIT_EXT (1u << 30)              /* of flags: there are flags2 */
+#define INIT2_PASSTHROUGH (1u << 5)      /* of flags2: bit 37 in all */
+#define OPEN_NOFLUSH (1u << 5)           /* close() of it sends no FLUSH: nothing was written */
+#define OPEN_PASSTHROUGH (1u << 7)
+#define STACK_DEPTH 1                    /* the backing store is no stacked file system itself */
+
+/* A handle number below 2^63 is the daemon's own in the lower half, and in the upper one the number that the kernel gave
+ * the backing file, 0 for none. The kernel is told of the lower half only. */
+#define FH_OWN(fh) ((fh) & 0xFFFFFFFFu)
+#define FH_BACKING(fh) ((fh) >> 63 ? 0 : (int32_t)((fh) >> 32))
+
+struct open_reply {                      /* struct fuse_open_out, whose last field was padding before Linux 6.9 */
+    uint64_t fh;
+    uint32_t open_flags;
+    int32_t backing_id;
+};
+
+enum outcome { UNASKED, ASKED, REFUSED, AGREED };
+
+static enum outcome outcome = UNASKED;
+static uint64_t init_request;            /* its number, while its reply is to be completed */
+
+static ssize_t read_request(int fd, void *buffer, size_t size, void *userdata)
+{
+    ssize_t length = read(fd, buffer, size);
+    const struct fuse_in_header *head = buffer;
+    const struct fuse_init_in *init = (const void *)(head + 1);
+    (void)userdata;
+    if (outcome != ASKED || length < (ssize_t)sizeof *head || head->opcode != FUSE_INIT)
+        return length;
+    if (length >= (ssize_t)(sizeof *head + offsetof(struct fuse_init_in, flags2) + sizeof init->flags2) &&
+        init->flags & INIT_EXT && init->flags2 & INIT2_PASSTHROUGH)
+        init_request = head->unique;
+    else
+        outcome = REFUSED;
+    return length;
+}
+
+static ssize_t write_reply(int fd, struct iovec *iov, int count, void *userdata)
+{
+    const struct fuse_out_header *head = iov[0].iov_base;
+    const size_t flags2 = offsetof(struct fuse_init_out, flags2), depth = flags2 + sizeof(uint32_t);
+    (void)userdata;
+    if (outcome == ASKED && init_request && head->unique == init_request) {
+        outcome = REFUSED;               /* when libfuse answers by an error, or in the short form of old */
+        if (count == 2 && iov[1].iov_len >= depth + sizeof(uint32_t)) {
+            struct fuse_init_out *init = iov[1].iov_base;
+            const uint32_t stack_depth = STACK_DEPTH;
+            init->flags |= INIT_EXT;
+            init->flags2 |= INIT2_PASSTHROUGH;
+            memcpy((char *)init + depth, &stack_depth, sizeof stack_depth);
+            outcome = AGREED;
+        }
+    }
+    return writev(fd, iov, count);
+}
+
+int fuse_session_mount(struct fuse_session *session, const char *mountpoint)
+{
+    static const struct fuse_custom_io io = {.writev = write_reply, .read = read_request};
+    int (*mount)(struct fuse_session *, const char *) = dlsym(RTLD_NEXT, "fuse_session_mount");
+    int result = mount(session, mountpoint);
+    if (result == 0 && outcome == ASKED && fuse_session_custom_io(session, &io, fuse_session_fd(session)) != 0)
+        outcome = UNASKED;
+    return result;
+}
+
+int fuse_reply_open(fuse_req_t request, const struct fuse_file_info *info)
+{
+    static int (*reply)(fuse_req_t, const struct fuse_file_info *);
+    if (FH_BACKING(info->fh) != 0) {
+        const struct open_reply open = {
+            FH_OWN(info->fh), OPEN_PASSTHROUGH | OPEN_NOFLUSH, FH_BACKING(info->fh)};
+        return fuse_reply_buf(request, (const char *)&open, sizeof open);
+    }
+    if (reply == NULL)
+        reply = dlsym(RTLD_NEXT, "fuse_reply_open");
+    return reply(request, info);
+}
+
+static PyObject *wish(PyObject *module, PyObject *nothing)
+{
+    (void)module, (void)nothing;
+    outcome = ASKED;
+    init_request = 0;
+    Py_RETURN_NONE;
+}
+
+static PyObject *agreed(PyObject *module, PyObject *nothing)
+{
+    (void)module, (void)nothing;
+    if (outcome == AGREED || outcome == REFUSED)
+        return PyBool_FromLong(outcome == AGREED);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef methods[] = {
+    {"wish", wish, METH_NOARGS, "Ask the kernel for passthrough at the next mount of this process."},
+    {"agreed", agreed, METH_NOARGS, "Whether the kernel has agreed; None while no INIT has come through here."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "_passthrough", "Kernel passthrough under pyfuse3.", -1, methods, NULL, NULL, NULL, NULL};
+
+PyMODINIT_FUNC PyInit__passthrough(void)
+{
+    return PyModule_Create(&definition);
+}
