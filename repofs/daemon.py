@@ -47,6 +47,7 @@ from repofs.namespace.journal import Journal
 from repofs.namespace.linking import Linking
 from repofs.namespace.names import Names
 from repofs.namespace.own_files import OwnFiles, Personal
+from repofs.namespace.passthrough import Passthrough
 from repofs.namespace.recount import Recount
 from repofs.namespace.registered import Registered
 from repofs.namespace.regrouping import Regrouping
@@ -63,6 +64,7 @@ from repofs.namespace.trail import Trail
 from repofs.namespace.tree import Tree
 from repofs.namespace.usage import Usage
 from repofs.namespace.view_tree import ViewTree
+from repofs.passthrough import Device
 from repofs.patience import Patience
 from repofs.people import People
 from repofs.quotas import human_bytes
@@ -91,7 +93,7 @@ log = structlog.get_logger()
 
 
 def run(
-    repository: Path, mountpoint: Path, options: Sequence[str], ready: Callable[[], None], device: int | None = None
+    repository: Path, mountpoint: Path, options: Sequence[str], ready: Callable[[], None], device: Device | None = None
 ) -> int:
     """Serve *repository* on *mountpoint* until it is unmounted or SIGTERM comes; return the exit code.
 
@@ -104,9 +106,10 @@ def run(
     fault_points.arm(with_parent=False)
     os.umask(0)  # modes come with the requests, umask applied
     _raise_descriptor_limit()
-    with lock.held(layout, f"has mounted it on {mountpoint}"), _rooms(layout, settings, mountpoint) as rooms:
+    with lock.held(layout, f"has mounted it on {mountpoint}"), _rooms(layout, settings, mountpoint, device) as rooms:
         drop_counts.save(layout.drop_counts, rooms.usage.accounts.all(), whole=False)
-        with mount.mounted(rooms.operations, layout.root, mountpoint, options, device):
+        fd, wanted = None if device is None else device.fd, settings.mount.passthrough == "auto"
+        with mount.mounted(rooms.operations, layout.root, mountpoint, options, fd, passthrough=wanted):
             _run(rooms, ready)
         drop_counts.save(layout.drop_counts, rooms.usage.accounts.all(), whole=rooms.usage.is_whole)
     log.info("unmounted", mountpoint=str(mountpoint))
@@ -138,6 +141,7 @@ class _Rooms:
     control: Control
     trail: Trail
     elsewhere: Elsewhere
+    passthrough: Passthrough
     linking: Linking
     deleting: Deleting
     registered: Registered
@@ -150,7 +154,7 @@ class _Rooms:
 
 
 @contextlib.contextmanager
-def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Iterator[_Rooms]:
+def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path, device: Device | None) -> Iterator[_Rooms]:
     layout.make_own(session=settings.web.listen is not None)
     backing = Backing(layout.managed, settings.repository.reserve_bytes)
     templates.remember(layout, settings.repository.template)
@@ -189,7 +193,10 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
         standing, layout, sources, patience, inbox.questions.stands, serve_altered=settings.in_place.serve_altered
     )
     linking = Linking(standing, rights, drops, tree, sources, layout, mountpoint, patience)
-    survey = Survey(standing, rights, drops, patience, linking.resume)
+    wanted = settings.mount.passthrough == "auto"
+    why_not = functools.partial(mount.why_no_passthrough, wanted=wanted, device=device is not None)
+    passthrough = Passthrough(standing, device, why_not)
+    survey = Survey(standing, rights, drops, patience, passthrough.report, linking.resume)
 
     async def move(filesets: Sequence[int], gid: int, actor_uid: int, path: bytes) -> None:
         await inbox.questions.move(filesets, gid, actor_uid, path)
@@ -232,7 +239,7 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
         own_files[b"session"] = SessionFile(web.sessions.create)
     own = OwnFiles(own_files)
     durable_close = settings.mount.durability == "close"
-    handles = Handles(standing, rights, drops, tree, elsewhere, own, patience, durable_close=durable_close)
+    handles = Handles(standing, rights, drops, tree, elsewhere, own, patience, passthrough, durable_close=durable_close)
     registry.on_change(handles.tables_changed)
     registry.on_change(usage.tables_changed)
 
@@ -287,6 +294,7 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path) -> Itera
                 control,
                 trail,
                 elsewhere,
+                passthrough,
                 linking,
                 deleting,
                 registered,
@@ -331,6 +339,7 @@ async def _serve(rooms: _Rooms, ready: Callable[[], None]) -> None:
             nursery.start_soon(rooms.linking.run)
             nursery.start_soon(rooms.deleting.run)
             nursery.start_soon(rooms.elsewhere.run)
+            nursery.start_soon(rooms.passthrough.run)
             nursery.start_soon(rooms.survey.run)
             nursery.start_soon(rooms.operations.health.while_sound, rooms.journal.run)
             nursery.start_soon(rooms.recount.run)

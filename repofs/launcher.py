@@ -1,6 +1,7 @@
 """The process that mounts for root, and keeps the one right that this needs. All else happens in its child, the daemon.
 
-    launcher     mount(2) and umount(2): CAP_SYS_ADMIN. It reads nothing of anybody's and answers nobody.
+    launcher     mount(2), umount(2), and numbers for files that the kernel is to read by itself: CAP_SYS_ADMIN. It
+                 reads nothing of anybody's and answers nobody but the daemon.
       daemon     serves the descriptor of /dev/fuse that it was handed; it can neither mount nor unmount.
 
 An ordinary user needs no launcher: fusermount3 is hers.
@@ -17,12 +18,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from repofs import mounts, privileges
+from repofs import mounts, passthrough, privileges
 from repofs.errors import InvalidValue, RepofsError
+from repofs.passthrough import Device
 
 Ready = Callable[[], None]
-Serve = Callable[[int, Ready], int]
-"""The daemon: given the descriptor of the device and what to call when the mount answers, it returns an exit code."""
+Serve = Callable[[Device, Ready], int]
+"""The daemon: given the device and what to call when the mount answers, it returns an exit code."""
 
 _MS_NOSUID, _MS_NODEV = 2, 4  # mount(2)
 _SET = {"ro": 1, "noexec": 8, "sync": 16, "dirsync": 128, "noatime": 1 << 10, "nodiratime": 1 << 11,
@@ -47,14 +49,18 @@ def run(repository: Path, mountpoint: Path, options: Sequence[str], serve: Serve
     device = os.open(mounts.DEVICE, os.O_RDWR | os.O_CLOEXEC)
     number = _mount(repository, mountpoint, device, flags)
     heard, told = os.pipe()
+    ours, daemon_s = passthrough.pair()
     parent, child = os.getpid(), os.fork()
     if child == 0:
         os.close(heard)
-        _be_daemon(serve, device, told, parent)
+        ours.close()
+        _be_daemon(serve, Device(device, daemon_s), told, parent)
     os.close(told)
+    daemon_s.close()
     os.close(device)  # the child's alone: with its death the mount dies, and nobody waits for an answer
     privileges.keep(privileges.LAUNCHER)
     privileges.hide_memory()
+    passthrough.answer_in_thread(ours)
     answered = os.read(heard, 1) != b""
     if answered:
         ready()
@@ -95,7 +101,7 @@ def _mount(repository: Path, mountpoint: Path, device: int, flags: int) -> int:
     return -1 if mounted is None else mounted.id
 
 
-def _be_daemon(serve: Serve, device: int, told: int, parent: int) -> NoReturn:
+def _be_daemon(serve: Serve, device: Device, told: int, parent: int) -> NoReturn:
     def ready() -> None:
         os.write(told, b".")
         os.close(told)

@@ -14,11 +14,21 @@ import socket
 import struct
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 _OPEN, _CLOSE = 0x4010_E501, 0x4004_E502  # FUSE_DEV_IOC_BACKING_OPEN, FUSE_DEV_IOC_BACKING_CLOSE
 _FILE = struct.Struct("=iIQ")  # struct fuse_backing_map: descriptor, flags, padding
 _NUMBER = struct.Struct("=i")
+NUMBER_BYTES = _NUMBER.size
 MOST_ENDED = 1000  # numbers in one request
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What the launcher hands to the daemon."""
+
+    fd: int  # of /dev/fuse, mounted
+    launcher: socket.socket  # where it answers requests
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
@@ -73,6 +83,7 @@ def _do(ended: bytes, fds: Sequence[int]) -> int | None:
     if not files:
         return None
     try:
-        return fcntl.ioctl(device, _OPEN, bytearray(_FILE.pack(files[0], 0, 0)))
+        given: int = fcntl.ioctl(device, _OPEN, bytearray(_FILE.pack(files[0], 0, 0)))
     except OSError as error:
         return -(error.errno or errno.EIO)
+    return given

@@ -7,12 +7,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from repofs.cli import readiness
 from repofs.cli.exit_codes import ExitCode, report, sentence
+
+if TYPE_CHECKING:
+    from repofs.passthrough import Device
 
 Ready = Callable[[], None]
 
@@ -61,7 +64,7 @@ def _launch(repository: Path, mountpoint: Path, options: list[str], teller: read
     """Mount as root, and serve in a child that has few of root's rights."""
     from repofs import launcher
 
-    def serve(device: int, answers: Ready) -> int:
+    def serve(device: Device, answers: Ready) -> int:
         def ready() -> None:
             teller.leave()
             answers()
@@ -80,7 +83,7 @@ def _daemon(
     options: list[str],
     teller: readiness.Teller,
     ready: Ready,
-    device: int | None = None,
+    device: Device | None = None,
 ) -> int:
     from repofs import daemon
 

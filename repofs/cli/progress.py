@@ -35,6 +35,7 @@ class Progress:
     more: int  # problems that the mount has not listed
     verification: dict[str, Any] | None = None  # of all originals; told to administrators, of a whole mount
     read_only: str | None = None  # why the repository can not be changed any more
+    passthrough: str | None = None  # whether the kernel reads originals by itself, as a sentence
     hanging: tuple[str, ...] = ()  # which disks and sources do not answer
 
     @property
@@ -62,7 +63,7 @@ def ask(paths: Iterable[Path]) -> Progress:
     sizes: Counter[State] = Counter()
     problems: list[Problem] = []
     more, read_only = 0, None
-    verification = None
+    verification, passthrough = None, None
     hanging: dict[str, None] = {}
     for path in paths:
         told, top = raw(path), location.mount_of(path).mountpoint
@@ -72,8 +73,11 @@ def ask(paths: Iterable[Path]) -> Progress:
         more += told["more"]
         read_only = read_only or told["read_only"]
         verification = told.get("verification", verification)
+        passthrough = passthrough or _passthrough(told["passthrough"])
         hanging.update(dict.fromkeys(told["hanging"]))
-    return Progress(dict(counts), dict(sizes), tuple(problems), more, verification, read_only, tuple(hanging))
+    return Progress(
+        dict(counts), dict(sizes), tuple(problems), more, verification, read_only, passthrough, tuple(hanging)
+    )
 
 
 def rows(progress: Progress) -> list[tuple[str, str, str]]:
@@ -93,7 +97,15 @@ def print_progress(progress: Progress) -> None:
         print("no files")
     if progress.verification is not None:
         print(_verification(progress.verification))
+    if progress.passthrough is not None:
+        print(progress.passthrough)
     print_problems(progress)
+
+
+def _passthrough(told: dict[str, Any]) -> str:
+    """Return whether the kernel reads originals by itself, as a sentence."""
+    but = "" if told["why_not"] is None else f": {told['why_not']}" if not told["used"] else f"; {told['why_not']}"
+    return f"kernel passthrough: {'used' if told['used'] else 'not used'}{but}"
 
 
 def _verification(told: dict[str, Any]) -> str:

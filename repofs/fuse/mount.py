@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pyfuse3
 
 from repofs import mounts
 from repofs.errors import AccessDenied, RepofsError
-from repofs.fuse import loop
+from repofs.fuse import loop, native
 
 _NOTHING_CACHED = (errno.ENOENT, errno.ENODEV, errno.ENOTCONN)  # the kernel does not know it, or has unmounted
 FUSE_CONF = Path("/etc/fuse.conf")
@@ -43,12 +44,20 @@ class KernelCache:
 
 @contextlib.contextmanager
 def mounted(
-    operations: pyfuse3.Operations, repository: Path, mountpoint: Path, options: Sequence[str], device: int | None
+    operations: pyfuse3.Operations,
+    repository: Path,
+    mountpoint: Path,
+    options: Sequence[str],
+    device: int | None,
+    *,
+    passthrough: bool,
 ) -> Iterator[None]:
     """Mount *operations* on *mountpoint* for the time of the context; with *device*, the launcher has done so.
 
-    Raises RepofsError with a sentence when that cannot be.
+    *passthrough*: the kernel is asked for it. Raises RepofsError with a sentence when that cannot be.
     """
+    if passthrough and native is not None:
+        native.wish()
     if device is None:
         mounts.require_mountable(mountpoint)
         _require_allowed(options)
@@ -65,6 +74,24 @@ def mounted(
         yield
     finally:
         pyfuse3.close(unmount=True)
+
+
+def why_no_passthrough(*, wanted: bool, device: bool) -> str | None:
+    """Return why the kernel reads no file by itself, as a sentence, or None when it does: known once it has mounted.
+
+    *wanted* by the settings; *device*: the launcher has mounted it.
+    """
+    if not wanted:
+        return 'mount.passthrough is "off" in the settings'
+    if not device:
+        return "it is for mounts that root makes"
+    if native is None:
+        return "its native module was not built when repofs was installed: there was no compiler, or no libfuse 3.14"
+    return {
+        True: None,
+        False: f"Linux {os.uname().release} does not offer it: 6.9 and newer do",
+        None: "pyfuse3 was built with a libfuse of its own, past which its native module cannot reach",
+    }[native.agreed()]
 
 
 def _require_allowed(options: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import pyfuse3
 
 from repofs.errors import ReadOnly
+from repofs.fuse import BACKING_SHIFT
 from repofs.fuse.entry import entry_attributes, passing_link
 from repofs.fuse.guard import guarded
 from repofs.fuse.source_operations import SourceOperations
@@ -265,6 +266,9 @@ class Operations(pyfuse3.Operations):
         if fh is None:
             fh = self._handles.open(node, flags, caller)
         direct = self._own.has(fh)  # what one reads there is not for the next
+        number = await self._handles.pass_through(fh)
+        if number:
+            return pyfuse3.FileInfo(fh=fh | number << BACKING_SHIFT)
         return pyfuse3.FileInfo(fh=fh, keep_cache=not direct and self._handles.keeps_bytes(fh), direct_io=direct)
 
     # pyfuse3 takes any buffer (PyObject_GetBuffer), whatever its stub says

@@ -14,6 +14,7 @@ from repofs.namespace.killable import unless_killed
 from repofs.namespace.nodes import Node
 from repofs.namespace.openers import Opener, command, killed_by
 from repofs.namespace.own_files import OwnFiles
+from repofs.namespace.passthrough import Passthrough
 from repofs.namespace.registered import REFUSAL
 from repofs.namespace.request import Caller, Change
 from repofs.namespace.rights import Rights
@@ -37,6 +38,7 @@ class Handle:
     written: Written | None = None  # how the file is counted that it may write
     ended_badly: str | None = None
     stand_in: int | None = None  # a descriptor of the backing file, when *fd* is one of bytes elsewhere
+    through: bool = False  # the kernel reads it by itself
     frozen: bool = False  # its file is of an array that has been registered since it was opened
 
     def failed(self, what: str, error: OSError) -> None:
@@ -57,6 +59,7 @@ class Handles:
         elsewhere: Elsewhere,
         own: OwnFiles,
         patience: Patience,
+        passthrough: Passthrough,
         *,
         durable_close: bool = False,
     ) -> None:
@@ -69,6 +72,7 @@ class Handles:
         self._elsewhere = elsewhere
         self._own = own
         self._patience = patience
+        self._passthrough = passthrough
         self._durable_close = durable_close
         self._handles: dict[int, Handle] = {}
         # Filled by one read at a time: the reply is sent before anything else runs.
@@ -88,6 +92,8 @@ class Handles:
             if flags & os.O_EXCL:
                 raise
             node, _ = self._tree.lookup(parent, name)
+            if self._passthrough.has(node):
+                raise OSError(errno.ESTALE, "it has come meanwhile: the kernel looks it up, and opens it") from None
             fd = self.open(node, flags, caller)
             return node, os.fstat(fd), fd
         opener = Opener.of(caller.task, caller.uid)
@@ -173,6 +179,21 @@ class Handles:
         if self._standing.registered.has(handle.node):
             return False
         return handle.stand_in is None or self._elsewhere.serves_originals_only(handle.node)
+
+    async def pass_through(self, fh: int) -> int:
+        """Return the number by which the kernel is to read the file of *fh*, just opened, by itself; 0: it asks."""
+        handle = self._handles[fh]
+        if handle.opener is not None or self._own.has(fh):
+            return 0
+        if not (self._passthrough.has(handle.node) or self.keeps_bytes(fh)):
+            return 0
+        try:
+            number = await self._passthrough.begin(handle.node, fh)
+        except BaseException:
+            self.release(fh)  # the caller gets no handle
+            raise
+        handle.through = number != 0
+        return number
 
     def _keep_own(self, node: Node, uid: int) -> int:
         fd = self._own.open(node, uid)
@@ -283,6 +304,8 @@ class Handles:
         if self._own.has(fh):
             self._own.close(fh)
             return
+        if handle.through:
+            self._passthrough.end(node)
         try:
             if handle.written is not None:
                 self._usage.closed(node)

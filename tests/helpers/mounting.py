@@ -41,6 +41,10 @@ workers = 1
 CHECKOUT = Path(__file__).parents[2]
 REPOFS = (sys.executable, "-m", "repofs")
 
+PASSTHROUGH = os.environ.get("REPOFS_TEST_PASSTHROUGH", "auto")
+"""How the mounts of this run read originals: "auto" as everybody's, "always" by the kernel however small they are, "off"."""
+DAEMON = (sys.executable, "-m", "tests.helpers.eager_passthrough") if PASSTHROUGH == "always" else REPOFS
+
 
 def require_possible() -> None:
     """Skip the test that asks where no mount of several users can be made."""
@@ -81,7 +85,7 @@ class Drive:
         self._directories = self._make(settings)
 
     def _make(self, settings: str) -> dict[Person, str]:
-        self.layout = Layout.create(self.repository, settings.replace("@outside@", str(self.outside)))
+        self.layout = Layout.create(self.repository, _in_mode(settings).replace("@outside@", str(self.outside)))
         engine.create(self.layout.catalogue)
         opened = engine.open_engine(self.layout.catalogue)
         with opened.begin() as conn:
@@ -97,7 +101,7 @@ class Drive:
 
     # --- the daemon -----------------------------------------------------------------------------
 
-    def start(self, command: Sequence[str] = REPOFS, options: Sequence[str] = ()) -> None:
+    def start(self, command: Sequence[str] = DAEMON, options: Sequence[str] = ()) -> None:
         """Start the daemon; returns when the mount answers. AssertionError with its log when it does not."""
         heard, told = os.pipe()
         with self.log.open("ab") as log:
@@ -231,6 +235,14 @@ class Drive:
         return self.mountpoint / str(original["import_path"])
 
 
+def _in_mode(settings: str) -> str:
+    """Return *settings* with the one of this run, unless a test has its own."""
+    if PASSTHROUGH != "off" or "passthrough" in settings:
+        return settings
+    before, found, after = settings.partition("[mount]\n")
+    return f'{before}[mount]\npassthrough = "off"\n{after}' if found else f'{settings}\n[mount]\npassthrough = "off"\n'
+
+
 def fact(path: Path, name: str) -> str | None:
     """Return ``user.repofs.`` *name* of *path*, or None when it has none."""
     try:
@@ -256,7 +268,7 @@ def tell(path: Path, command: str) -> None:
 
 
 @contextlib.contextmanager
-def mounted(settings: str = QUICK, command: Sequence[str] = REPOFS, *, place: Path | None = None) -> Iterator[Drive]:
+def mounted(settings: str = QUICK, command: Sequence[str] = DAEMON, *, place: Path | None = None) -> Iterator[Drive]:
     """Make a repository in *place* and mount it for the time of the context; what must be so at its end is checked."""
     with scratch() if place is None else contextlib.nullcontext(place) as there:
         drive = Drive(there, settings)

@@ -28,6 +28,7 @@ from repofs.namespace.linking import Linking
 from repofs.namespace.names import Names
 from repofs.namespace.nodes import Node
 from repofs.namespace.own_files import OwnFiles
+from repofs.namespace.passthrough import Passthrough
 from repofs.namespace.registered import Registered
 from repofs.namespace.regrouping import Regrouping
 from repofs.namespace.request import Caller, Change
@@ -140,9 +141,11 @@ class World:
         self.linking = Linking(
             self.standing, self.rights, self.drops, self.tree, sources, self.layout, mountpoint, self.patience
         )
-        self.survey = Survey(self.standing, self.rights, self.drops, self.patience, self.linking.resume)
+        self.passthrough = Passthrough(self.standing, None, lambda: "there is no kernel")
+        told = self.passthrough.report
+        self.survey = Survey(self.standing, self.rights, self.drops, self.patience, told, self.linking.resume)
         self.handles = Handles(
-            self.standing, self.rights, self.drops, self.tree, self.elsewhere, self.own, self.patience
+            self.standing, self.rights, self.drops, self.tree, self.elsewhere, self.own, self.patience, self.passthrough
         )
         self.registry.on_change(self.handles.tables_changed)
         self.directories = Directories(self.standing, self.rights, self.drops)
