@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
+import socket
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -45,7 +47,7 @@ def run(repository: Path, mountpoint: Path, options: Sequence[str], serve: Serve
     """
     flags = _flags(options)
     mounts.require_mountable(mountpoint)
-    signal.pthread_sigmask(signal.SIG_BLOCK, _HEEDED)  # until the end: from here on there is something to tidy up
+    signal.pthread_sigmask(signal.SIG_BLOCK, _HEEDED)  # from here on there is something to tidy up: see `_signals`
     device = os.open(mounts.DEVICE, os.O_RDWR | os.O_CLOEXEC)
     number = _mount(repository, mountpoint, device, flags)
     heard, told = os.pipe()
@@ -60,11 +62,10 @@ def run(repository: Path, mountpoint: Path, options: Sequence[str], serve: Serve
     os.close(device)  # the child's alone: with its death the mount dies, and nobody waits for an answer
     privileges.keep(privileges.LAUNCHER)
     privileges.hide_memory()
-    passthrough.answer_in_thread(ours)
     answered = os.read(heard, 1) != b""
     if answered:
         ready()
-    code = _wait_end(child)
+    code = _wait_end(child, ours)
     if code == 0 or not answered:
         _unmount(mountpoint, number)
     return code if code >= 0 else _killed(mountpoint, signal.Signals(-code))
@@ -121,15 +122,34 @@ def _be_daemon(serve: Serve, device: Device, told: int, parent: int) -> NoReturn
         os._exit(code)
 
 
-def _wait_end(child: int) -> int:
-    """Pass signals on to *child* until it ends; return its exit code, negative when a signal has ended it."""
+def _wait_end(child: int, requests: socket.socket) -> int:
+    """Pass signals on to *child*, and do what it asks for by *requests*, until it ends; return its exit code, negative
+    when a signal has ended it. In one thread: the kernel sends the child a SIGTERM for each of ours that ends."""
+    woken = _signals()
+    waiting = select.poll()
+    waiting.register(woken, select.POLLIN)
+    waiting.register(requests, select.POLLIN)
     while True:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
             return os.waitstatus_to_exitcode(status)
-        number = signal.sigwait(_HEEDED)
-        if number in _FORWARDED:
-            os.kill(child, number)
+        for fd, _ in waiting.poll():
+            if fd == woken:
+                for number in os.read(woken, 64):
+                    if number in _FORWARDED:
+                        os.kill(child, number)
+            elif not passthrough.answer(requests):
+                waiting.unregister(requests)
+
+
+def _signals() -> int:
+    """Return a descriptor from which the numbers of signals are read from now on, a byte each; they do nothing else."""
+    woken, wakes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(wakes)
+    for number in _HEEDED:
+        signal.signal(number, lambda _number, _frame: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEEDED)
+    return woken
 
 
 def _unmount(mountpoint: Path, number: int) -> None:

@@ -12,7 +12,6 @@ import fcntl
 import os
 import socket
 import struct
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -52,25 +51,18 @@ def number(answer: bytes) -> int:
     return told
 
 
-def answer_in_thread(sock: socket.socket) -> None:
-    """Answer requests on *sock* until its other end is closed, in a thread of its own."""
-    threading.Thread(target=_answer, args=(sock,), name="passthrough", daemon=True).start()
-
-
-def _answer(sock: socket.socket) -> None:
-    with sock:
-        while True:
-            ended, fds, _, _ = socket.recv_fds(sock, _NUMBER.size * MOST_ENDED, 2)
-            if not ended:
-                return
-            try:
-                told = _do(ended, fds)
-            finally:
-                for fd in fds:
-                    os.close(fd)
-            if told is not None:
-                with contextlib.suppress(BrokenPipeError):  # the daemon has ended meanwhile
-                    sock.send(_NUMBER.pack(told))
+def answer(sock: socket.socket) -> bool:
+    """Do what the next request on *sock* asks for; False when its other end is closed and there is none."""
+    ended, fds, _, _ = socket.recv_fds(sock, _NUMBER.size * MOST_ENDED, 2)
+    try:
+        told = _do(ended, fds) if fds else None
+    finally:
+        for fd in fds:
+            os.close(fd)
+    if told is not None:
+        with contextlib.suppress(BrokenPipeError):  # the daemon has ended meanwhile
+            sock.send(_NUMBER.pack(told))
+    return bool(ended)
 
 
 def _do(ended: bytes, fds: Sequence[int]) -> int | None:

@@ -8,6 +8,7 @@ becomes an original meanwhile reads by the daemon. Once all have closed it, the 
 from __future__ import annotations
 
 import array
+import contextlib
 import errno
 import os
 import socket
@@ -131,12 +132,13 @@ class Passthrough:
             self._some_ended.set()
 
     async def run(self) -> None:
-        """Tell the launcher which numbers have ended, until cancelled: each keeps its file on the disk."""
+        """Tell the launcher which numbers have ended, each of which keeps a file on the disk; until either is ended."""
         if self._sock is None:
             return
-        while True:
-            await self._some_ended.wait()
-            self._some_ended = trio.Event()
-            async with self._asking:
-                while self._ended:
-                    await self._send()
+        with contextlib.suppress(BrokenPipeError):
+            while True:
+                await self._some_ended.wait()
+                self._some_ended = trio.Event()
+                async with self._asking:
+                    while self._ended:
+                        await self._send()

@@ -42,7 +42,7 @@ CHECKOUT = Path(__file__).parents[2]
 REPOFS = (sys.executable, "-m", "repofs")
 
 PASSTHROUGH = os.environ.get("REPOFS_TEST_PASSTHROUGH", "auto")
-"""How the mounts of this run read originals: "auto" as everybody's, "always" by the kernel however small they are, "off"."""
+"""How originals are read in this run: "auto" as everybody's, "always" by the kernel, however small they are, "off"."""
 DAEMON = (sys.executable, "-m", "tests.helpers.eager_passthrough") if PASSTHROUGH == "always" else REPOFS
 
 
