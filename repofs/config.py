@@ -94,8 +94,8 @@ class Quota(_Section):
 class Mount(_Section):
     cache_seconds: Annotated[float, Field(ge=0.0, le=86_400.0)] = 3600.0  # how long the kernel keeps names, attributes
     durability: Literal["fsync", "close"] = "fsync"  # which call waits until what was written is on the disk
-    passthrough: Literal["auto", "off"] = "auto"  # whether the kernel may read originals by itself
     patience_seconds: Annotated[float, Field(ge=1.0, le=86_400.0)] = 120.0  # for a disk or source that does not answer
+    passthrough: Literal["auto", "off"] = "auto"  # whether the kernel may read originals by itself
 
 
 class Backups(_Section):

@@ -41,7 +41,7 @@ Kept = Mapping[Capability, str]
 
 LAUNCHER: Kept = MappingProxyType(
     {
-        Capability.SYS_ADMIN: "mounts, and unmounts at the end",
+        Capability.SYS_ADMIN: "mounts, and unmounts at the end; lets the kernel read originals by itself",
         Capability.DAC_READ_SEARCH: "reaches a mountpoint below directories that are closed to others",
     }
 )

@@ -24,7 +24,7 @@ from repofs.namespace.nodes import Node
 from repofs.namespace.standing import Standing
 from repofs.passthrough import Device
 
-LEAST_BYTES = 128 << 10  # below, asking the launcher for a number costs more than the reads that it saves
+LEAST_BYTES = 1 << 20  # below, asking the launcher for a number takes longer than the reads that it saves
 _PASSING = (errno.ENOMEM, errno.ENFILE, errno.EMFILE)  # refusals that say nothing of the next file
 
 log = structlog.get_logger()
