@@ -196,7 +196,7 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path, device: 
     wanted = settings.mount.passthrough == "auto"
     why_not = functools.partial(mount.why_no_passthrough, wanted=wanted, device=device is not None)
     passthrough = Passthrough(standing, device, why_not)
-    survey = Survey(standing, rights, drops, patience, passthrough.report, linking.resume)
+    survey = Survey(standing, rights, drops, patience, linking.resume)
 
     async def move(filesets: Sequence[int], gid: int, actor_uid: int, path: bytes) -> None:
         await inbox.questions.move(filesets, gid, actor_uid, path)
@@ -232,7 +232,9 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path, device: 
         standing, registry, registrar, watch.look, processes.create, mountpoint, inbox.questions.ask
     )
     ask, verified = inbox.questions.ask, inbox.questions.verified
-    facts = Facts(standing, rights, drops, survey, regrouping, elsewhere, linking, table_facts, ask, verified)
+    facts = Facts(
+        standing, rights, drops, survey, regrouping, elsewhere, linking, table_facts, passthrough, ask, verified
+    )
     web = _web(layout, settings, rights, registry, registrar, watch)
     own_files: dict[bytes, Personal] = {b"events": stream}
     if web is not None:

@@ -73,7 +73,7 @@ def ask(paths: Iterable[Path]) -> Progress:
         more += told["more"]
         read_only = read_only or told["read_only"]
         verification = told.get("verification", verification)
-        passthrough = passthrough or _passthrough(told["passthrough"])
+        passthrough = passthrough or _passthrough(told.get("passthrough"))
         hanging.update(dict.fromkeys(told["hanging"]))
     return Progress(
         dict(counts), dict(sizes), tuple(problems), more, verification, read_only, passthrough, tuple(hanging)
@@ -102,8 +102,10 @@ def print_progress(progress: Progress) -> None:
     print_problems(progress)
 
 
-def _passthrough(told: dict[str, Any]) -> str:
-    """Return whether the kernel reads originals by itself, as a sentence."""
+def _passthrough(told: dict[str, Any] | None) -> str | None:
+    """Return whether the kernel reads originals by itself, as a sentence; None where only a part was asked of."""
+    if told is None:
+        return None
     but = "" if told["why_not"] is None else f": {told['why_not']}" if not told["used"] else f"; {told['why_not']}"
     return f"kernel passthrough: {'used' if told['used'] else 'not used'}{but}"
 

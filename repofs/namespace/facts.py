@@ -19,6 +19,7 @@ from repofs.namespace.drops import Drops
 from repofs.namespace.elsewhere import Elsewhere
 from repofs.namespace.linking import Linking
 from repofs.namespace.nodes import Area, Node
+from repofs.namespace.passthrough import Passthrough
 from repofs.namespace.regrouping import Regrouping
 from repofs.namespace.request import Caller
 from repofs.namespace.rights import Rights
@@ -46,6 +47,7 @@ class Facts:
         elsewhere: Elsewhere,
         linking: Linking,
         tables: TableFacts,
+        passthrough: Passthrough,
         ask: Callable[[str], Awaitable[str]],
         verified: Callable[[], Awaitable[str]],
     ) -> None:
@@ -58,6 +60,7 @@ class Facts:
         self._elsewhere = elsewhere
         self._linking = linking
         self._tables = tables
+        self._passthrough = passthrough
         self._ask = ask
         self._verified = verified
         self._of_original: dict[str, Callable[[Original], str | None]] = {
@@ -106,9 +109,12 @@ class Facts:
         return None if fact is None else os.fsencode(fact)
 
     async def _status(self, node: Node, caller: Caller) -> bytes:
-        """Return how all at and below *node* stands, as JSON; of the root also how far verification is."""
+        """Return how all at and below *node* stands, as JSON; of the root also what holds for the whole mount."""
         report = await self._survey.report(node, caller.uid)
-        if node is self._backing.table.root and self._rights.seen(caller.uid).everything:
+        if node is not self._backing.table.root:
+            return report.json()
+        report.passthrough = self._passthrough.report()
+        if self._rights.seen(caller.uid).everything:
             with suppress(Busy), trio.move_on_after(CATALOGUE_SECONDS):  # told again once the catalogue answers
                 report.verification = json.loads(await self._verified())
         return report.json()

@@ -31,12 +31,12 @@ _PROBLEMS = frozenset({State.FAILED, State.DUPLICATE, State.INCOMPLETE, State.AL
 class Report:
     """States, counts and bytes of all files below one directory; a file of many names counts once."""
 
-    passthrough: dict[str, object]  # whether the kernel reads originals by itself, see `Passthrough.report`
     counts: Counter[State] = field(default_factory=Counter)
     sizes: Counter[State] = field(default_factory=Counter)
     problems: list[dict[str, str]] = field(default_factory=list)
     more: int = 0  # problems that are not listed
     verification: dict[str, Any] | None = None  # of all originals, for who may see them all
+    passthrough: dict[str, object] | None = None  # of a whole mount: whether the kernel reads originals by itself
     read_only: str | None = None  # why nothing can be changed any more
     hanging: list[str] = field(default_factory=list)  # which disks and sources do not answer
     _room: int = _PROBLEM_BYTES
@@ -64,8 +64,9 @@ class Report:
             "more": self.more,
             "read_only": self.read_only,
             "hanging": self.hanging,
-            "passthrough": self.passthrough,
         }
+        if self.passthrough is not None:
+            told["passthrough"] = self.passthrough
         if self.verification is not None:
             told["verification"] = self.verification
         return json.dumps(told).encode()
@@ -83,21 +84,14 @@ class Survey:
     """Looks for one mount."""
 
     def __init__(
-        self,
-        standing: Standing,
-        rights: Rights,
-        drops: Drops,
-        patience: Patience,
-        passthrough: Callable[[], dict[str, object]],
-        resume: Callable[[Node], None],
+        self, standing: Standing, rights: Rights, drops: Drops, patience: Patience, resume: Callable[[Node], None]
     ) -> None:
-        """*passthrough* says whether it is used; *resume* is called once with each directory that there is."""
+        """*resume* is called once with each directory that there is."""
         self._standing = standing
         self._rights = rights
         self._backing = standing.backing
         self._drops = drops
         self._patience = patience
-        self._passthrough = passthrough
         self._resume = resume
         self._walk = Walk(standing)
 
@@ -129,7 +123,7 @@ class Survey:
 
     async def report(self, top: Node, uid: int) -> Report:
         """Return how everything at and below *top* that *uid* may see stands."""
-        report = Report(self._passthrough(), read_only=self._backing.health.failure, hanging=self._patience.sentences())
+        report = Report(read_only=self._backing.health.failure, hanging=self._patience.sentences())
         seen: set[int] = set()
         waiting: list[tuple[bytes, State, str | None]] = []
         root = self._backing.table.root

@@ -370,3 +370,16 @@ def test_sizes_are_written_for_people() -> None:
         "10.0 MiB",
         "5.0 TiB",
     ]
+
+
+@pytest.mark.parametrize(
+    ("used", "why_not", "line"),
+    [
+        (True, None, "kernel passthrough: used"),
+        (False, "it is switched off", "kernel passthrough: not used: it is switched off"),
+        (True, "not of 0:45", "kernel passthrough: used; not of 0:45"),
+    ],
+)
+def test_status_of_a_whole_mount_says_who_reads(top: Path, used: bool, why_not: str | None, line: str) -> None:
+    put(top, "status", report({}) | {"passthrough": {"used": used, "why_not": why_not}})
+    assert repofs("status", top).out == f"no files\n{line}\n"

@@ -142,8 +142,7 @@ class World:
             self.standing, self.rights, self.drops, self.tree, sources, self.layout, mountpoint, self.patience
         )
         self.passthrough = Passthrough(self.standing, None, lambda: "there is no kernel")
-        told = self.passthrough.report
-        self.survey = Survey(self.standing, self.rights, self.drops, self.patience, told, self.linking.resume)
+        self.survey = Survey(self.standing, self.rights, self.drops, self.patience, self.linking.resume)
         self.handles = Handles(
             self.standing, self.rights, self.drops, self.tree, self.elsewhere, self.own, self.patience, self.passthrough
         )
@@ -177,6 +176,7 @@ class World:
             self.elsewhere,
             self.linking,
             self.table_facts,
+            self.passthrough,
             self._ask,
             lambda: self._ask("verified"),
         )
