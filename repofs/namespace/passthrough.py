@@ -25,6 +25,8 @@ from repofs.namespace.standing import Standing
 from repofs.passthrough import Device
 
 LEAST_BYTES = 1 << 20  # below, asking the launcher for a number takes longer than the reads that it saves
+MOST_IDLE = 64  # numbers that are kept for the next open, each for so long
+IDLE_SECONDS = 1.0
 _PASSING = (errno.ENOMEM, errno.ENFILE, errno.EMFILE)  # refusals that say nothing of the next file
 
 log = structlog.get_logger()
@@ -34,6 +36,7 @@ log = structlog.get_logger()
 class _Shared:
     """A file that the kernel reads by itself, or that it is to read so as soon as it has a number."""
 
+    file: tuple[int, int]  # device and inode of its bytes
     users: int = 0  # handles, and opens that wait for the number
     number: int = 0  # the kernel's for the backing file; 0: none yet, or none at all
     decided: trio.Event = field(default_factory=trio.Event)
@@ -48,8 +51,9 @@ class Passthrough:
         self._device = device
         self._shared: dict[Node, _Shared] = {}
         self._refused: dict[int, str] = {}  # by device number: why its files cannot be read so
+        self._idle: dict[Node, float] = {}  # those without users: since when, the longest first
+        self._some_idle = trio.Event()
         self._ended: list[int] = []  # numbers that the kernel is still to be told of
-        self._some_ended = trio.Event()
         self._asking = trio.Lock()
         self._sock = None if device is None else trio.socket.from_stdlib_socket(device.launcher)
 
@@ -61,16 +65,21 @@ class Passthrough:
 
     def has(self, node: Node) -> bool:
         """Whether *node* can be opened in no other way now."""
-        return node in self._shared
+        return node in self._shared and node not in self._idle
 
     async def begin(self, node: Node, fd: int) -> int:
         """Return the kernel's number of the bytes of *node*, which *fd* has open for a handle that *node* knows; 0 when
         the kernel is to ask for them. What has begun with a number ends with `end`."""
+        status = os.fstat(fd)
         shared = self._shared.get(node)
+        if node in self._idle and not (shared and self._may(node, status) and shared.file == _file(status)):
+            self._end(node)
+            shared = None
+        self._idle.pop(node, None)
         if shared is None:
-            if not self._may(node, fd):
+            if not self._may(node, status):
                 return 0
-            shared = self._shared[node] = _Shared(users=1)
+            shared = self._shared[node] = _Shared(_file(status), users=1)
             try:
                 shared.number = await self._ask(fd)
             finally:
@@ -86,19 +95,18 @@ class Passthrough:
             raise
         return shared.number
 
-    def _may(self, node: Node, fd: int) -> bool:
+    def _may(self, node: Node, status: os.stat_result) -> bool:
         if self._sock is None or len(node.handles or ()) > 1 or self._why_not() is not None:
             return False
         if node.ino in self._standing.sealed or not isinstance(self._standing.mark(node), Original):
             return False  # whether it is one for good will be known at the end of its import
-        status = os.fstat(fd)
         # What comes over a network may hang, and who waits for it is told so by the daemon: unless it is all there is.
         local = os.major(status.st_dev) != 0 or status.st_dev == self._standing.backing.table.device
         return local and status.st_size >= LEAST_BYTES and status.st_dev not in self._refused
 
     async def _ask(self, fd: int) -> int:
         assert self._sock is not None, "asked only where there is a launcher"
-        try:
+        try:  # cancelled only when the mount ends: nobody is left who would take an answer that comes late for her own
             async with self._asking:
                 await self._send(fd)
                 return passthrough.number(await self._sock.recv(passthrough.NUMBER_BYTES))
@@ -127,18 +135,32 @@ class Passthrough:
     def _leave(self, node: Node, shared: _Shared) -> None:
         shared.users -= 1
         if shared.number and not shared.users:
-            del self._shared[node]
-            self._ended.append(shared.number)
-            self._some_ended.set()
+            self._idle[node] = trio.current_time()
+            self._some_idle.set()
+            if len(self._idle) > MOST_IDLE:
+                self._end(next(iter(self._idle)))
+
+    def _end(self, node: Node) -> None:
+        del self._idle[node]
+        self._ended.append(self._shared.pop(node).number)
 
     async def run(self) -> None:
-        """Tell the launcher which numbers have ended, each of which keeps a file on the disk; until either is ended."""
+        """End the numbers that nobody has wanted for a while, because each keeps a file; until either side ends."""
         if self._sock is None:
             return
         with contextlib.suppress(BrokenPipeError):
             while True:
-                await self._some_ended.wait()
-                self._some_ended = trio.Event()
+                await self._some_idle.wait()
+                await trio.sleep(IDLE_SECONDS)
+                early = trio.current_time() - IDLE_SECONDS
+                for node in [node for node, since in self._idle.items() if since <= early]:
+                    self._end(node)
+                if not self._idle:
+                    self._some_idle = trio.Event()
                 async with self._asking:
                     while self._ended:
                         await self._send()
+
+
+def _file(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino

@@ -8,6 +8,7 @@ import os
 import socket
 import struct
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import trio
@@ -15,7 +16,7 @@ import trio.testing
 from structlog.testing import capture_logs
 
 from repofs import passthrough as wire
-from repofs.namespace.passthrough import LEAST_BYTES, Passthrough
+from repofs.namespace.passthrough import IDLE_SECONDS, LEAST_BYTES, Passthrough
 from tests.helpers.namespace import World
 
 pytestmark = pytest.mark.trio
@@ -61,17 +62,18 @@ class Launcher:
 
 
 @pytest.fixture
-async def launcher(w: World, nursery: trio.Nursery) -> AsyncIterator[Launcher]:
+async def launcher(w: World) -> AsyncIterator[Launcher]:
     """The namespace of the test has a device, and this launcher."""
     ours, daemon_s = wire.pair()
     launcher = Launcher(ours)
     with ours, daemon_s:
-        through = wire.Device(daemon_s.fileno(), daemon_s)  # any descriptor will do
-        w.passthrough = w.handles._passthrough = Passthrough(w.standing, through, lambda: launcher.why_not)
-        nursery.start_soon(launcher.run)
-        nursery.start_soon(w.passthrough.run)
-        yield launcher
-        nursery.cancel_scope.cancel()
+        device = wire.Device(daemon_s.fileno(), daemon_s)  # any descriptor will do
+        w.passthrough = w.handles._passthrough = Passthrough(w.standing, device, lambda: launcher.why_not)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(launcher.run)
+            nursery.start_soon(w.passthrough.run)
+            yield launcher
+            nursery.cancel_scope.cancel()
 
 
 def original(w: World, path: str, content: bytes = CONTENT) -> None:
@@ -85,7 +87,7 @@ async def opened(w: World, path: str) -> tuple[int, int]:
     return fh, await w.handles.pass_through(fh)
 
 
-async def test_opens_of_one_file_share_a_number_that_ends_with_the_last(w: World, launcher: Launcher) -> None:
+async def test_opens_of_one_file_share_a_number(w: World, launcher: Launcher) -> None:
     original(w, "scan.bin")
     original(w, "other.bin")
     (one, number), (two, same), (other, another) = [await opened(w, p) for p in ("scan.bin", "scan.bin", "other.bin")]
@@ -94,12 +96,50 @@ async def test_opens_of_one_file_share_a_number_that_ends_with_the_last(w: World
     w.close(one)
     assert w.passthrough.has(w.node("scan.bin"))
     w.close(two)
-    await launcher.told_end.wait()
-    assert launcher.ended == [1] and not w.passthrough.has(w.node("scan.bin"))
     w.close(other)
-    again, number = await opened(w, "scan.bin")
-    assert number == 3
-    w.close(again)
+    assert not w.passthrough.has(w.node("scan.bin")) and not launcher.ended
+
+
+async def test_a_number_is_used_again_soon_and_ends_later(
+    w: World, launcher: Launcher, mock_clock: trio.testing.MockClock
+) -> None:
+    original(w, "scan.bin")
+    for _ in range(2):
+        fh, number = await opened(w, "scan.bin")
+        assert number == 1
+        mock_clock.jump(2 * IDLE_SECONDS)
+        await trio.testing.wait_all_tasks_blocked()
+        w.close(fh)
+        await trio.testing.wait_all_tasks_blocked()
+    assert len(launcher.asked) == 1 and not launcher.ended
+    mock_clock.jump(IDLE_SECONDS)
+    await launcher.told_end.wait()
+    assert launcher.ended == [1]
+    fh, number = await opened(w, "scan.bin")
+    assert number == 2
+    w.close(fh)
+
+
+async def test_few_numbers_are_kept(w: World, launcher: Launcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("repofs.namespace.passthrough.MOST_IDLE", 1)
+    for name in ("one.bin", "two.bin"):
+        original(w, name)
+        w.close((await opened(w, name))[0])
+    fh, number = await opened(w, "one.bin")  # its first number goes back with this request
+    assert (number, launcher.ended) == (3, [1])
+    w.close(fh)
+
+
+async def test_a_kept_number_is_of_the_same_file_only(w: World, launcher: Launcher, tmp_path: Path) -> None:
+    original(w, "scan.bin")
+    fh, number = await opened(w, "scan.bin")
+    w.close(fh)
+    (tmp_path / "another.bin").write_bytes(CONTENT)
+    fd = os.open(tmp_path / "another.bin", os.O_RDONLY)  # what stands for the bytes now, of an original in place
+    assert await w.passthrough.begin(w.node("scan.bin"), fd) == 2
+    assert launcher.ended == [number]
+    w.passthrough.end(w.node("scan.bin"))
+    os.close(fd)
 
 
 async def test_opens_at_the_same_time_wait_for_one_answer(w: World, launcher: Launcher) -> None:
@@ -118,8 +158,7 @@ async def test_opens_at_the_same_time_wait_for_one_answer(w: World, launcher: La
     assert [number for _, number in found] == [1] * 5 and len(launcher.asked) == 1
     for fh, _ in found:
         w.close(fh)
-    await launcher.told_end.wait()
-    assert launcher.ended == [1]
+    assert not w.passthrough.has(w.node("scan.bin"))
 
 
 async def test_who_gives_up_leaves_no_number_and_no_open_file(w: World, launcher: Launcher) -> None:
@@ -192,12 +231,9 @@ async def test_a_refusal_that_passes_is_not_kept(w: World, launcher: Launcher) -
 
 async def test_without_a_launcher_any_more_the_daemon_reads(w: World, launcher: Launcher) -> None:
     original(w, "scan.bin")
-    fh, number = await opened(w, "scan.bin")
-    assert number == 1
     launcher.scope.cancel()
     await trio.testing.wait_all_tasks_blocked()
     launcher.sock.close()
-    w.close(fh)
     fh, number = await opened(w, "scan.bin")
     assert number == 0 and await w.handles.read(fh, 0, 4) == CONTENT[:4]
     w.close(fh)
