@@ -24,7 +24,7 @@ from repofs.namespace.nodes import Node
 from repofs.namespace.standing import Standing
 from repofs.passthrough import Device
 
-LEAST_BYTES = 1 << 20  # below, asking the launcher for a number takes longer than the reads that it saves
+LEAST_BYTES = 256 << 10  # below, asking the launcher for a number takes longer than the reads that it saves
 MOST_IDLE = 64  # numbers that are kept for the next open, each for so long
 IDLE_SECONDS = 1.0
 _PASSING = (errno.ENOMEM, errno.ENFILE, errno.EMFILE)  # refusals that say nothing of the next file
