@@ -54,9 +54,10 @@ def mounted(
 ) -> Iterator[None]:
     """Mount *operations* on *mountpoint* for the time of the context; with *device*, the launcher has done so.
 
-    *passthrough*: the kernel is asked for it. Raises RepofsError with a sentence when that cannot be.
+    *passthrough*: the kernel is asked for it, where the launcher can do its part. Raises RepofsError with a sentence
+    when it cannot be mounted.
     """
-    if passthrough and native is not None:
+    if passthrough and device is not None and native is not None:
         native.wish()
     if device is None:
         mounts.require_mountable(mountpoint)
