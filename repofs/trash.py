@@ -9,7 +9,7 @@ from repofs.access import Whose
 from repofs.model import FilesetId
 
 
-class Step(StrEnum):
+class Whereabouts(StrEnum):
     """Where the files of a deleted fileset are."""
 
     MOVING = "moving"  # on their way into the trash, or out of it: recovery takes them back in
@@ -46,7 +46,7 @@ class Deleted:
     group: str
     user_directory: bytes
     import_directory: bytes
-    step: Step
+    step: Whereabouts
     deleted: str  # ISO 8601, UTC
     actor_uid: int
     files: int

@@ -35,7 +35,7 @@ from repofs.catalog.schema import (
 from repofs.errors import StoreFailed
 from repofs.lifecycle import State
 from repofs.model import FilesetId, ImportId, Original
-from repofs.trash import Step
+from repofs.trash import Whereabouts
 
 _COUNTED = {
     "Annotation": _annotations.c.id,
@@ -221,9 +221,9 @@ def files(conn: Connection, of: Sequence[Kept]) -> Iterator[KeptFile]:
             yield KeptFile(whole, originals.of_row(row), row.name)
 
 
-def trashed(conn: Connection) -> dict[int, Step]:
+def trashed(conn: Connection) -> dict[int, Whereabouts]:
     """Return the filesets in the trash, and where their files are: as many as the days that they are kept for bring."""
-    return {row.fileset_id: Step(row.step) for row in conn.execute(select(trash.c.fileset_id, trash.c.step))}
+    return {row.fileset_id: Whereabouts(row.step) for row in conn.execute(select(trash.c.fileset_id, trash.c.step))}
 
 
 def is_trashed(conn: Connection, fileset_id: int) -> bool:

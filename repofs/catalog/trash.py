@@ -43,7 +43,7 @@ from repofs.errors import NotFound
 from repofs.lifecycle import State
 from repofs.model import ExperimenterId, FilesetId, GroupId, ImportId, ObjectRef, PermissionLevel
 from repofs.targets import Named
-from repofs.trash import Deleted, Name, Place, Step
+from repofs.trash import Deleted, Name, Place, Whereabouts
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ def _deleted(row: Row[Any]) -> Deleted:
         row.group_name,
         row.user_directory,
         row.import_directory,
-        Step(row.step),
+        Whereabouts(row.step),
         row.deleted,
         row.actor_uid,
         row.files,
@@ -193,7 +193,7 @@ def discard(conn: Connection, fileset: int, actor_uid: int, names: Sequence[Name
         insert(trash).values(
             fileset_id=fileset,
             **{name: getattr(row, name) for name in _COPIED},
-            step=Step.MOVING,
+            step=Whereabouts.MOVING,
             deleted=now(),
             actor_uid=actor_uid,
             files=len(rows["fileset_entries"]),
@@ -210,7 +210,7 @@ _COPIED = ("import_id", "owner_id", "group_id", "user_directory", "import_direct
 def note(
     conn: Connection,
     fileset: int,
-    step: Step,
+    step: Whereabouts,
     *,
     names: Sequence[Name] | None = None,
     import_directory: bytes | None = None,

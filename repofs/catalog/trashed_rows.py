@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, insert, select
 
 from repofs.catalog import fileset_rows
 from repofs.catalog.schema import experimenters, groups, imports, trash
-from repofs.trash import Step
+from repofs.trash import Whereabouts
 
 _PEOPLE = (groups, experimenters)  # whose it is, for when nothing else tells
 
@@ -37,7 +37,7 @@ def put(conn: Connection, rows: dict[str, Any]) -> None:
     for table in _PEOPLE:
         conn.execute(insert(table).prefix_with("OR IGNORE"), rows[table.name])
     conn.execute(insert(imports), rows[imports.name])
-    conn.execute(insert(trash), [{**row, "step": Step.MOVING} for row in rows[trash.name]])
+    conn.execute(insert(trash), [{**row, "step": Whereabouts.MOVING} for row in rows[trash.name]])
 
 
 def keep(conn: Connection, filesets: Collection[int]) -> None:

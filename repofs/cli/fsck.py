@@ -72,6 +72,8 @@ def _subject(layout: Layout, *, repair: bool) -> Iterator[Subject]:
         alone = _is_alone(stack, layout, repair=repair)
         settings = load(layout.root)
         writer = stack.enter_context(catalogue(layout)) if repair else None
+        if repair:
+            layout.drop_counts.unlink(missing_ok=True)  # the next mount counts what was put there, or is mended now
         reader = stack.enter_context(catalogue(layout, read_only=True))
         yield Subject(
             layout=layout,

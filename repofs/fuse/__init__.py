@@ -8,9 +8,8 @@ import os
 import sys
 from types import ModuleType
 
-BACKING_SHIFT = (
-    32  # of a handle's number: from this bit on the kernel's number of the file that it is to read by itself
-)
+BACKING_SHIFT = 32
+"""Of a handle's number: from this bit on it is the kernel's number of the file that it is to read by itself."""
 
 
 def _load() -> ModuleType | None:

@@ -20,8 +20,7 @@ from repofs.catalog import audit, consistency, holdings, trash, trashed_rows
 from repofs.catalog.engine import Connection, Engine
 from repofs.config import Settings
 from repofs.errors import Busy
-from repofs.fault_points import Step as Fault
-from repofs.fault_points import passed
+from repofs.fault_points import Step, passed
 from repofs.model import ObjectRef
 from repofs.quotas import Held, less
 from repofs.repository import templates
@@ -29,7 +28,7 @@ from repofs.repository.layout import Layout, load_key
 from repofs.repository.marks import Marks
 from repofs.repository.trash_can import TrashCan
 from repofs.repository.trash_notes import TrashNotes
-from repofs.trash import Deleted, Name, Place, Step
+from repofs.trash import Deleted, Name, Place, Whereabouts
 
 _SEARCHES = 3  # for names that somebody moves while they are taken away
 
@@ -85,7 +84,7 @@ class Disposal:
             after = holdings.held_in_trash(conn, place.fileset)
             _tell(conn, actor_uid, "delete", place)
             self._note(conn, place)
-        passed(Fault.DELETED)
+        passed(Step.DELETED)
         self.changed += [*less(before), *after]
         names = self._take(place, names)
         with self._engine.begin() as conn:
@@ -103,19 +102,19 @@ class Disposal:
                 break  # it has a name outside the mount: a hard link that a backup keeps
             known += [name for name in new if name not in known]
             with self._engine.begin() as conn:
-                trash.note(conn, place.fileset, Step.MOVING, names=known)
+                trash.note(conn, place.fileset, Whereabouts.MOVING, names=known)
                 self._note(conn, place)
         self._can.sync()
-        passed(Fault.TRASH_SYNCED)
+        passed(Step.TRASH_SYNCED)
         with self._engine.begin() as conn:
-            trash.note(conn, place.fileset, Step.KEPT)
-        passed(Fault.TRASH_KEPT)
+            trash.note(conn, place.fileset, Whereabouts.KEPT)
+        passed(Step.TRASH_KEPT)
         return known
 
     def _note(self, conn: Connection, place: Place) -> None:
         """Have the trash know of a fileset what the catalogue is about to commit."""
         self._notes.write(place.fileset, trashed_rows.of(conn, place.fileset))
-        passed(Fault.TRASH_NOTED)
+        passed(Step.TRASH_NOTED)
 
     def restore(self, deleted: Deleted, actor_uid: int) -> Restored:
         """Put a fileset back as it was, beside what has taken its names. Raises NotFound when it is not in the trash
@@ -126,13 +125,13 @@ class Disposal:
             own, _ = trash.contents(conn, deleted)
         place, names, told = self._can.free_places(own, deleted.names)
         with self._engine.begin() as conn:
-            trash.note(conn, deleted.fileset, Step.MOVING, names=names, import_directory=place.import_directory)
-        passed(Fault.RESTORING)
+            trash.note(conn, deleted.fileset, Whereabouts.MOVING, names=names, import_directory=place.import_directory)
+        passed(Step.RESTORING)
         try:
             gid = deleted.of.gid if deleted.of.gid is not None else os.getegid()
             self._can.put_back(place, names, gid)
             self._can.sync()
-            passed(Fault.RESTORE_SYNCED)
+            passed(Step.RESTORE_SYNCED)
             with self._engine.begin() as conn:
                 before = holdings.held_in_trash(conn, deleted.fileset)
                 told += trash.restore(conn, deleted.fileset)
@@ -145,11 +144,11 @@ class Disposal:
             self._take(place, names)
             with self._engine.begin() as conn:
                 was = deleted.import_directory
-                trash.note(conn, deleted.fileset, Step.KEPT, names=deleted.names, import_directory=was)
+                trash.note(conn, deleted.fileset, Whereabouts.KEPT, names=deleted.names, import_directory=was)
             if isinstance(error, FileExistsError):
                 raise Busy("somebody is making files where it is to come back to: try again") from None
             raise
-        passed(Fault.RESTORED)
+        passed(Step.RESTORED)
         self._clear()
         directory = os.path.join(place.user_directory, place.import_directory)
         return Restored(deleted.fileset, directory, tuple(told))
@@ -159,26 +158,26 @@ class Disposal:
         trash any more; OSError when only recovery can remove the rest."""
         with self._engine.begin() as conn:
             deleted = _kept(conn, deleted.fileset)
-            trash.note(conn, deleted.fileset, Step.EMPTYING)
+            trash.note(conn, deleted.fileset, Whereabouts.EMPTYING)
             place, _ = trash.contents(conn, deleted)
             _tell(conn, actor_uid, "empty", place)
-        passed(Fault.EMPTYING)
+        passed(Step.EMPTYING)
         return self._remove(deleted)
 
     def _remove(self, deleted: Deleted) -> int:
         with self._engine.begin() as conn:
             _, images = trash.contents(conn, deleted)
         self._notes.remove(deleted.fileset)
-        passed(Fault.NOTE_REMOVED)
+        passed(Step.NOTE_REMOVED)
         freed = self._can.remove(deleted.fileset)
         for image in images:
             self._layout.thumbnail(image).unlink(missing_ok=True)
         self._can.sync()
-        passed(Fault.EMPTIED)
+        passed(Step.EMPTIED)
         with self._engine.begin() as conn:
             before = holdings.held_in_trash(conn, deleted.fileset)
             trash.forget(conn, deleted.fileset)
-        passed(Fault.FORGOTTEN)
+        passed(Step.FORGOTTEN)
         self.changed += less(before)
         return freed
 
@@ -189,7 +188,7 @@ class Disposal:
             unfinished = trash.unfinished(conn)
         for deleted in unfinished:
             try:
-                if deleted.step is Step.EMPTYING:
+                if deleted.step is Whereabouts.EMPTYING:
                     self._remove(deleted)
                 else:
                     with self._engine.begin() as conn:
@@ -213,7 +212,7 @@ class Disposal:
 
 def _kept(conn: Connection, fileset: int) -> Deleted:
     deleted = trash.get(conn, fileset)
-    if deleted.step is not Step.KEPT:
+    if deleted.step is not Whereabouts.KEPT:
         raise Busy(f"the files of Fileset:{fileset} are on their way: try again later")
     return deleted
 

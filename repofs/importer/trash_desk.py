@@ -26,7 +26,7 @@ from repofs.importer.wire import Answer, Trashing
 from repofs.model import FilesetId, ObjectRef
 from repofs.people import Actor, People
 from repofs.threads import in_thread
-from repofs.trash import Deleted, Step
+from repofs.trash import Deleted, Whereabouts
 
 LOOK_SECONDS = 3600.0  # how often it is looked whose time is over
 _DAEMON = 0  # who has removed it then, in the audit trail
@@ -165,7 +165,7 @@ class TrashDesk:
         else:
             wanted = [one for one in self._every() if may(Act.DELETE, actor, one.of) and _is_for(actor, one)]
         before = _days_ago(request.older_than_days)
-        wanted = [one for one in wanted if one.step is Step.KEPT and one.deleted <= before]
+        wanted = [one for one in wanted if one.step is Whereabouts.KEPT and one.deleted <= before]
         shown = [self._shown(one) for one in wanted]
         if request.only_ask:
             return {"filesets": shown, "freed": sum(one.size for one in wanted)}
@@ -175,7 +175,7 @@ class TrashDesk:
         with self._catalogue.begin() as conn:
             over = trash.older_than(conn, _days_ago(self._days))
         for deleted in over:
-            if deleted.step is Step.KEPT:
+            if deleted.step is Whereabouts.KEPT:
                 try:
                     self._disposal.empty(deleted, _DAEMON)
                 except OSError as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from repofs.inspection.fsck import run
-from repofs.repository import lock
+from repofs.repository import drop_counts, lock
 from repofs.xattrs import MARK
 from tests.helpers.checked import PLAIN, Checked
 from tests.helpers.command_line import repofs
@@ -56,6 +56,13 @@ def test_the_summary_is_the_last_object(one: Checked) -> None:
     answer = repofs("-C", one.repository.layout.root, "fsck", "--json", "--repair")
     *_, summary = map(json.loads, answer.out.splitlines())
     assert {key: summary[key] for key in ("repaired", "left", "notes")} == {"repaired": 1, "left": 0, "notes": 0}
+
+
+def test_after_a_repair_the_next_mount_counts_the_bytes_of_drops_anew(one: Checked) -> None:
+    layout = one.repository.layout
+    drop_counts.save(layout.drop_counts, [], whole=True)
+    assert repofs("-C", layout.root, "fsck").code == 0 and drop_counts.load(layout.drop_counts).whole
+    assert repofs("-C", layout.root, "fsck", "--repair").code == 0 and not drop_counts.load(layout.drop_counts).whole
 
 
 def test_what_cannot_be_looked_at_has_its_code(tmp_path: Path, one: Checked) -> None:

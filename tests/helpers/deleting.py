@@ -16,7 +16,7 @@ from repofs.lifecycle import State
 from repofs.model import Drop
 from repofs.repository.durable import rename_no_replace
 from repofs.repository.trash_can import TrashCan
-from repofs.trash import Deleted, Step
+from repofs.trash import Deleted, Whereabouts
 from tests.helpers.importing import Repository
 from tests.helpers.standing_in import take
 
@@ -72,7 +72,7 @@ class Trash:
     def has_thrown(self, fileset: int) -> bool:
         """Whether *fileset* is in the trash and nowhere else."""
         files = self.repository.layout.trash / str(fileset) / "files"
-        assert self.get(fileset).step is Step.KEPT
+        assert self.get(fileset).step is Whereabouts.KEPT
         return files.is_dir() and not any(one["fileset"] == f"Fileset:{fileset}" for one in self.repository.originals())
 
 

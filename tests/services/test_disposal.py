@@ -17,7 +17,7 @@ from repofs.importer.disposal import Disposal
 from repofs.lifecycle import State
 from repofs.model import ImportId
 from repofs.repository.trash_can import TrashCan
-from repofs.trash import Step
+from repofs.trash import Whereabouts
 from tests.helpers.deleting import SCAN, WAYS, ZARR, Trash, die_in
 from tests.helpers.importing import Repository
 from tests.helpers.standing_in import stand_in
@@ -208,7 +208,7 @@ def test_without_its_user_directory_it_stays_in_the_trash(t: Trash) -> None:
     shutil.rmtree(user)
     with pytest.raises(NotFound, match="the directory alice_2 is not there any more"):
         t.restore(fileset)
-    assert t.get(fileset).step is Step.KEPT
+    assert t.get(fileset).step is Whereabouts.KEPT
     assert t.empty(fileset) == 6
 
 
@@ -318,7 +318,7 @@ def test_recovery_leaves_what_the_disk_refuses_to_the_next(t: Trash, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(TrashCan, "take", broken)
         t.disposal.recover()
-    assert t.get(fileset).step is Step.MOVING
+    assert t.get(fileset).step is Whereabouts.MOVING
     with pytest.raises(Busy, match="on their way"):
         t.restore(fileset)
     t.disposal.recover()

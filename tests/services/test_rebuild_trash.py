@@ -14,7 +14,7 @@ from repofs.catalog import ids, trash
 from repofs.config import Settings
 from repofs.inspection.rebuild import Rebuilt, rebuild
 from repofs.repository.durable import write_whole
-from repofs.trash import Step
+from repofs.trash import Whereabouts
 from tests.helpers.command_line import repofs
 from tests.helpers.deleting import SCAN, WAYS, ZARR, Trash, die_in
 from tests.helpers.importing import Repository
@@ -145,5 +145,5 @@ def test_the_command_leaves_nothing_half_in_the_trash(t: Trash) -> None:
     lose_the_catalogue(t)
     answer = repofs("-C", t.repository.layout.root, "fsck", "--rebuild-catalogue", "--json")
     assert json.loads(answer.out.splitlines()[-1])["trashed"] == 1
-    assert t.get(fileset).step is Step.KEPT
+    assert t.get(fileset).step is Whereabouts.KEPT
     assert repofs("-C", t.repository.layout.root, "fsck").code == 0

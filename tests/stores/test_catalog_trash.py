@@ -11,7 +11,7 @@ from repofs.errors import NotFound
 from repofs.image import Channel, ImageInfo
 from repofs.lifecycle import State
 from repofs.model import FilesetId, Identity, ImageId, ObjectRef, Origin
-from repofs.trash import Name, Step
+from repofs.trash import Name, Whereabouts
 from tests.helpers.catalogue import NOON, Import, imported, lab
 
 COLOURED = ImageInfo("scan", 0, 512, 256, 1, 1, 1, "uint16", channels=(Channel("DAPI"),))
@@ -61,7 +61,7 @@ def test_it_is_shown_with_its_size_and_names(conn: Connection, one: filesets.Fin
     discard(conn, one)
     [found] = trash.every(conn)
     assert (found.fileset, found.owner, found.files, found.size) == (one.fileset_id, "alice", 2, 20)
-    assert (found.step, found.names) == (Step.MOVING, (Name(b"P/D/\xff.tif", 1),))
+    assert (found.step, found.names) == (Whereabouts.MOVING, (Name(b"P/D/\xff.tif", 1),))
     place, images = trash.contents(conn, found)
     assert (place.files, place.is_directory, images) == ((b"a.tif", b"\xff.tif"), False, (one.images[0][0],))
 
@@ -76,7 +76,7 @@ def test_what_deleting_needs_to_know(conn: Connection, one: filesets.FinishedImp
 
 def test_it_comes_back_where_its_files_are(conn: Connection, one: filesets.FinishedImport) -> None:
     discard(conn, one)
-    trash.note(conn, one.fileset_id, Step.MOVING, import_directory=b"2026-11/22/beside", names=[])
+    trash.note(conn, one.fileset_id, Whereabouts.MOVING, import_directory=b"2026-11/22/beside", names=[])
     [found] = trash.every(conn)
     assert (found.import_directory, found.names) == (b"2026-11/22/beside", ())
     trash.restore(conn, one.fileset_id)
@@ -120,10 +120,10 @@ def test_an_annotation_that_has_gone_is_left_out(conn: Connection, one: filesets
 def test_only_what_is_on_its_way_is_unfinished(conn: Connection, one: filesets.FinishedImport) -> None:
     discard(conn, one)
     assert [found.fileset for found in trash.unfinished(conn)] == [one.fileset_id]
-    trash.note(conn, one.fileset_id, Step.KEPT)
+    trash.note(conn, one.fileset_id, Whereabouts.KEPT)
     assert trash.unfinished(conn) == []
-    trash.note(conn, one.fileset_id, Step.EMPTYING)
-    assert [found.step for found in trash.unfinished(conn)] == [Step.EMPTYING]
+    trash.note(conn, one.fileset_id, Whereabouts.EMPTYING)
+    assert [found.step for found in trash.unfinished(conn)] == [Whereabouts.EMPTYING]
 
 
 def test_older_than_is_by_when_it_was_deleted(conn: Connection, one: filesets.FinishedImport) -> None:

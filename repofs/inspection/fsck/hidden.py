@@ -14,7 +14,7 @@ from repofs.inspection.fsck.findings import Code, Finding, Irreparable
 from repofs.inspection.fsck.subject import Subject
 from repofs.repository.trash_notes import TrashNotes
 from repofs.repository.trees import files_of, opened
-from repofs.trash import Step
+from repofs.trash import Whereabouts
 
 
 def check_left(subject: Subject) -> Iterator[Finding]:
@@ -44,7 +44,7 @@ def _trash(subject: Subject) -> list[Finding]:
     found = []
     for fileset, step in rows.items():
         what, place = f"Fileset:{fileset}", f".trash/{fileset}"
-        if step is not Step.KEPT:
+        if step is not Whereabouts.KEPT:
             if not subject.live:
                 found.append(Finding(Code.DELETION_UNFINISHED, what, f"its files are {step}", subject.recover))
         elif not notes.has_files(fileset):
