@@ -8,7 +8,7 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--kills", type=int, default=36, help="how often the crash test kills the daemon, at least")
+    parser.addoption("--kills", type=int, default=30, help="how often the crash test kills the daemon, at least")
     parser.addoption("--steps", default="*", help="at which named steps it does so, trash.* for example")
     parser.addoption("--all-faults", action="store_true", help="let every call fail that could, not a sample")
     parser.addoption("--scale", type=int, default=1, help="how many times as much pressure as for every change")

@@ -26,7 +26,7 @@ FAULTS: dict[str, Fault] = {
     # Not EINTR, which is asked again without end.
     **{f"{name} for ever": (getattr(errno, name), True) for name in ("EIO", "ENOSPC", "EDQUOT")},
 }
-SAMPLE = {False: 5, True: 1}  # calls of a kind that fail, in a run that does not try them all; most of those for ever
+SAMPLE = {False: 2, True: 1}  # calls of a kind that fail, in a run that does not try them all; most of those for ever
 # cost the importer its life, and a start takes a second
 
 
