@@ -32,9 +32,13 @@ def alive(pid: int) -> bool:
 
 
 def open_files(pid: int, directory: Path) -> list[str]:
-    """Return the regular files below *directory* that process *pid* has open."""
+    """Return the regular files below *directory* that process *pid* has open: none once it has ended."""
     found = []
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+    try:
+        descriptors = list(Path(f"/proc/{pid}/fd").iterdir())
+    except FileNotFoundError:
+        return []
+    for descriptor in descriptors:
         try:
             if stat.S_ISREG(descriptor.stat().st_mode):
                 found.append(_target(descriptor))

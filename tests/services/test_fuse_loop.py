@@ -38,7 +38,7 @@ async def test_other_tasks_have_a_turn_after_a_burst(waiting: int) -> None:
         for _ in range(100 * BURST):
             await requests.wait_readable(waiting)
         nursery.cancel_scope.cancel()
-    assert 99 <= turns <= 202
+    assert 50 <= turns <= 202  # one or two at each end of a burst, fewer while the other waits for its first
 
 
 @pytest.mark.trio
