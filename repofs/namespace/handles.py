@@ -237,7 +237,7 @@ class Handles:
             self._drops.writing(handle.node, command(handle.opener) if handle.opener else "without an opener")
         view = memoryview(data)
         try:
-            if end > written.size:
+            if data and end > written.size:  # no bytes make no file longer, wherever they are written
                 self._usage.grow(written, end)
             if handle.opener is None or handle.opener.uid != 0:
                 self._backing.room.take(len(data))

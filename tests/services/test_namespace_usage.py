@@ -61,6 +61,8 @@ def test_what_is_written_counts_and_what_is_removed_does_not(w: World) -> None:
     fh = w.open("a.tif", os.O_WRONLY)
     w.handles.write(fh, 50, b"y" * 100)  # 50 of them over what was there
     assert counted(w) == (150, 1)
+    w.handles.write(fh, 500, b"")
+    assert counted(w) == (150, 1)
     w.close(fh)
     w.change("a.tif", Change(size=20))
     assert counted(w) == (20, 1)
