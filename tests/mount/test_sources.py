@@ -5,12 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from tests.helpers.companion import companion
 from tests.helpers.mounting import QUICK, Drive, fact
 from tests.helpers.people import ALICE, BOB, CAROL, ROOT
 from tests.helpers.waiting import until
@@ -180,21 +179,9 @@ def test_what_took_the_place_of_ones_own_directory_tells_nothing(drive: Drive, s
         owner.do(os.mkdir, directory, 0o700)
         owner.do(os.symlink, f"of {owner.name}", directory / "link")
 
-    def look() -> str:
-        fd = os.open(shown / "day/link", os.O_PATH | os.O_NOFOLLOW)
-        os.rename(mine, outside / "away")
-        told.write_bytes(b"")
-        while theirs.exists():
-            time.sleep(0.01)
-        try:
-            return os.readlink("", dir_fd=fd)
-        finally:
-            os.close(fd)
-
-    told = outside / "told"
-    with ThreadPoolExecutor() as threads:
-        asked = threads.submit(ALICE.do, look)
-        until(told.exists, "that she has it open")
+    with companion(ALICE) as alice:
+        fd = alice.do(os.open, shown / "day/link", os.O_PATH | os.O_NOFOLLOW)
+        alice.do(os.rename, mine, outside / "away")
         BOB.do(os.rename, theirs, mine)
         with pytest.raises(OSError):
-            asked.result()
+            alice.do(os.readlink, "", dir_fd=fd)
