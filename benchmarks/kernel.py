@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import os
@@ -58,9 +59,11 @@ def wait_idle(pid: int, quiet_seconds: float = 0.03) -> None:
 
 
 def can_count() -> bool:
-    """Return whether this kernel tells of each request, and tells us; mounts what tells, if root has not yet."""
-    if not any(TRACING.iterdir()):
-        _libc.mount(b"tracefs", os.fsencode(TRACING), b"tracefs", ctypes.c_ulong(0), None)  # fails in containers
+    """Return whether this kernel tells of each request, and tells us; mounts what tells, until this process ends, if
+    root has not yet."""
+    there = os.fsencode(TRACING)
+    if not any(TRACING.iterdir()) and _libc.mount(b"tracefs", there, b"tracefs", ctypes.c_ulong(0), None) == 0:
+        atexit.register(_libc.umount2, there, 0)  # mounting it fails in containers
     return (TRACING / EVENT).is_dir() and os.access(TRACING / "instances", os.W_OK)
 
 
