@@ -17,7 +17,8 @@ from pathlib import Path
 from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from repofs.errors import AlreadyExists, Busy, NotARepository, NotPermitted, StoreFailed, StoreFull
+from repofs.disk import Disk
+from repofs.errors import AlreadyExists, Busy, NotARepository, NotPermitted, StoreFailed, StoreFull, on_the_store
 
 __all__ = ["Connection", "Engine", "create", "end_writing", "open_engine"]
 
@@ -62,10 +63,12 @@ def open_engine(path: Path, *, read_only: bool = False) -> Engine:
 def _engine(path: Path, *, read_only: bool) -> Engine:
     # mode=rw: a catalogue that went away is an error, not a new empty file.
     url = URL.create("sqlite", database=f"file:{_quoted(path)}", query={"uri": "true", "mode": "rw"})
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "factory": _Connection})
 
     @event.listens_for(engine, "connect")
-    def _connected(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
+    def _connected(connection: _Connection, _entry: ConnectionPoolEntry) -> None:
+        if not read_only:
+            connection.disk = Disk(path.resolve().parent)
         connection.isolation_level = None  # else the driver begins transactions by its own rules
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")  # NORMAL loses commits in a power cut
@@ -88,6 +91,24 @@ def _engine(path: Path, *, read_only: bool) -> Engine:
             raise StoreFailed.because(f"the catalogue: {error}") from error
 
     return engine
+
+
+class _Connection(sqlite3.Connection):
+    """One whose commits are on the disk when they return, whatever its fsync has said."""
+
+    disk: Disk | None = None  # None: it commits nothing
+
+    def commit(self) -> None:
+        super().commit()
+        if self.disk is not None:
+            with on_the_store("the catalogue"):
+                self.disk.require()
+
+    def close(self) -> None:
+        super().close()
+        if self.disk is not None:
+            self.disk.close()
+            self.disk = None
 
 
 def end_writing(engine: Engine, reason: str) -> None:

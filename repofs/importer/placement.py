@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from repofs.catalog import records
 from repofs.catalog.filesets import FinishedImport
 from repofs.catalog.records import ImportRecord
+from repofs.disk import Disk
 from repofs.fault_points import Step, passed
 from repofs.importer import files
 from repofs.importer.bringing import Bringing
@@ -17,7 +18,7 @@ from repofs.importer.lending import Directory
 from repofs.lifecycle import State
 from repofs.model import Drop, ImportId, Original
 from repofs.repository import import_directory, openat2
-from repofs.repository.durable import OPEN_DIRECTORY, own, sync_filesystem
+from repofs.repository.durable import own
 from repofs.repository.failure_logs import FailureLogs
 from repofs.repository.import_directory import StagedFile
 from repofs.repository.layout import Layout, load_key
@@ -34,16 +35,15 @@ class Placement:
         self._layout = layout
         self._records = LogRecords(load_key(layout))
         self._failure_logs = FailureLogs(layout)
-        # Kept open: Linux tells an error of writing back once, to the descriptors that are open when it comes.
-        self._file_system = os.open(layout.managed, OPEN_DIRECTORY)
-        self._catalogues = os.open(layout.catalogue.resolve().parent, OPEN_DIRECTORY)  # which may be another disk
-        room = Room(self._file_system, reserve_bytes)
-        self._rooms = room, Room(self._catalogues, reserve_bytes)
+        self._disk = Disk(layout.managed)
+        self._catalogues = Disk(layout.catalogue.resolve().parent)  # which may be another
+        room = Room(self._disk.fd, reserve_bytes)
+        self._rooms = room, Room(self._catalogues.fd, reserve_bytes)
         self.bringing = Bringing(self.marks, sources, os.fspath(layout.linked), room)
 
     def close(self) -> None:
-        os.close(self._file_system)
-        os.close(self._catalogues)
+        self._disk.close()
+        self._catalogues.close()
 
     def require_room(self) -> None:
         """Raise StoreFull when nothing should be begun now, neither here nor in the catalogue."""
@@ -117,7 +117,7 @@ class Placement:
 
     def sync(self) -> None:
         """Make all that was put and marked durable."""
-        sync_filesystem(self._file_system)
+        self._disk.sync()
 
     def finish(self, importing: ImportId) -> None:
         """Forget how to take back an import: it is committed."""

@@ -15,8 +15,8 @@ from contextlib import ExitStack
 
 import trio
 
+from repofs.disk import Disk
 from repofs.namespace.nodes import InodeTable, Node
-from repofs.repository.durable import sync_filesystem
 from repofs.threads import in_thread
 
 _MOST = 4096  # directories that are remembered; when more have changed the whole file system is synced once
@@ -32,12 +32,11 @@ class Unsynced:
         self._clock = itertools.count(1)
         self._changed: dict[Node, int] = {}  # when last, by the clock
         self._everything: int | None = 0  # when more had changed than is remembered: before the start, all of it
-        # Kept open: Linux tells an error of writing back once, to the descriptors that are open when it comes.
-        self._file_system = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root_fd)
+        self._disk = Disk(".", root_fd)
         self._waiting = trio.CapacityLimiter(_AT_A_TIME)
 
     def close(self) -> None:
-        os.close(self._file_system)
+        self._disk.close()
 
     def add(self, *directories: Node) -> None:
         """Remember that names in *directories*, or their attributes, were changed just now."""
@@ -58,7 +57,7 @@ class Unsynced:
         now = next(self._clock)
         whole = self._everything is not None or self._has_unknown_names(node, fd)
         directories = [] if whole else [one for one in self._above(node) if one is not node]
-        work = _Work(data_only, self._file_system if whole else None)
+        work = _Work(data_only, self._disk, whole)
         try:
             work.take(os.dup(fd))  # that may be closed while the disk is waited for
             for directory in directories:
@@ -110,9 +109,10 @@ class _Work:
     """Descriptors to be synced in a thread, the file's own first. They are closed once: by the thread, or, if it has
     not begun, by who has given up waiting for it."""
 
-    def __init__(self, data_only: bool, file_system: int | None) -> None:
+    def __init__(self, data_only: bool, disk: Disk, whole: bool) -> None:
         self._data_only = data_only
-        self._file_system = file_system
+        self._disk = disk
+        self._whole = whole  # sync all of it
         self._descriptors: list[int] = []
         self._closing = ExitStack()
         self._begun = threading.Lock()
@@ -129,8 +129,7 @@ class _Work:
             (os.fdatasync if self._data_only else os.fsync)(file)
             for fd in directories:
                 os.fsync(fd)
-            if self._file_system is not None:
-                sync_filesystem(self._file_system)
+            self._disk.sync() if self._whole else self._disk.require()
 
     def give_up(self) -> None:
         if self._begun.acquire(blocking=False):

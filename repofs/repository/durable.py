@@ -1,4 +1,4 @@
-"""Making directories and small files durable, and the two Linux calls for it that Python lacks."""
+"""Making directories and small files durable, and renameat2(2), which Python lacks."""
 
 from __future__ import annotations
 
@@ -21,13 +21,6 @@ def rename_no_replace(old: bytes, new: bytes, *, old_dir_fd: int, new_dir_fd: in
     if _libc.renameat2(old_dir_fd, old, new_dir_fd, new, RENAME_NOREPLACE) != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code), os.fsdecode(new))
-
-
-def sync_filesystem(fd: int) -> None:
-    """Make everything on the file system of *fd* durable with one call: cheaper than many fsyncs."""
-    if _libc.syncfs(fd) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
 
 
 def sync_directory(path: Path, *, dir_fd: int | None = None) -> None:

@@ -92,7 +92,7 @@ def publish(
 
     A name is free when neither it nor its log is there. What is made belongs to the user directory's owner and to the
     group *gid*; but missing directories above it are of no group, because those below them may be of several.
-    Returns the name; all is durable then, or, with *durable* off, after a `sync_filesystem`.
+    Returns the name; all is durable then, or, with *durable* off, after `Disk.sync`.
     Raises AlreadyExists when *name_for* has no other name to offer, InvalidName for one that leads elsewhere, OSError.
     """
     flush = os.fsync if durable else _leave

@@ -20,11 +20,12 @@ from dataclasses import replace
 
 import structlog
 
+from repofs.disk import Disk
 from repofs.errors import NotFound
 from repofs.fault_points import Step, passed
 from repofs.model import Original
 from repofs.repository import openat2, other_names, stand_ins, transfers
-from repofs.repository.durable import OPEN_DIRECTORY, rename_no_replace, sync_filesystem
+from repofs.repository.durable import OPEN_DIRECTORY, rename_no_replace
 from repofs.repository.layout import Layout
 from repofs.repository.marks import Marks
 from repofs.repository.other_names import status_of
@@ -221,8 +222,8 @@ class TrashCan:
 
     def sync(self) -> None:
         """Make everything durable."""
-        with opened(self._layout.managed) as fd:
-            sync_filesystem(fd)
+        with Disk(self._layout.managed) as disk:
+            disk.sync()
 
     # --- ways --------------------------------------------------------------------------------------
 

@@ -116,4 +116,5 @@ async def _imported(imports: Imports, case: Case) -> None:
         imports.drop(case)
         outcome = await imports.ended(case)
         assert outcome is not None and outcome.state is State.IMPORTED, f"not imported without the fault: {outcome}"
+    await imports.removed(case)
     imports.check_imported(case)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from repofs.disk import Disk as Known
 from repofs.repository import journal_records
 from tests.helpers.cut_off import Program, checksum, content, look_on, write_on
 from tests.helpers.disks import Disk, disk
@@ -50,6 +51,15 @@ def test_without_a_sync_a_cut_loses_what_was_written(place: Path) -> None:
         _power_up(one)
         assert (one.mountpoint / "kept").read_bytes() == b"x" * 5000
         assert not (one.mountpoint / "lost").exists()
+
+
+def test_who_asks_after_a_sync_knows_that_the_disk_has_gone(place: Path) -> None:
+    with disk(place / "image", place / "disk") as one, Known(one.mountpoint) as known:
+        known.sync()
+        one.cut()
+        for ask in (known.require, known.sync):
+            with pytest.raises(OSError, match="Input/output error"):
+                ask()
 
 
 def test_repository_on_one_disk(place: Path, rounds: int, record_property: Callable[[str, object], None]) -> None:

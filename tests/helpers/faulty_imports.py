@@ -27,6 +27,7 @@ from repofs.people import People
 from repofs.repository import stand_ins
 from repofs.repository.marks import ORIGINAL_BIT
 from repofs.repository.outside import identity_of
+from repofs.threads import in_thread
 from tests.helpers.importing import Repository
 from tests.helpers.inbox import Accountant
 from tests.helpers.waiting import until
@@ -206,6 +207,11 @@ class Imports:
                 await self._changed.wait()
         return None
 
+    async def removed(self, case: Case) -> None:
+        """Wait until the source of *case* is removed, or kept, if its transfer removes it."""
+        if case.source is not None:
+            await in_thread(until, lambda: self._removal(case) != DUE, "an end of its removal")
+
     def _wake(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
@@ -244,7 +250,7 @@ class Imports:
     def _check_source(self, case: Case) -> None:
         if case.source is None:
             return
-        kept = until(lambda: self._removal(case) != DUE, "an end of its removal", 10) and self._removal(case) != DONE
+        kept = self._removal(case) != DONE
         assert case.source.exists() == kept, self._removal(case)
         if kept:
             assert case.source.read_bytes() == case.content

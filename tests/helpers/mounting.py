@@ -179,7 +179,8 @@ class Drive:
     def _open_files(self, pids: Sequence[int]) -> list[str]:
         living = [pid for pid in pids if processes.alive(pid)]
         found = [path for pid in living for path in processes.open_files(pid, self.layout.managed)]
-        return [path for path in found if path != str(self.layout.journal)]
+        unnamed = re.compile(re.escape(str(self.layout.managed)) + r"/#\d+ \(deleted\)")  # by which a disk is known
+        return [path for path in found if path != str(self.layout.journal) and not unnamed.fullmatch(path)]
 
     def new_log_lines(self) -> list[str]:
         """Return what the daemon has logged since this was called last."""

@@ -20,9 +20,10 @@ import trio
 from repofs import config
 from repofs.catalog import audit, filesets, news, users
 from repofs.catalog.objects import describe
+from repofs.disk import Disk
 from repofs.errors import ReaderFailed
 from repofs.image import ImageInfo, Recognised
-from repofs.importer import bringing, placement, transactions
+from repofs.importer import bringing, transactions
 from repofs.importer.commits import Commits
 from repofs.importer.pipeline import Pipeline
 from repofs.importer.placement import Placement
@@ -361,7 +362,7 @@ STEPS = {
     "write log": (import_directory, "write_log"),
     "publish": (import_directory, "publish"),
     "mark": (Placement, "mark"),
-    "sync": (placement, "sync_filesystem"),
+    "sync": (Disk, "sync"),
     "record": (filesets, "record"),
 }
 

@@ -14,8 +14,9 @@ import trio
 from repofs.catalog import filesets
 from repofs.catalog.engine import open_engine
 from repofs.config import Settings
+from repofs.disk import Disk
 from repofs.errors import StoreFailed, StoreFull
-from repofs.importer import bringing, placement, transactions
+from repofs.importer import bringing, transactions
 from repofs.importer.commits import Commits
 from repofs.importer.pipeline import FULL_SECONDS, Pipeline
 from repofs.importer.placement import Placement
@@ -183,9 +184,9 @@ async def test_on_a_disk_that_fails_nothing_is_imported_until_a_new_life_has_rec
 def _break(broken: pytest.MonkeyPatch, step: str) -> None:
     match step:
         case "sync":
-            broken.setattr(placement, "sync_filesystem", failing(errno.EIO))
+            broken.setattr(Disk, "sync", failing(errno.EIO))
         case "late sync":  # on a quota of the disk's: pages that were taken before are lost all the same
-            broken.setattr(placement, "sync_filesystem", failing(errno.ENOSPC))
+            broken.setattr(Disk, "sync", failing(errno.ENOSPC))
         case "record":
 
             def damaged(*_args: object) -> None:
@@ -201,16 +202,16 @@ async def test_an_error_of_the_sync_is_that_of_all_who_share_it(
 ) -> None:
     names = [b"%d.bin" % number for number in range(8)]
     paths = [repository.write(repository.alice, name) for name in names]
-    real, calls = placement.sync_filesystem, []
+    real, calls = Disk.sync, []
 
-    def once(fd: int) -> None:
+    def once(disk: Disk) -> None:
         """As Linux has it: the error is told once."""
-        calls.append(fd)
+        calls.append(disk)
         if len(calls) == 1:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        real(fd)
+        real(disk)
 
-    monkeypatch.setattr(placement, "sync_filesystem", once)
+    monkeypatch.setattr(Disk, "sync", once)
     outcomes = []
 
     async def take(importing: Pipeline, name: bytes) -> None:

@@ -34,7 +34,7 @@ class Disk:
         self._top = os.path.realpath(w.path(""))
         for name, real in (("fsync", os.fsync), ("fdatasync", os.fdatasync)):
             monkeypatch.setattr(os, name, lambda fd, real=real: self._heard(real, fd))
-        monkeypatch.setattr(unsynced, "sync_filesystem", lambda fd: self.synced.append("*"))
+        monkeypatch.setattr("repofs.disk.Disk.sync", lambda _: self.synced.append("*"))
 
     def _heard(self, real: object, fd: int) -> None:
         path = os.path.relpath(os.readlink(f"/proc/self/fd/{fd}"), self._top)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import subprocess
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 
 from repofs.catalog import audit, engine
 from repofs.catalog.engine import Engine
+from repofs.disk import Disk
 from repofs.errors import StoreFailed, StoreFull
 from tests.helpers.failing_disk import FailingDisk, failing_disk, is_possible
 
@@ -121,4 +123,23 @@ def test_nothing_is_written_after_the_end_of_writing(tmp_path: Path) -> None:
         with pytest.raises(StoreFailed, match="the disk has failed"):
             write(catalogue)
         assert count(reading)
+        reading.dispose()
+
+
+def test_a_commit_whose_disk_has_gone_meanwhile_is_none_to_rely_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its fsync may have said that all is well."""
+
+    def gone(_: Disk) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with opened(tmp_path) as catalogue:
+        write(catalogue)
+        reading = engine.open_engine(tmp_path / "catalogue.sqlite", read_only=True)
+        with monkeypatch.context() as failing:
+            failing.setattr(Disk, "require", gone)
+            with pytest.raises(StoreFailed, match="the catalogue: Input/output error"):
+                write(catalogue)
+            assert count(reading)  # who commits nothing does not ask
         reading.dispose()
