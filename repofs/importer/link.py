@@ -32,7 +32,7 @@ async def importer_process(directory: Path) -> AsyncIterator[tuple[Channel, Peop
     """
     process, channel = _spawn(directory)
     try:
-        yield channel, await _wait_ready(channel)
+        yield channel, await wait_ready(channel)
     finally:
         channel.close()
         with trio.CancelScope(shield=True):
@@ -48,7 +48,8 @@ def _spawn(directory: Path) -> tuple[subprocess.Popen[bytes], Channel]:
     return process, Channel(ours)
 
 
-async def _wait_ready(channel: Channel) -> People:
+async def wait_ready(channel: Channel) -> People:
+    """Return who there is when the process at the other end of *channel* is ready. Raises DaemonUnreachable."""
     try:
         message, _ = await channel.receive()
     except Hangup:

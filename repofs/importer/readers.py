@@ -30,7 +30,7 @@ from repofs.threads import in_thread
 
 FILES_PER_WORKER = 5000  # then a fresh one takes its place, and what its libraries leaked is gone
 
-_PROGRAM = ("-P", "-m", "repofs.formats.process")
+PROGRAM = ("-P", "-m", "repofs.formats.process")
 
 _log = structlog.get_logger(__name__)
 
@@ -147,10 +147,8 @@ class Readers:
             self.parent.kill()
 
     def _start(self) -> Parent:
-        words = ("-P", "-m", "repofs.formats.process")
-        self.parent = Parent(
-            words, "the process of the readers", environment(), msgspec.json.encode(self._limits).decode()
-        )
+        limits = msgspec.json.encode(self._limits).decode()
+        self.parent = Parent(PROGRAM, "the process of the readers", environment(), limits)
         self._parent_ready = False
         return self.parent
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from repofs.importer import inbox
 from repofs.lifecycle import State
 from tests.helpers.failing_calls import NEVER, Failed, FailingCalls
 from tests.helpers.faulty_imports import KINDS, PATIENCE_SECONDS, Case, Imports, Make
+from tests.helpers.prepared_importers import prepared_importers
 
 pytestmark = pytest.mark.trio
 
@@ -26,18 +27,20 @@ FAULTS: dict[str, Fault] = {
     # Not EINTR, which is asked again without end.
     **{f"{name} for ever": (getattr(errno, name), True) for name in ("EIO", "ENOSPC", "EDQUOT")},
 }
-SAMPLE = {False: 2, True: 1}  # calls of a kind that fail, in a run that does not try them all; most of those for ever
-# cost the importer its life, and a start takes a second
+SAMPLE = {False: 5, True: 3}  # calls of a kind that fail, in a run that does not try them all
 
 
 @pytest.fixture
-def calls(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FailingCalls:
+def calls(library: Path, tmp_path: Path) -> FailingCalls:
     """The calls about what is in the directory of the test, of the importer processes that it starts."""
-    made = FailingCalls(library, tmp_path / "control", tmp_path, "repofs.importer")
-    for name, value in made.environment.items():
-        monkeypatch.setenv(name, value)
+    return FailingCalls(library, tmp_path / "control", tmp_path, "repofs.importer")
+
+
+@pytest.fixture
+def imports(calls: FailingCalls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Imports]:
     monkeypatch.setattr(inbox, "PAUSE_SECONDS", (0.1, 0.2))  # an importer that dies is started again: at once
-    return made
+    with prepared_importers(calls.environment) as prepared:
+        yield Imports.make(tmp_path, prepared.start)
 
 
 @pytest.fixture
@@ -57,12 +60,11 @@ def chosen(request: pytest.FixtureRequest) -> Callable[[int, str], list[int]]:
 @pytest.mark.parametrize("kind", KINDS)
 async def test_every_call_fails(
     calls: FailingCalls,
+    imports: Imports,
     chosen: Callable[[int, str], list[int]],
-    tmp_path: Path,
     kind: str,
     record_property: Callable[[str, object], None],
 ) -> None:
-    imports = Imports.make(tmp_path)
     tried: Counter[str] = Counter()
     async with imports.running():
         last = await _calls_of_one(imports, calls, KINDS[kind])

@@ -9,7 +9,7 @@ import hashlib
 import itertools
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,8 +19,8 @@ import trio
 from repofs.catalog.origins import DONE, DUE
 from repofs.events import News
 from repofs.health import Health
-from repofs.importer.inbox import Inbox
-from repofs.importer.link import importer_process
+from repofs.importer.inbox import Inbox, StartImporter
+from repofs.importer.wire import Channel
 from repofs.lifecycle import State
 from repofs.model import Drop, Duplicates, Event, Origin, Original, Outcome, Policy
 from repofs.people import People
@@ -66,20 +66,22 @@ class Case:
 class Imports:
     """An inbox.Source over a repository, and what becomes of the cases that it drops."""
 
-    def __init__(self, repository: Repository, source: Path) -> None:
+    def __init__(self, repository: Repository, source: Path, start: StartImporter) -> None:
         self.repository = repository
+        self._start_importer = start
         self._source = source
         self._numbers = itertools.count(1)
         self._cases: dict[int, Case] = {}
         self._changed = trio.Event()
 
     @classmethod
-    def make(cls, place: Path) -> Imports:
+    def make(cls, place: Path, start: Callable[[Path], AbstractAsyncContextManager[tuple[Channel, People]]]) -> Imports:
+        """Have a repository in the directory *place*, whose importers *start* starts."""
         source = place / "scope1"
         source.mkdir()
         repository = Repository.make(place / "repository")
         repository.layout.settings.write_text(SETTINGS.format(source=source))
-        return cls(repository, source)
+        return cls(repository, source, partial(start, repository.layout.root))
 
     # --- the Source of the inbox -----------------------------------------------------------------
 
@@ -124,8 +126,7 @@ class Imports:
             return
 
         self.health, self._ended = Health(), trio.Event()
-        start = partial(importer_process, self.repository.layout.root)
-        self.inbox = Inbox(self, start, adopt, self.hear, self.health, Accountant())
+        self.inbox = Inbox(self, self._start_importer, adopt, self.hear, self.health, Accountant())
         self.health.on_failure(lambda _: self._wake())
         await self._nursery.start(self._run)
 
