@@ -18,6 +18,8 @@ from pathlib import Path
 
 import trio
 
+from repofs import fault_points
+from repofs.fault_points import Step
 from repofs.importer import __main__ as importer
 from repofs.importer import link, readers
 from repofs.importer.wire import Channel
@@ -25,7 +27,8 @@ from repofs.people import People
 from repofs.threads import in_thread
 
 CHECKOUT = Path(__file__).parents[2]
-_PATH_BYTES = 4096
+_ORDER_BYTES = 4096
+_STATUS_BYTES = 4
 
 
 class PreparedImporters:
@@ -33,38 +36,40 @@ class PreparedImporters:
 
     def __init__(self, ours: socket.socket) -> None:
         self._socket = ours
+        self.exit_code: int | None = None  # of the importer that has ended last; negative: of that signal
 
     @asynccontextmanager
-    async def start(self, directory: Path) -> AsyncIterator[tuple[Channel, People]]:
-        """Do what `link.importer_process` does."""
+    async def start(self, directory: Path, step: Step | None = None) -> AsyncIterator[tuple[Channel, People]]:
+        """Do what `link.importer_process` does; the importer dies when it passes *step*."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            socket.send_fds(self._socket, [os.fsencode(directory)], [theirs.fileno()])
+        life, other_life = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs, other_life:
+            order = f"{step or ''} {directory}".encode()
+            socket.send_fds(self._socket, [order], [theirs.fileno(), other_life.fileno()])
         pid = int.from_bytes(self._socket.recv(8), sys.byteorder)
-        process, channel = os.pidfd_open(pid), Channel(ours)
+        channel = Channel(ours)
         try:
             yield channel, await link.wait_ready(channel)
         finally:
             channel.close()
-            with trio.CancelScope(shield=True):
-                await in_thread(_end, process)
+            with life, trio.CancelScope(shield=True):
+                self.exit_code = await in_thread(_end, pid, life)
 
 
-def _end(process: int) -> None:
-    if not select.select([process], [], [], link.END_SECONDS)[0]:
-        signal.pidfd_send_signal(process, signal.SIGKILL)
-        select.select([process], [], [])
-    os.close(process)
+def _end(pid: int, life: socket.socket) -> int:
+    if not select.select([life], [], [], link.END_SECONDS)[0]:
+        os.kill(pid, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(int.from_bytes(life.recv(_STATUS_BYTES), sys.byteorder))
 
 
 @contextmanager
-def prepared_importers(environment: Mapping[str, str]) -> Iterator[PreparedImporters]:
+def prepared_importers(environment: Mapping[str, str] | None = None) -> Iterator[PreparedImporters]:
     """Have such a process, whose *environment* has more than ours; ended with all that it has forked."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours:
         with theirs:
             command = [sys.executable, "-m", __name__, importer.__package__, str(theirs.fileno())]
-            more = {**os.environ, "PYTHONPATH": str(CHECKOUT), **environment}
+            more = {**os.environ, "PYTHONPATH": str(CHECKOUT), **(environment or {})}
             process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=more, cwd=CHECKOUT)
         try:
             assert ours.recv(1), "the process that prepares importers has ended"
@@ -75,25 +80,38 @@ def prepared_importers(environment: Mapping[str, str]) -> Iterator[PreparedImpor
 
 
 def _serve(parents: socket.socket) -> None:
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
+    """Fork what is ordered, and tell of each how it has ended."""
     parents.send(b"!")
+    lives: dict[int, tuple[int, socket.socket]] = {}  # by descriptor of the process: its pid, and who is told
     while True:
-        path, descriptors, _, _ = socket.recv_fds(parents, _PATH_BYTES, 1)
-        if not path:
-            return
-        pid = os.fork()
-        if pid == 0:
-            parents.close()
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            _live(path, descriptors[0])
-        os.close(descriptors[0])
-        parents.send(pid.to_bytes(8, sys.byteorder))
+        ready, _, _ = select.select([parents, *lives], [], [])
+        for process in (one for one in ready if one is not parents):
+            pid, life = lives.pop(process)
+            os.close(process)
+            with life:
+                life.send(os.waitpid(pid, 0)[1].to_bytes(_STATUS_BYTES, sys.byteorder))
+        if parents in ready:
+            order, descriptors, _, _ = socket.recv_fds(parents, _ORDER_BYTES, 2)
+            if not order:
+                return
+            pid = os.fork()
+            if pid == 0:
+                parents.close()
+                _live(order.decode(), descriptors[0])
+            os.close(descriptors[0])
+            lives[os.pidfd_open(pid)] = pid, socket.socket(fileno=descriptors[1])
+            parents.send(pid.to_bytes(8, sys.byteorder))
 
 
-def _live(path: bytes, fd: int) -> None:
-    sys.argv = [importer.__package__, "--fd", str(fd), os.fsdecode(path)]
+def _live(order: str, fd: int) -> None:
+    step, _, directory = order.partition(" ")
     code = 1
     try:
+        if step:
+            os.environ[fault_points.VARIABLE] = step
+            fault_points.arm(with_parent=False)
+            del os.environ[fault_points.VARIABLE]
+        sys.argv = [importer.__package__, "--fd", str(fd), directory]
         importer.main()
         code = 0
     except BaseException:  # noqa: BLE001 -- told, as Python does at its end

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -17,23 +18,37 @@ import trio
 from repofs.catalog import imports
 from repofs.errors import DaemonUnreachable, NotFound
 from repofs.events import News
+from repofs.fault_points import Step
 from repofs.health import Health
 from repofs.importer.inbox import Inbox
-from repofs.importer.link import importer_process
+from repofs.importer.link import importer_process, wait_ready
 from repofs.importer.recovery import recover
-from repofs.importer.wire import Channel, Handed, Hangup, Ready
+from repofs.importer.wire import Channel, Handed, Hangup
 from repofs.lifecycle import State
 from repofs.model import Closed, Drop, Outcome, Refused
 from repofs.people import People
-from tests.helpers.dying_importer import DEATHS
 from tests.helpers.importing import Repository
 from tests.helpers.inbox import Accountant
+from tests.helpers.prepared_importers import PreparedImporters, prepared_importers
 
 pytestmark = pytest.mark.trio
 
-COMMITTED = ("committed", "staging cleared")
-IN_IMPORT = [step for step in DEATHS if step != "poison" and not step.startswith("recovery")]
-IN_RECOVERY = [step for step in DEATHS if step.startswith("recovery")]
+IN_IMPORT = [
+    Step.INTENT_COMMITTED,
+    Step.HASHED,
+    Step.RESERVED,
+    Step.FILE_STAGED,
+    Step.LOG_WRITTEN,
+    Step.LOG_LINKED,
+    Step.PUBLISHED,
+    Step.FILE_MARKED,
+    Step.SYNCED,
+    Step.ROWS_WRITTEN,
+    Step.COMMITTED,
+    Step.CLEARED,
+]
+COMMITTED = (Step.COMMITTED, Step.CLEARED)
+IN_RECOVERY = [Step.MARK_RESTORED, Step.WITHDRAWN, Step.UNLINKED, Step.UNDONE, Step.ARRIVALS_CLEARED, Step.RELEASED]
 NAMES = (b"a.zarr/0", b"a.zarr/1/0", b"scan.tif")
 
 
@@ -42,36 +57,30 @@ def repository(tmp_path: Path) -> Repository:
     return Repository.make(tmp_path / "repository")
 
 
-@asynccontextmanager
-async def dying_importer(step: str, directory: Path) -> AsyncIterator[Channel]:
-    """Start an importer process that will be killed at *step*, and end it on leaving."""
-    process, channel = spawn(step, directory)
-    try:
-        message, _ = await channel.receive()
-        assert isinstance(message, Ready)
-        yield channel
-    finally:
-        channel.close()
-        process.kill()
-        process.wait()
+@pytest.fixture(scope="module")
+def importers() -> Iterator[PreparedImporters]:
+    with prepared_importers() as prepared:
+        yield prepared
 
 
-def spawn(step: str, directory: Path) -> tuple[subprocess.Popen[bytes], Channel]:
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with theirs:
-        command = [sys.executable, "-m", "tests.helpers.dying_importer", step, "--fd", str(theirs.fileno()), directory]
-        return subprocess.Popen(command, pass_fds=[theirs.fileno()]), Channel(ours)
-
-
-async def killed_at(step: str, repository: Repository, name: bytes) -> None:
+async def killed_at(step: Step, importers: PreparedImporters, repository: Repository, name: bytes) -> None:
     """Have an importer take the drop *name*, and be killed."""
     with pytest.raises(Hangup):
-        async with dying_importer(step, repository.layout.root) as channel:
+        async with importers.start(repository.layout.root, step) as (channel, _):
             drop, fd = repository.drop(repository.alice, name)
             await channel.send(Handed(drop), [fd])
             os.close(fd)
             while True:
                 await channel.receive()
+    assert importers.exit_code == -signal.SIGKILL
+
+
+def poisoned(directory: Path) -> tuple[subprocess.Popen[bytes], Channel]:
+    """Start an importer that dies when it hashes a file called poison."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        command = [sys.executable, "-m", "tests.helpers.poisoned_importer", "--fd", str(theirs.fileno()), directory]
+        return subprocess.Popen(command, pass_fds=[theirs.fileno()]), Channel(ours)
 
 
 class Mount:
@@ -129,9 +138,11 @@ async def imported_by(
 
 @pytest.mark.parametrize("drop", [b"a.zarr", b"scan.tif"])
 @pytest.mark.parametrize("step", IN_IMPORT)
-async def test_killed_at_any_step_of_an_import(repository: Repository, step: str, drop: bytes) -> None:
+async def test_killed_at_any_step_of_an_import(
+    importers: PreparedImporters, repository: Repository, step: Step, drop: bytes
+) -> None:
     paths = [repository.write(repository.alice, name, name) for name in NAMES if name.startswith(drop)]
-    await killed_at(step, repository, drop)
+    await killed_at(step, importers, repository, drop)
     recover(repository.layout, repository.engine)
     recover(repository.layout, repository.engine)
     for path in paths:
@@ -140,17 +151,19 @@ async def test_killed_at_any_step_of_an_import(repository: Repository, step: str
             repository.check_whole(path, name)
         else:
             assert isinstance(repository.check_untouched(path, name), Closed)
-    again = await imported_by(partial(importer_process, repository.layout.root), repository, drop)
+    again = await imported_by(partial(importers.start, repository.layout.root), repository, drop)
     assert again[drop].state is State.IMPORTED
     for path in paths:
         repository.check_whole(path, os.fsencode(path.relative_to(repository.path(repository.alice, b""))))
     assert len(repository.originals()) == len(paths)
 
 
-async def test_a_file_that_has_lost_bytes_since_it_was_hashed_is_no_drop_again(repository: Repository) -> None:
+async def test_a_file_that_has_lost_bytes_since_it_was_hashed_is_no_drop_again(
+    importers: PreparedImporters, repository: Repository
+) -> None:
     path = repository.write(repository.alice, b"scan.tif", b"pixels")
     before = path.stat()
-    await killed_at("marked", repository, b"scan.tif")
+    await killed_at(Step.FILE_MARKED, importers, repository, b"scan.tif")
     os.truncate(path, 3)  # as a power cut leaves it: its mark was on the disk before all of its bytes
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     recover(repository.layout, repository.engine)
@@ -158,26 +171,29 @@ async def test_a_file_that_has_lost_bytes_since_it_was_hashed_is_no_drop_again(r
 
 
 @pytest.mark.parametrize("step", IN_RECOVERY)
-async def test_killed_during_recovery(repository: Repository, step: str) -> None:
+async def test_killed_during_recovery(importers: PreparedImporters, repository: Repository, step: Step) -> None:
     path = repository.write(repository.alice, b"scan.tif")
-    await killed_at("marked", repository, b"scan.tif")
-    with pytest.raises(Hangup):
-        async with dying_importer(step, repository.layout.root):
+    await killed_at(Step.FILE_MARKED, importers, repository, b"scan.tif")
+    with pytest.raises(DaemonUnreachable):
+        async with importers.start(repository.layout.root, step):
             raise AssertionError("it was to be killed before it was ready")
+    assert importers.exit_code == -signal.SIGKILL
     recover(repository.layout, repository.engine)
     assert isinstance(repository.check_untouched(path), Closed)
 
 
-async def test_neighbours_of_a_death_are_untouched(repository: Repository) -> None:
+async def test_neighbours_of_a_death_are_untouched(importers: PreparedImporters, repository: Repository) -> None:
     whole = repository.write(repository.alice, b"whole.tif")
-    await imported_by(partial(importer_process, repository.layout.root), repository, b"whole.tif")
+    await imported_by(partial(importers.start, repository.layout.root), repository, b"whole.tif")
     repository.write(repository.alice, b"scan.tif")
-    await killed_at("marked", repository, b"scan.tif")
+    await killed_at(Step.FILE_MARKED, importers, repository, b"scan.tif")
     recover(repository.layout, repository.engine)
     repository.check_whole(whole)
 
 
-async def test_the_third_death_on_one_file_makes_it_failed_and_no_other(repository: Repository) -> None:
+async def test_the_third_death_on_one_file_makes_it_failed_and_no_other(
+    importers: PreparedImporters, repository: Repository
+) -> None:
     names = [b"%d.bin" % number for number in range(10)]
     others = [repository.write(repository.alice, name, name) for name in names]
     poison = repository.write(repository.alice, b"poison")
@@ -187,8 +203,13 @@ async def test_the_third_death_on_one_file_makes_it_failed_and_no_other(reposito
     async def start() -> AsyncIterator[tuple[Channel, People]]:
         nonlocal lives
         lives += 1
-        async with dying_importer("poison", repository.layout.root) as channel:
-            yield channel, People()
+        process, channel = poisoned(repository.layout.root)
+        try:
+            yield channel, await wait_ready(channel)
+        finally:
+            channel.close()
+            process.kill()
+            process.wait()
 
     outcomes = await imported_by(start, repository, *names, b"poison")
     assert outcomes.pop(b"poison").state is State.FAILED
@@ -199,7 +220,7 @@ async def test_the_third_death_on_one_file_makes_it_failed_and_no_other(reposito
     assert "died 3 times" in mark.error
     for path, name in zip(others, names, strict=True):
         repository.check_whole(path, name)
-    retried = await imported_by(partial(importer_process, repository.layout.root), repository, b"poison")
+    retried = await imported_by(partial(importers.start, repository.layout.root), repository, b"poison")
     assert retried[b"poison"].state is State.IMPORTED
 
 
@@ -215,7 +236,7 @@ async def test_what_recovery_costs_does_not_grow_with_the_repository(repository:
 async def test_questions_are_answered_by_the_real_process(repository: Repository) -> None:
     repository.write(repository.alice, b"scan.tif")
     mount = Mount(repository, b"scan.tif")
-    inbox = Inbox(mount, partial(importer_process, repository.layout.root), nobody, mount.hear, Health(), Accountant())
+    inbox = Inbox(mount, partial(importers.start, repository.layout.root), nobody, mount.hear, Health(), Accountant())
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             await nursery.start(inbox.run)
@@ -247,4 +268,4 @@ async def test_the_process_ends_when_the_daemon_is_gone(repository: Repository) 
 
 
 def is_importer(pid: int) -> bool:
-    return b"repofs.importer" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b"-m\0repofs.importer\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
