@@ -233,7 +233,7 @@ async def test_what_recovery_costs_does_not_grow_with_the_repository(repository:
         assert imports.unfinished(conn) == []
 
 
-async def test_questions_are_answered_by_the_real_process(repository: Repository) -> None:
+async def test_questions_are_answered_by_the_real_process(importers: PreparedImporters, repository: Repository) -> None:
     repository.write(repository.alice, b"scan.tif")
     mount = Mount(repository, b"scan.tif")
     inbox = Inbox(mount, partial(importers.start, repository.layout.root), nobody, mount.hear, Health(), Accountant())
