@@ -18,7 +18,7 @@ from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine,
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from repofs.disk import Disk
-from repofs.errors import AlreadyExists, Busy, NotARepository, NotPermitted, StoreFailed, StoreFull, on_the_store
+from repofs.errors import AlreadyExists, Busy, NotARepository, NotPermitted, StoreFailed, StoreFull
 
 __all__ = ["Connection", "Engine", "create", "end_writing", "open_engine"]
 
@@ -101,8 +101,10 @@ class _Connection(sqlite3.Connection):
     def commit(self) -> None:
         super().commit()
         if self.disk is not None:
-            with on_the_store("the catalogue"):
+            try:
                 self.disk.require()
+            except OSError as error:
+                raise StoreFailed.because(f"the catalogue: {error.strerror}") from error
 
     def close(self) -> None:
         super().close()

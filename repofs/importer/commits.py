@@ -19,6 +19,7 @@ from repofs.health import Health
 from repofs.threads import in_thread
 
 LINGER_SECONDS = 0.005  # that the first of a group waits for others: a commit costs as much
+FULL_SECONDS = 30.0  # before what found no room is tried again
 GROUP = 256  # items at most: bounds a transaction, and how long other writers of the catalogue wait for it
 
 Item = TypeVar("Item")
@@ -62,6 +63,7 @@ class Groups(Generic[Item, Result]):
         Once begun it is done, even if the waiter is cancelled. Raises BrokenResourceError when `run` has ended.
         """
         if self._ended:
+            await trio.lowlevel.checkpoint()  # who is cancelled with `run` is told that
             raise trio.BrokenResourceError
         slot: _Slot[Item, Result] = _Slot(item)
         self._waiting.append(slot)

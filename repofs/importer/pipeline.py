@@ -39,12 +39,13 @@ from repofs.errors import (
 from repofs.fault_points import Step, passed
 from repofs.image import ALONE, Members, Recognised
 from repofs.importer import files, final_rows, removal, transactions
-from repofs.importer.commits import Bell, Commits, Groups
+from repofs.importer.commits import FULL_SECONDS, Bell, Commits, Groups
 from repofs.importer.files import Examined
 from repofs.importer.import_log import ImportLog
 from repofs.importer.names import Names
 from repofs.importer.placement import Placement
 from repofs.importer.recognising import Recogniser, Recognising
+from repofs.importer.removal import Removals
 from repofs.importer.transactions import Begun, Ending, Intent, Owners, Wanted
 from repofs.importer.turns import Turns
 from repofs.lifecycle import State
@@ -59,7 +60,6 @@ from repofs.threads import in_thread
 
 log = structlog.get_logger(__name__)
 
-FULL_SECONDS = 30.0  # before what found no room is tried again
 _FULL = "the disk of the repository, or this file with attributes, is full: it is imported by itself when there is room"
 
 Interrupted = dict[tuple[int, int], int]
@@ -118,6 +118,7 @@ class Pipeline:
         self._interrupted = interrupted
         self._people = people
         self._sources = Sources(settings.declared_sources(), layout.root)
+        self._removals = Removals(commits, self._sources)
         self._placement = Placement(layout, self._sources, settings.repository.reserve_bytes)
         self._recognising = Recognising(readers, self._placement)
         template = Template(settings.repository.template)
@@ -137,6 +138,7 @@ class Pipeline:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._syncing.run)
                 nursery.start_soon(self._clearing.run)
+                nursery.start_soon(self._commits.health.while_sound, self._removals.run)
 
     async def idle(self) -> None:
         """Return when nothing is being imported."""
@@ -364,10 +366,7 @@ class Pipeline:
         if not files:
             return None
         due = [Due(file.original_id, file.origin, job.drop.actor_uid) for file in files if file.origin is not None]
-        ended = await in_thread(removal.remove, self._sources, due)
-        passed(Step.SOURCE_REMOVED)
-        await self._commits.write(removal.note, ended)
-        passed(Step.REMOVAL_COMMITTED)
+        ended = await self._removals.see_to(due)
         if job.drop.is_directory:
             origin, name = due[0].origin, files[0].name
             await in_thread(removal.remove_directory, self._sources, origin, name, job.drop.actor_uid)
@@ -379,9 +378,8 @@ class Pipeline:
         file = await self._commits.write(removal.owe, (fileset, source, path))
         if file is None:
             return None
-        ended = await in_thread(removal.remove, self._sources, [Due(file.original_id, file.origin, actor_uid)])
-        await self._commits.write(removal.note, ended)
-        return ended[0][1]
+        [(_, how)] = await self._removals.see_to([Due(file.original_id, file.origin, actor_uid)])
+        return how
 
     async def _forget(self, begun: Begun) -> None:
         """Clear away what taking back would need; recovery does it if this fails."""

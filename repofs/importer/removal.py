@@ -1,7 +1,8 @@
 """Sources that a transfer removes: unlinked after the commit of their import, with the rights of who asked for it.
 
 The row says "due" from the commit on. Each is looked at once more: the file that was imported, of the same size and
-mtime, else it is kept, and the row says why. After a crash those that are due are seen to at the next start.
+mtime, else it is kept, and the row says why. After a crash those that are due are seen to at the next start, and after
+a full disk of the catalogue when there is room.
 """
 
 from __future__ import annotations
@@ -10,21 +11,62 @@ import os
 from collections.abc import Sequence
 
 import structlog
+import trio
 
 from repofs.catalog import origins
-from repofs.catalog.engine import Connection, Engine
+from repofs.catalog.engine import Connection
 from repofs.catalog.origins import DONE, Due
-from repofs.errors import NotFound
+from repofs.errors import NotFound, StoreFull
 from repofs.fault_points import Step, passed
+from repofs.importer.commits import FULL_SECONDS, Commits
 from repofs.model import Origin, OriginalFileId
 from repofs.repository import as_user
 from repofs.repository.outside import remove_beneath, remove_empty_beneath
 from repofs.repository.sources import Sources
+from repofs.threads import in_thread
 
 log = structlog.get_logger(__name__)
 
 Ended = tuple[OriginalFileId, str]
 """An original, and DONE or why its source was kept."""
+
+
+class Removals:
+    """Of the sources of one repository."""
+
+    def __init__(self, commits: Commits, sources: Sources) -> None:
+        self._commits = commits
+        self._sources = sources
+        self._left = trio.Event()  # some are due that nobody sees to
+        self._left.set()
+
+    async def see_to(self, due: Sequence[Due]) -> list[Ended]:
+        """Remove what is *due*, as far as it is still what was imported; return how each ended."""
+        ended = await in_thread(remove, self._sources, due)
+        passed(Step.SOURCE_REMOVED)
+        await self._note(ended)
+        passed(Step.REMOVAL_COMMITTED)
+        return ended
+
+    async def run(self) -> None:
+        """See to what was due when the importer died, and to what was left since, until cancelled."""
+        while True:
+            await self._left.wait()
+            self._left = trio.Event()
+            due = await self._commits.write(_due, None)
+            if due:  # some in another task's hands, perhaps: each is removed once, and whoever comes second finds it so
+                ended = await in_thread(remove, self._sources, due)
+                passed(Step.SOURCE_RESUMED)
+                await self._note(ended)
+            if self._left.is_set():
+                await trio.sleep(FULL_SECONDS)
+
+    async def _note(self, ended: list[Ended]) -> None:
+        try:
+            await self._commits.write(_noted, ended)
+        except StoreFull as error:
+            log.warning("how the removal of sources has ended is written when there is room", error=error.message)
+            self._left.set()
 
 
 def remove(sources: Sources, due: Sequence[Due]) -> list[Ended]:
@@ -58,22 +100,15 @@ def remove_directory(sources: Sources, file: Origin, name: bytes, actor_uid: int
         log.info("an empty directory is kept", path=top, reason=str(error))
 
 
-def resume(engine: Engine, sources: Sources) -> None:
-    """See to what was due when the importer died."""
-    with engine.begin() as conn:
-        due = origins.due(conn)
-    ended = remove(sources, due)
-    passed(Step.SOURCE_RESUMED)
-    with engine.begin() as conn:
-        origins.removed(conn, ended)
-
-
 def owe(conn: Connection, items: Sequence[tuple[int, str, bytes]]) -> Sequence[Due | None]:
     """Say of sources (fileset, source, path below it) that were kept that they are due again (`commits.Act`)."""
     return [origins.owe(conn, *item) for item in items]
 
 
-def note(conn: Connection, items: Sequence[Sequence[Ended]]) -> Sequence[None]:
-    """Write how removals ended (`commits.Act`)."""
+def _due(conn: Connection, items: Sequence[None]) -> Sequence[list[Due]]:
+    return [origins.due(conn)] * len(items)
+
+
+def _noted(conn: Connection, items: Sequence[Sequence[Ended]]) -> Sequence[None]:
     origins.removed(conn, [one for ended in items for one in ended])
     return [None] * len(items)

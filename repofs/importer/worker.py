@@ -29,7 +29,7 @@ from repofs.catalog.verification import Found
 from repofs.errors import InvalidValue, NotFound, RepofsError, StoreFailed
 from repofs.events import read_only
 from repofs.health import Health
-from repofs.importer import removal, transactions
+from repofs.importer import transactions
 from repofs.importer.administration import Administration
 from repofs.importer.arrivals import Arrivals
 from repofs.importer.backups import Backups
@@ -136,7 +136,6 @@ async def serve(directory: Path, channel: Channel) -> None:
             services.start_soon(commits.run)
             services.start_soon(pipeline.run)
             services.start_soon(_tell_of_failure, health, channel, settings)
-            services.start_soon(health.while_sound, in_thread, removal.resume, engine, sources)
             services.start_soon(health.while_sound, waiting_room.run)
             services.start_soon(health.while_sound, Backups(layout, settings.backups.keep).run)
             bringing = Bringing(Marks(load_key(layout)), sources, os.fspath(layout.linked))

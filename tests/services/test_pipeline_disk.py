@@ -17,8 +17,8 @@ from repofs.config import Settings
 from repofs.disk import Disk
 from repofs.errors import StoreFailed, StoreFull
 from repofs.importer import bringing, transactions
-from repofs.importer.commits import Commits
-from repofs.importer.pipeline import FULL_SECONDS, Pipeline
+from repofs.importer.commits import FULL_SECONDS, Commits
+from repofs.importer.pipeline import Pipeline
 from repofs.importer.placement import Placement
 from repofs.importer.recovery import recover
 from repofs.lifecycle import State

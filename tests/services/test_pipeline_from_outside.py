@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import errno
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import trio
 
 from repofs import config
+from repofs.catalog import origins
+from repofs.errors import StoreFull
 from repofs.importer import bringing, removal
+from repofs.importer.commits import Commits
 from repofs.lifecycle import State
 from repofs.model import Closed, Drop, Duplicates, Origin, Original, Outcome, Policy, Refused
 from repofs.repository import stand_ins
 from repofs.repository.outside import Root
 from repofs.repository.sources import Sources
 from repofs.repository.transfers import transfers
+from repofs.threads import in_thread
 from tests.helpers import mounting
 from tests.helpers.importing import Repository
 from tests.helpers.standing_in import ME, identity, stand_in, take
+from tests.helpers.waiting import until
 
 ALL = ["upload", "upload_rm", "ln", "ln_rm", "ln_s", "cp", "cp_rm"]
 IN_PLACE = ["ln", "ln_rm", "ln_s"]
@@ -191,10 +196,39 @@ def test_what_was_due_when_the_importer_died_is_removed_at_the_next_start(
         with pytest.raises(BaseExceptionGroup):
             take(repository, source, drop, fd)
     assert source.exists() and removals(repository) == ["due"]
-    sources = Sources((config.Source(name="scope1", path=source.parent),), repository.layout.root)
-    with ThreadPoolExecutor() as threads:  # the main thread never takes on a user's rights
-        threads.submit(removal.resume, repository.engine, sources).result()
+    trio.run(resumed, repository, source)
     assert not source.exists() and removals(repository) == ["done"]
+
+
+def test_the_end_of_a_removal_that_finds_no_room_in_the_catalogue_is_written_later(
+    repository: Repository, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, drop, fd = stand_in(repository, source, "cp_rm")
+
+    def full(*_: object) -> None:
+        raise StoreFull("make room")
+
+    with monkeypatch.context() as filled:
+        filled.setattr(origins, "removed", full)
+        outcome = take(repository, source, drop, fd)
+    assert outcome.state is State.IMPORTED and outcome.again_seconds is None
+    assert not source.exists() and removals(repository) == ["due"]
+    monkeypatch.setattr(removal, "FULL_SECONDS", 0.0)
+    left = [full, origins.removed]
+    monkeypatch.setattr(origins, "removed", lambda *given: left.pop(0)(*given))
+    trio.run(resumed, repository, source)
+    assert left == [] and removals(repository) == ["done"]
+
+
+async def resumed(repository: Repository, source: Path) -> None:
+    """See to removals until none is due."""
+    commits = Commits(repository.engine)
+    sources = Sources((config.Source(name="scope1", path=source.parent),), repository.layout.root)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(commits.run)
+        nursery.start_soon(removal.Removals(commits, sources).run)
+        await in_thread(until, lambda: "due" not in removals(repository), "an end of removals")
+        nursery.cancel_scope.cancel()
 
 
 def test_a_directory_that_was_handed_over_serves_instead_of_a_source(repository: Repository, source: Path) -> None:
