@@ -21,6 +21,7 @@ from repofs.errors import Unreachable
 
 START_SECONDS = 60.0  # loading libraries takes seconds on an idle machine
 END_SECONDS = 5.0  # from the last word of a child to the news of its end
+_RECEIVE_BYTES = 16 << 10  # a short answer with its header at once
 
 
 class Parent:
@@ -92,6 +93,7 @@ class Child:
     def __init__(self, talk: socket.socket, life: socket.socket) -> None:
         self._talk = trio.socket.from_stdlib_socket(talk)
         self._life = trio.socket.from_stdlib_socket(life)
+        self._received = bytearray()  # and not asked for yet
 
     @property
     def ended(self) -> bool:
@@ -112,16 +114,17 @@ class Child:
 
     async def receive(self, count: int) -> bytes:
         """Return *count* bytes. Raises Gone."""
-        received = bytearray()
-        while len(received) < count:
+        while len(self._received) < count:
             try:
-                part = await self._talk.recv(count - len(received))
+                part = await self._talk.recv(max(count - len(self._received), _RECEIVE_BYTES))
             except ConnectionResetError:
                 part = b""
             if not part:
                 raise await self._gone()
-            received += part
-        return bytes(received)
+            self._received += part
+        received = bytes(self._received[:count])
+        del self._received[:count]
+        return received
 
     async def _gone(self) -> Gone:
         """Return what is told of a child that has closed its stream."""

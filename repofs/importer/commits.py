@@ -18,7 +18,7 @@ from repofs.errors import StoreFailed
 from repofs.health import Health
 from repofs.threads import in_thread
 
-LINGER_SECONDS = 0.005  # that the first of a group waits for others: a commit costs as much
+LINGER_SECONDS = 0.005  # a commit costs as much
 FULL_SECONDS = 30.0  # before what found no room is tried again
 GROUP = 256  # items at most: bounds a transaction, and how long other writers of the catalogue wait for it
 
@@ -45,14 +45,21 @@ class _Slot(Generic[Item, Result]):
 
 
 class Groups(Generic[Item, Result]):
-    """Gathers single items into groups and has *work* do each in a thread, one group at a time.
+    """Gathers single items into groups and has *work* do each in a thread, one group at a time; the first of a group
+    waits *linger_seconds* for others.
 
     *work* returns a result, or an exception, for each item; an exception that it raises is everybody's, unless it
     comes again for an item alone.
     """
 
-    def __init__(self, work: Callable[[Sequence[Item]], Sequence[Result | Exception]]) -> None:
+    def __init__(
+        self,
+        work: Callable[[Sequence[Item]], Sequence[Result | Exception]],
+        *,
+        linger_seconds: float = LINGER_SECONDS,
+    ) -> None:
         self._work = work
+        self._linger_seconds = linger_seconds
         self._waiting: deque[_Slot[Item, Result]] = deque()  # as many as the inbox hands over at a time, no more
         self._arrived = trio.Event()
         self._ended = False
@@ -79,7 +86,7 @@ class Groups(Generic[Item, Result]):
         try:
             while True:
                 await self._arrived.wait()
-                await trio.sleep(LINGER_SECONDS)
+                await trio.sleep(self._linger_seconds)
                 group = [self._waiting.popleft() for _ in range(min(GROUP, len(self._waiting)))]
                 if not self._waiting:
                     self._arrived = trio.Event()

@@ -49,8 +49,8 @@ from repofs.model import Drop, Outcome
 from repofs.people import People
 from repofs.quotas import Held
 
-WINDOW = 64  # drops that the importer process has in hand at a time
-SHARE = 48  # of these for one user: the next user never waits for a place behind large files
+WINDOW = 256  # drops that the importer process has in hand at a time
+SHARE = 192  # of these for one user: the next user never waits for a place behind large files
 STOP_SECONDS = 8.0  # for what is in hand at a stop; the process gets two more to end
 PAUSE_SECONDS = 0.1, 10.0  # before the process is started again: at first, at most
 

@@ -23,6 +23,8 @@ BytesOf = Callable[[int], AbstractContextManager[int]]
 class Lender(Protocol):
     """Answers what a reader asks. Each may raise OSError, which the reader is told."""
 
+    at_hand: bool  # its bytes are on the repository's own disk, and open already: to open them anew is no wait
+
     def has(self, name: bytes) -> bool: ...
 
     def names(self, directory: bytes) -> Sequence[bytes]: ...
@@ -39,7 +41,16 @@ Directory = Callable[[], AbstractContextManager[int]]
 class OneFile:
     """The file of *fd*, called *name*, and which names lie *beside* it, if that is known."""
 
-    def __init__(self, name: bytes, fd: int, bytes_of: BytesOf = nullcontext, beside: Directory | None = None) -> None:
+    def __init__(
+        self,
+        name: bytes,
+        fd: int,
+        bytes_of: BytesOf = nullcontext,
+        beside: Directory | None = None,
+        *,
+        at_hand: bool = False,
+    ) -> None:
+        self.at_hand = at_hand
         self._name = name
         self._fd = fd
         self._bytes_of = bytes_of
@@ -66,6 +77,8 @@ class OneFile:
 class LentFiles:
     """The files *members* below the directory of the descriptor *fd*."""
 
+    at_hand = False
+
     def __init__(self, fd: int, members: Collection[bytes], bytes_of: BytesOf = nullcontext) -> None:
         self._fd = fd
         self._members = members
@@ -88,6 +101,8 @@ class LentFiles:
 
 class InDirectory:
     """All that lies in the directory of the descriptor *fd*, which is called *name*; b"": names are those in it."""
+
+    at_hand = False
 
     def __init__(self, name: bytes, fd: int, bytes_of: BytesOf = nullcontext) -> None:
         self._above = name + b"/" if name else b""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -39,6 +40,7 @@ from repofs.errors import (
 from repofs.fault_points import Step, passed
 from repofs.image import ALONE, Members, Recognised
 from repofs.importer import files, final_rows, removal, transactions
+from repofs.importer.bringing import SMALL_BYTES
 from repofs.importer.commits import FULL_SECONDS, Bell, Commits, Groups
 from repofs.importer.files import Examined
 from repofs.importer.import_log import ImportLog
@@ -46,6 +48,7 @@ from repofs.importer.names import Names
 from repofs.importer.placement import Placement
 from repofs.importer.recognising import Recogniser, Recognising
 from repofs.importer.removal import Removals
+from repofs.importer.short_calls import ShortCalls
 from repofs.importer.transactions import Begun, Ending, Intent, Owners, Wanted
 from repofs.importer.turns import Turns
 from repofs.lifecycle import State
@@ -90,6 +93,11 @@ class _Job:
     placed: bool = False  # something may be in the tree that would have to be taken back
     finished: FinishedImport | None = None  # its final rows were sent to the catalogue
 
+    @property
+    def is_small(self) -> bool:
+        """Whether it is one file whose bytes are here, and few."""
+        return self.drop.is_one_file and self.origin is None and os.fstat(self.fd).st_size <= SMALL_BYTES
+
 
 class Counts(Protocol):
     """Who counts bytes, as the pipeline sees it."""
@@ -128,6 +136,7 @@ class Pipeline:
         self._hashing = Turns(settings.imports.parallel)
         self._syncing = Groups(self._sync)
         self._clearing = Groups(self._clear)
+        self._short = ShortCalls()
         self._taken = 0
         self._given_back = Bell()
         self._in_hand: set[tuple[int, int, str]] = set()  # (owner, size, checksum), where duplicates are refused
@@ -139,6 +148,7 @@ class Pipeline:
                 nursery.start_soon(self._syncing.run)
                 nursery.start_soon(self._clearing.run)
                 nursery.start_soon(self._commits.health.while_sound, self._removals.run)
+                nursery.start_soon(self._short.run)
 
     async def idle(self) -> None:
         """Return when nothing is being imported."""
@@ -282,18 +292,15 @@ class Pipeline:
 
     async def _examine(self, job: _Job) -> list[Examined]:
         algorithm = job.drop.checksum_algorithm or self._settings.imports.checksum_algorithm
-        async with self._hashing.turn(job.drop.user_directory):
-            with job.log.step("read whole; nobody has it open for writing"):
-                examined = await in_thread(
-                    files.examine,
-                    job.drop,
-                    job.fd,
-                    self._placement.bringing,
-                    algorithm,
-                    self._people().levels,
-                    job.root,
-                    abandon_on_cancel=True,
-                )
+        read = functools.partial(
+            files.examine, job.drop, job.fd, self._placement.bringing, algorithm, self._people().levels, job.root
+        )
+        with job.log.step("read whole; nobody has it open for writing"):
+            if job.is_small:
+                examined = await self._short.make(read)
+            else:
+                async with self._hashing.turn(job.drop.user_directory):
+                    examined = await in_thread(read, abandon_on_cancel=True)
         passed(Step.HASHED)
         for file in examined:
             job.log.note(f"{file.name.decode(errors='backslashreplace')}: {file.size} bytes, {file.checksum}")
@@ -322,7 +329,8 @@ class Pipeline:
 
             rows = final_rows.finished(job.drop, begun, target, examined, recognised, ids)
             job.placed = True
-            finished = await in_thread(self._place, job, begun, rows, name_for)
+            here = self._short.make if job.is_small else in_thread
+            finished = await here(self._place, job, begun, rows, name_for)
             await self._syncing.do(begun.id)
             passed(Step.SYNCED)
             await self._record(job, finished)

@@ -48,7 +48,7 @@ class Worker:
     async def ask(self, request: Request, files: Lender, timeout_seconds: float) -> Answer:
         """Return the answer to *request*. Raises ReaderFailed, and is then mostly not usable; OSError when the file
         itself cannot be opened."""
-        descriptors = [] if request.name.endswith(b"/") else [await in_thread(files.open, request.name)]
+        descriptors = [] if request.name.endswith(b"/") else [await _opened(request.name, files)]
         self.usable = False
         try:
             with trio.fail_after(timeout_seconds):
@@ -116,6 +116,10 @@ class Worker:
         """End the process without waiting for it: one that hangs in a dead file system never ends."""
         self.process.end()
         self.usable = False
+
+
+async def _opened(name: bytes, files: Lender) -> int:
+    return files.open(name) if files.at_hand else await in_thread(files.open, name)
 
 
 class Readers:

@@ -63,6 +63,7 @@ class Recognising:
         if not drop.is_one_file:
             lent = LentFiles(fd, frozenset(drop.members or ()), bytes_of)
             return await self._readers.read(name, lent, user)
-        alone = OneFile(name, fd, bytes_of, None if drop.source else self._placement.directory_of(drop))
+        beside = None if drop.source else self._placement.directory_of(drop)
+        alone = OneFile(name, fd, bytes_of, beside, at_hand=self._placement.marks.origin(fd) is None)
         ask = self._readers.look if drop.members is None else self._readers.read
         return await ask(name, alone, user)

@@ -413,7 +413,8 @@ async def test_a_culprit_does_not_fail_its_neighbours(repository: Repository, mo
 
 
 async def test_stopped_while_it_reads(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = repository.write(repository.alice, b"scan.tif")
+    content = bytes(bringing.SMALL_BYTES + 1)  # to a small one the stop does not come
+    path = repository.write(repository.alice, b"scan.tif", content)
     reading, go_on = trio.Event(), trio.Event()
     checksum = bringing.checksum
 
@@ -430,7 +431,7 @@ async def test_stopped_while_it_reads(repository: Repository, monkeypatch: pytes
             await reading.wait()
             nursery.cancel_scope.cancel()
         go_on.set()
-    assert isinstance(repository.check_untouched(path), Closed)
+    assert isinstance(repository.check_untouched(path, content), Closed)
     assert repository.row(1).state is State.SETTLING
 
 
