@@ -6,9 +6,10 @@
  *
  *   fuse_session_mount   then has libfuse read and write the device by our functions (fuse_session_custom_io). They see
  *                        the INIT request, in which the kernel says what it offers, and complete the reply.
- *   fuse_reply_open      makes the reply itself for a handle that bears a backing number, see FH_BACKING.
+ *   fuse_reply_open      makes the reply itself for a handle that bears a backing number, see FH_BACKING. In others it
+ *                        sets `noflush`, for which pyfuse3 has no word either, where nothing can be written.
  *
- * All else goes through unchanged, also INIT and OPEN of a mount for which nobody has called wish(). Numbers are those
+ * All else goes through unchanged, also INIT of a mount for which nobody has called wish(). Numbers are those
  * of linux/fuse.h of Linux 6.9; the headers of the machine may be older than its kernel.
  */
 #define _GNU_SOURCE
@@ -17,6 +18,7 @@
 #define FUSE_USE_VERSION 314
 #include <Python.h>
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <fuse3/fuse_lowlevel.h>
 #include <linux/fuse.h>
 #include <stddef.h>
@@ -101,7 +103,9 @@ int fuse_reply_open(fuse_req_t request, const struct fuse_file_info *info)
     }
     if (reply == NULL)
         reply = dlsym(RTLD_NEXT, "fuse_reply_open");
-    return reply(request, info);
+    struct fuse_file_info told = *info;
+    told.noflush |= (info->flags & O_ACCMODE) == O_RDONLY;
+    return reply(request, &told);
 }
 
 static PyObject *wish(PyObject *module, PyObject *nothing)
