@@ -92,6 +92,7 @@ class _Job:
     coming: Held | None = None  # minus the bytes that are counted because they are about to be copied
     placed: bool = False  # something may be in the tree that would have to be taken back
     finished: FinishedImport | None = None  # its final rows were sent to the catalogue
+    ended: bool = False  # the catalogue knows that it came to nothing
 
     @property
     def is_small(self) -> bool:
@@ -419,23 +420,28 @@ class Pipeline:
 
     async def _give_up(self, job: _Job, state: State, error: str) -> Outcome:
         """Take back what was made and say on the file why. Returns the outcome: *state*, or imported, when the final
-        rows were committed after all, or settling, when not even that much can be written now."""
+        rows were committed after all, or settling, when the reason cannot be written now. What cannot be taken back now
+        is tried again: until then nobody knows what the file is."""
         job.log.note(f"{state}: {error}")
         with trio.CancelScope(shield=True):
-            if job.begun and not await self._ended(job, job.begun, state, error):
+            if job.begun and not job.ended and not await self._ended(job, job.begun, state, error):
                 assert job.finished is not None  # nobody else takes an import out of its state
                 await self._forget(job.begun)
                 return _imported(job.drop, job.finished)
+            job.ended = True
             passed(Step.ENDED)
+        while True:
             try:
-                with on_the_store("taking an import back"):
+                with trio.CancelScope(shield=True), on_the_store("taking an import back"):
                     await in_thread(self._undo, job, state, error)
+                    return Outcome(job.drop.token, state, error)
             except StoreFailed:
                 raise
             except OSError as worse:
                 log.error("a drop cannot be told why", path=job.drop.path, reason=error, error=str(worse))
-                return Outcome(job.drop.token, State.SETTLING, error, undecided=job.placed)
-        return Outcome(job.drop.token, state, error)
+                if not job.placed:
+                    return Outcome(job.drop.token, State.SETTLING, error)
+            await trio.sleep(FULL_SECONDS)
 
     async def _ended(self, job: _Job, begun: Begun, state: State, error: str) -> bool:
         """Say in the catalogue how the import ended; False when it is imported already."""

@@ -1,8 +1,7 @@
 """Importer processes that are forked from one that has loaded their modules, for tests that start hundreds.
 
 They are as `repofs.importer.link` starts them, but for three things: what they have loaded is not loaded again, their
-readers (`tests.helpers.one_reader`) know one format, and how a removal has ended is written a second after there was no
-room.
+readers (`tests.helpers.one_reader`) know one format, and what has found no room is tried again after a second.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ import trio
 from repofs import fault_points
 from repofs.fault_points import Step
 from repofs.importer import __main__ as importer
-from repofs.importer import link, readers, removal
+from repofs.importer import link, pipeline, readers, removal
 from repofs.importer.wire import Channel
 from repofs.people import People
 from repofs.threads import in_thread
@@ -124,5 +123,5 @@ def _live(order: str, fd: int) -> None:
 
 if __name__ == "__main__":
     readers.PROGRAM = ("-m", "tests.helpers.one_reader")
-    removal.FULL_SECONDS = 1.0
+    pipeline.FULL_SECONDS = removal.FULL_SECONDS = 1.0
     _serve(socket.socket(fileno=int(sys.argv[2])))

@@ -16,7 +16,7 @@ from repofs.catalog.engine import open_engine
 from repofs.config import Settings
 from repofs.disk import Disk
 from repofs.errors import StoreFailed, StoreFull
-from repofs.importer import bringing, transactions
+from repofs.importer import bringing, pipeline, transactions
 from repofs.importer.commits import FULL_SECONDS, Commits
 from repofs.importer.pipeline import Pipeline
 from repofs.importer.placement import Placement
@@ -88,14 +88,14 @@ async def test_on_a_full_disk_a_drop_waits_and_is_imported_when_there_is_room(
     repository.check_whole(path)
 
 
+def no_room(*_args: object) -> None:
+    raise StoreFull("the disk is full")
+
+
 async def test_a_commit_without_room_leaves_nothing_of_the_import(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = repository.write(repository.alice, b"scan.tif")
-
-    def no_room(*_args: object) -> None:
-        raise StoreFull("the disk of the catalogue is full")
-
     async with life(repository) as (importing, _):
         with monkeypatch.context() as full:
             full.setattr(filesets, "record", no_room)
@@ -109,21 +109,35 @@ async def test_a_commit_without_room_leaves_nothing_of_the_import(
         repository.check_whole(path)
 
 
-async def test_what_cannot_be_taken_back_is_undecided_until_a_new_life_has_recovered(
+async def test_what_cannot_be_taken_back_is_once_there_is_room(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = repository.write(repository.alice, b"scan.tif")
+    left = [no_room, no_room, Placement.take_back]
+    monkeypatch.setattr(pipeline, "FULL_SECONDS", 0.0)
+    async with life(repository) as (importing, _):
+        with monkeypatch.context() as full:
+            full.setattr(filesets, "record", no_room)
+            full.setattr(Placement, "take_back", lambda *given: left.pop(0)(*given))
+            outcome = await importing.take(*repository.drop(repository.alice, b"scan.tif"))
+        assert (outcome.state, outcome.undecided, left) == (State.SETTLING, False, [])
+        assert isinstance(repository.check_untouched(path), Closed)
+        assert (await importing.take(*repository.drop(repository.alice, b"scan.tif"))).state is State.IMPORTED
+        repository.check_whole(path)
 
-    def no_room(*_args: object) -> None:
-        raise StoreFull("the disk is full")
 
+async def test_what_could_not_be_taken_back_before_the_end_is_by_a_new_life(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = repository.write(repository.alice, b"scan.tif")
     async with life(repository) as (importing, _):
         with monkeypatch.context() as full:
             full.setattr(filesets, "record", no_room)
             full.setattr(Placement, "take_back", no_room)
-            outcome = await importing.take(*repository.drop(repository.alice, b"scan.tif"))
+            with trio.move_on_after(1) as waited:
+                await importing.take(*repository.drop(repository.alice, b"scan.tif"))
+        assert waited.cancelled_caught
         assert isinstance(repository.mark(path), Original)
-        assert (outcome.state, outcome.undecided) == (State.SETTLING, True)
     async with life(repository) as (importing, _):
         assert isinstance(repository.check_untouched(path), Closed)
         assert (await importing.take(*repository.drop(repository.alice, b"scan.tif"))).state is State.IMPORTED
