@@ -5,12 +5,15 @@
  * to those below, which call libfuse's own.
  *
  *   fuse_session_mount   then has libfuse read and write the device by our functions (fuse_session_custom_io). They see
- *                        the INIT request, in which the kernel says what it offers, and complete the reply.
+ *                        the INIT request, in which the kernel says what it offers, and complete the reply: by
+ *                        passthrough, if somebody has called wish(), and by FUSE_HANDLE_KILLPRIV_V2. Without that the
+ *                        kernel asks at each write whether the file has capabilities to be taken from it. Here no file
+ *                        has any, nor a set-user-ID bit.
  *   fuse_reply_open      makes the reply itself for a handle that bears a backing number, see FH_BACKING. In others it
  *                        sets `noflush`, for which pyfuse3 has no word either, where nothing can be written.
  *
- * All else goes through unchanged, also INIT of a mount for which nobody has called wish(). Numbers are those
- * of linux/fuse.h of Linux 6.9; the headers of the machine may be older than its kernel.
+ * All else goes through unchanged. Numbers are those of linux/fuse.h of Linux 6.9; the headers of the machine may be
+ * older than its kernel.
  */
 #define _GNU_SOURCE
 #define PY_SSIZE_T_CLEAN
@@ -26,6 +29,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#define INIT_KILLPRIV (1u << 28)         /* of flags: who writes, truncates or chowns a file takes what it grants, here */
 #define INIT_EXT (1u << 30)              /* of flags: there are flags2 */
 #define INIT2_PASSTHROUGH (1u << 5)      /* of flags2: bit 37 in all */
 #define OPEN_NOFLUSH (1u << 5)           /* close() of it sends no FLUSH: nothing was written */
@@ -45,8 +49,9 @@ struct open_reply {                      /* struct fuse_open_out, whose last fie
 
 enum outcome { UNASKED, ASKED, REFUSED, AGREED };
 
-static enum outcome outcome = UNASKED;
-static uint64_t init_request;            /* its number, while its reply is to be completed */
+static enum outcome outcome = UNASKED;   /* of passthrough */
+static uint64_t init_request;            /* the number of the INIT whose reply is to be completed, 0 for none */
+static uint32_t offered;                 /* by that, of INIT_KILLPRIV */
 
 static ssize_t read_request(int fd, void *buffer, size_t size, void *userdata)
 {
@@ -54,31 +59,43 @@ static ssize_t read_request(int fd, void *buffer, size_t size, void *userdata)
     const struct fuse_in_header *head = buffer;
     const struct fuse_init_in *init = (const void *)(head + 1);
     (void)userdata;
-    if (outcome != ASKED || length < (ssize_t)sizeof *head || head->opcode != FUSE_INIT)
+    if (length < (ssize_t)(sizeof *head + offsetof(struct fuse_init_in, flags) + sizeof init->flags) ||
+        head->opcode != FUSE_INIT)
         return length;
-    if (length >= (ssize_t)(sizeof *head + offsetof(struct fuse_init_in, flags2) + sizeof init->flags2) &&
-        init->flags & INIT_EXT && init->flags2 & INIT2_PASSTHROUGH)
-        init_request = head->unique;
-    else
+    init_request = head->unique;
+    offered = init->flags & INIT_KILLPRIV;
+    if (outcome == ASKED &&
+        !(length >= (ssize_t)(sizeof *head + offsetof(struct fuse_init_in, flags2) + sizeof init->flags2) &&
+          init->flags & INIT_EXT && init->flags2 & INIT2_PASSTHROUGH))
         outcome = REFUSED;
     return length;
+}
+
+/* Agree to what the kernel has offered, in a reply of *size* bytes. */
+static void complete(struct fuse_init_out *init, size_t size)
+{
+    const size_t depth = offsetof(struct fuse_init_out, flags2) + sizeof init->flags2;
+    const uint32_t stack_depth = STACK_DEPTH;
+    if (size >= offsetof(struct fuse_init_out, flags) + sizeof init->flags)
+        init->flags |= offered;
+    if (outcome == ASKED && size >= depth + sizeof stack_depth) {
+        init->flags |= INIT_EXT;
+        init->flags2 |= INIT2_PASSTHROUGH;
+        memcpy((char *)init + depth, &stack_depth, sizeof stack_depth);
+        outcome = AGREED;
+    }
 }
 
 static ssize_t write_reply(int fd, struct iovec *iov, int count, void *userdata)
 {
     const struct fuse_out_header *head = iov[0].iov_base;
-    const size_t flags2 = offsetof(struct fuse_init_out, flags2), depth = flags2 + sizeof(uint32_t);
     (void)userdata;
-    if (outcome == ASKED && init_request && head->unique == init_request) {
-        outcome = REFUSED;               /* when libfuse answers by an error, or in the short form of old */
-        if (count == 2 && iov[1].iov_len >= depth + sizeof(uint32_t)) {
-            struct fuse_init_out *init = iov[1].iov_base;
-            const uint32_t stack_depth = STACK_DEPTH;
-            init->flags |= INIT_EXT;
-            init->flags2 |= INIT2_PASSTHROUGH;
-            memcpy((char *)init + depth, &stack_depth, sizeof stack_depth);
-            outcome = AGREED;
-        }
+    if (init_request && head->unique == init_request) {
+        init_request = 0;
+        if (count == 2)
+            complete(iov[1].iov_base, iov[1].iov_len);
+        if (outcome == ASKED)            /* libfuse has answered by an error, or in the short form of old */
+            outcome = REFUSED;
     }
     return writev(fd, iov, count);
 }
@@ -88,7 +105,7 @@ int fuse_session_mount(struct fuse_session *session, const char *mountpoint)
     static const struct fuse_custom_io io = {.writev = write_reply, .read = read_request};
     int (*mount)(struct fuse_session *, const char *) = dlsym(RTLD_NEXT, "fuse_session_mount");
     int result = mount(session, mountpoint);
-    if (result == 0 && outcome == ASKED && fuse_session_custom_io(session, &io, fuse_session_fd(session)) != 0)
+    if (result == 0 && fuse_session_custom_io(session, &io, fuse_session_fd(session)) != 0 && outcome == ASKED)
         outcome = UNASKED;
     return result;
 }
@@ -112,7 +129,6 @@ static PyObject *wish(PyObject *module, PyObject *nothing)
 {
     (void)module, (void)nothing;
     outcome = ASKED;
-    init_request = 0;
     Py_RETURN_NONE;
 }
 

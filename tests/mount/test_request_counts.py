@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,11 +21,7 @@ from tests.helpers.mounting import CHECKOUT, Drive
 from tests.helpers.people import ALICE
 
 FILES = 20  # in each of two directories
-READ_AGAIN = (
-    "open, read 4 KiB and close of an original that was read before"
-    if native is not None
-    else "the same, where the native module was not built"
-)
+SAME = "" if native is not None else "without the native module: "
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +35,7 @@ def originals(module_drive: Drive) -> Path:
     """A directory of originals, with one below it."""
     top = module_drive.home(ALICE) / "originals"
     paths = []
+    ALICE.do(os.mkdir, top.with_name("written"))
     for directory in (top, top / "below"):
         ALICE.do(os.mkdir, directory)
         paths += [drop(ALICE, directory / f"{number}.bin") for number in range(FILES)]
@@ -52,6 +50,13 @@ def stat(originals: Path) -> None:
 def read(originals: Path) -> None:
     with open(originals / "0.bin", "rb", buffering=0) as file:
         file.read(4096)
+
+
+def write(originals: Path) -> None:
+    name = originals.with_name("written") / f"{time.monotonic_ns()}.txt"
+    with open(name, "xb", buffering=0) as file:
+        for _ in range(4):
+            file.write(bytes(4096))
 
 
 def list_all(originals: Path) -> None:
@@ -69,7 +74,8 @@ def documented(what: str) -> dict[str, int]:
     ("what", "work"),
     [
         ("`stat` of a name that was looked at before", stat),
-        (READ_AGAIN, read),
+        (f"{SAME}open, read 4 KiB and close of an original that was read before", read),
+        (f"{SAME}make a file, write to it four times and close it", write),
         ("a second `ls -lR` of two directories of 20 files", list_all),
     ],
 )
