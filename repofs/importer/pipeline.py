@@ -93,6 +93,7 @@ class _Job:
     placed: bool = False  # something may be in the tree that would have to be taken back
     finished: FinishedImport | None = None  # its final rows were sent to the catalogue
     ended: bool = False  # the catalogue knows that it came to nothing
+    undone: bool = False  # so do the files
 
     @property
     def is_small(self) -> bool:
@@ -439,7 +440,7 @@ class Pipeline:
                 raise
             except OSError as worse:
                 log.error("a drop cannot be told why", path=job.drop.path, reason=error, error=str(worse))
-                if not job.placed:
+                if job.undone:
                     return Outcome(job.drop.token, State.SETTLING, error)
             await trio.sleep(FULL_SECONDS)
 
@@ -466,6 +467,7 @@ class Pipeline:
             job.placed = False
         if job.begun:
             self._placement.let_go(job.drop, job.fd)
+        job.undone = True
         if state is not State.SETTLING:
             name = str(job.begun.id) if job.begun else f"inode-{job.drop.token}"
             self._placement.refuse(job.drop, job.fd, state, error, job.log.lines(), name)
