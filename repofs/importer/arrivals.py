@@ -171,7 +171,7 @@ class Arrivals:
             return arrived
         if not transfers.named(arrival.transfer).removes:
             return arrived
-        how = await self._pipeline.remove_kept(arrived.fileset, arrival.source, arrival.path, arrival.actor_uid)
+        how = await self._pipeline.removals.of_kept(arrived.fileset, arrival.source, arrival.path, arrival.actor_uid)
         return arrived if how is None else replace(arrived, source=REMOVED if how == DONE else how)
 
 

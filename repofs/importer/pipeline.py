@@ -5,7 +5,7 @@
 
 A file that a reader finds to be one of several is given back at the first step, to be handed over with the others.
 
-A step that fails is answered by `_give_up`: whatever was made is taken back, and the file says what is wrong with it.
+A step that fails is answered by `GivingUp`: whatever was made is taken back, and the file says what is wrong with it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import errno
 import functools
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 import structlog
@@ -25,7 +25,6 @@ from repofs.administration.user_directories import UserDirectories
 from repofs.catalog.containers import Target, target_of
 from repofs.catalog.filesets import FinishedImport
 from repofs.catalog.forms import now
-from repofs.catalog.origins import DONE, Due
 from repofs.catalog.records import ImportRecord
 from repofs.config import Settings
 from repofs.errors import (
@@ -39,20 +38,21 @@ from repofs.errors import (
 )
 from repofs.fault_points import Step, passed
 from repofs.image import ALONE, Members, Recognised
-from repofs.importer import files, final_rows, removal, transactions
-from repofs.importer.bringing import SMALL_BYTES
+from repofs.importer import files, final_rows, transactions
 from repofs.importer.commits import FULL_SECONDS, Bell, Commits, Groups
 from repofs.importer.files import Examined
+from repofs.importer.giving_up import GivingUp
 from repofs.importer.import_log import ImportLog
+from repofs.importer.job import Job
 from repofs.importer.names import Names
 from repofs.importer.placement import Placement
 from repofs.importer.recognising import Recogniser, Recognising
 from repofs.importer.removal import Removals
 from repofs.importer.short_calls import ShortCalls
-from repofs.importer.transactions import Begun, Ending, Intent, Owners, Wanted
+from repofs.importer.transactions import Begun, Intent, Owners, Wanted
 from repofs.importer.turns import Turns
 from repofs.lifecycle import State
-from repofs.model import Drop, Duplicates, ImportId, ObjectRef, Origin, Outcome
+from repofs.model import Drop, Duplicates, ImportId, ObjectRef, Outcome
 from repofs.people import People
 from repofs.quotas import Held
 from repofs.repository.layout import Layout
@@ -77,28 +77,6 @@ class Duplicate(RepofsError):
     def __init__(self, known: ObjectRef | None, *, then: str) -> None:
         super().__init__(f"its owner has these bytes already, in {known}{then}")
         self.fileset = known and known.id
-
-
-@dataclass(slots=True)
-class _Job:
-    """One import on its way."""
-
-    drop: Drop
-    fd: int
-    root: Root | None
-    log: ImportLog
-    begun: Begun | None = None
-    origin: Origin | None = None  # of its first file
-    coming: Held | None = None  # minus the bytes that are counted because they are about to be copied
-    placed: bool = False  # something may be in the tree that would have to be taken back
-    finished: FinishedImport | None = None  # its final rows were sent to the catalogue
-    ended: bool = False  # the catalogue knows that it came to nothing
-    undone: bool = False  # so do the files
-
-    @property
-    def is_small(self) -> bool:
-        """Whether it is one file whose bytes are here, and few."""
-        return self.drop.is_one_file and self.origin is None and os.fstat(self.fd).st_size <= SMALL_BYTES
 
 
 class Counts(Protocol):
@@ -127,9 +105,9 @@ class Pipeline:
         self._commits = commits
         self._interrupted = interrupted
         self._people = people
-        self._sources = Sources(settings.declared_sources(), layout.root)
-        self._removals = Removals(commits, self._sources)
-        self._placement = Placement(layout, self._sources, settings.repository.reserve_bytes)
+        sources = Sources(settings.declared_sources(), layout.root)
+        self.removals = Removals(commits, sources)
+        self._placement = Placement(layout, sources, settings.repository.reserve_bytes)
         self._recognising = Recognising(readers, self._placement)
         template = Template(settings.repository.template)
         directories = UserDirectories(settings.repository)
@@ -137,7 +115,7 @@ class Pipeline:
         self._names = Names(layout, template, directories)
         self._hashing = Turns(settings.imports.parallel)
         self._syncing = Groups(self._sync)
-        self._clearing = Groups(self._clear)
+        self._giving_up = GivingUp(commits, self._placement)
         self._short = ShortCalls()
         self._taken = 0
         self._given_back = Bell()
@@ -148,8 +126,8 @@ class Pipeline:
         with contextlib.closing(self._placement):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._syncing.run)
-                nursery.start_soon(self._clearing.run)
-                nursery.start_soon(self._commits.health.while_sound, self._removals.run)
+                nursery.start_soon(self._giving_up.run)
+                nursery.start_soon(self._commits.health.while_sound, self.removals.run)
                 nursery.start_soon(self._short.run)
 
     async def idle(self) -> None:
@@ -164,13 +142,13 @@ class Pipeline:
 
         Raises only when the catalogue does not tell whether the drop is imported: recovery has to find out.
         """
-        job = _Job(drop, fd, root, ImportLog(drop.events))
+        job = Job(drop, fd, root, ImportLog(drop.events))
         self._taken += 1
         try:
             return await self._try(job)
         except trio.Cancelled:
             with contextlib.suppress(StoreFailed):
-                await self._give_up(job, State.SETTLING, "the daemon was stopped")
+                await self._giving_up.give_up(job, State.SETTLING, "the daemon was stopped")
             raise
         finally:
             with trio.CancelScope(shield=True):
@@ -182,44 +160,42 @@ class Pipeline:
     async def refuse(self, drop: Drop, fd: int, error: str) -> Outcome:
         """Give up *drop*, a file without bytes, by *error*: its row, its log and its news are those of any import that
         has failed. *fd* is closed then. Raises as `take` does."""
-        job = _Job(drop, fd, None, ImportLog(drop.events))
+        job = Job(drop, fd, None, ImportLog(drop.events))
         try:
             with contextlib.suppress(RepofsError):  # it died with it before: refused all the same
                 await self._begin(job)
-            return await self._give_up(job, State.FAILED, error)
+            return await self._giving_up.give_up(job, State.FAILED, error)
         finally:
             os.close(fd)
 
-    async def _try(self, job: _Job) -> Outcome:
+    async def _try(self, job: Job) -> Outcome:
         try:
             return await self._outcome(job)
         except StoreFailed as error:  # nothing is taken back on such a disk: the next mount's recovery sees to it
             self._commits.health.fail(error.message)
             return Outcome(job.drop.token, State.SETTLING, error.message, undecided=job.placed)
 
-    async def _outcome(self, job: _Job) -> Outcome:
+    async def _outcome(self, job: Job) -> Outcome:
         try:
             return await self._import(job)
         except StoreFailed:
             raise
         except ChangedWhileReading as error:
-            return await self._give_up(job, State.SETTLING, str(error))
+            return await self._giving_up.give_up(job, State.SETTLING, str(error))
         except Duplicate as error:
-            return replace(await self._give_up(job, State.DUPLICATE, str(error)), fileset=error.fileset)
+            return replace(await self._giving_up.give_up(job, State.DUPLICATE, str(error)), fileset=error.fileset)
         except OSError as error:
             if isinstance(error, QuotaExceeded) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                return await self._give_up(job, State.FAILED, _sentence(error))
-            return replace(await self._give_up(job, State.SETTLING, _FULL), again_seconds=FULL_SECONDS)
+                return await self._giving_up.give_up(job, State.FAILED, _sentence(error))
+            return replace(await self._giving_up.give_up(job, State.SETTLING, _FULL), again_seconds=FULL_SECONDS)
         except trio.BrokenResourceError:  # of the commits: this process is about to end, by no fault of the drop
-            return await self._give_up(job, State.SETTLING, "the importer ends")
+            return await self._giving_up.give_up(job, State.SETTLING, "the importer ends")
         except Exception as error:
             log.exception("an import failed unexpectedly", path=job.drop.path)
             sentence = f"the importer failed ({type(error).__name__}): the daemon's log says where; then retry"
-            return await self._give_up(job, State.FAILED, sentence)
+            return await self._giving_up.give_up(job, State.FAILED, sentence)
 
-    # --- forward ---------------------------------------------------------------------------------
-
-    async def _import(self, job: _Job) -> Outcome:
+    async def _import(self, job: Job) -> Outcome:
         drop, before = job.drop, os.fstat(job.fd)
         if drop.refusal is not None:
             await self._begin(job)
@@ -233,7 +209,7 @@ class Pipeline:
         await self._make_room(job, begun)
         examined = await self._examine(job)
         if not examined:
-            await self._ended(job, begun, State.SETTLING, "it was imported before")
+            await self._giving_up.end(job, begun, State.SETTLING, "it was imported before")
             return Outcome(job.drop.token, State.IMPORTED)
         files.require_unchanged(job.drop, before, examined)
         if job.drop.policy.duplicates is Duplicates.IMPORT:
@@ -248,7 +224,7 @@ class Pipeline:
         finally:
             self._in_hand.remove(key)
 
-    async def _begin(self, job: _Job) -> Begun:
+    async def _begin(self, job: Job) -> Begun:
         drop = job.drop
         origin = job.origin = files.origin(drop, job.fd, self._placement.marks)
         identity = files.identity(drop, job.fd, origin)
@@ -275,7 +251,7 @@ class Pipeline:
             raise RepofsError(f"the importer died {deaths} times with this file: see the daemon's log, then retry")
         return begun
 
-    async def _make_room(self, job: _Job, begun: Begun) -> None:
+    async def _make_room(self, job: Job, begun: Begun) -> None:
         """Have the bytes counted that are about to be copied. Raises QuotaExceeded."""
         if job.drop.is_one_file and job.origin is None:
             return
@@ -285,14 +261,14 @@ class Pipeline:
             await self._counting.come(held)
             job.coming = replace(held, coming=-size)
 
-    async def _target(self, job: _Job, begun: Begun) -> Target | None:
+    async def _target(self, job: Job, begun: Begun) -> Target | None:
         target = target_of(job.drop.path, job.drop.target)
         if target is not None and job.drop.target is not None:
             owner = self._people().actor(begun.owner.uid)
             await self._commits.write(transactions.check_targets, (target, owner, begun.owner.id, begun.group.id))
         return target
 
-    async def _examine(self, job: _Job) -> list[Examined]:
+    async def _examine(self, job: Job) -> list[Examined]:
         algorithm = job.drop.checksum_algorithm or self._settings.imports.checksum_algorithm
         read = functools.partial(
             files.examine, job.drop, job.fd, self._placement.bringing, algorithm, self._people().levels, job.root
@@ -319,7 +295,7 @@ class Pipeline:
         raise Duplicate(known, then="" if drop.source else ": remove it, or allow duplicates and retry")
 
     async def _complete(
-        self, job: _Job, begun: Begun, target: Target | None, examined: list[Examined], recognised: Recognised
+        self, job: Job, begun: Begun, target: Target | None, examined: list[Examined], recognised: Recognised
     ) -> Outcome:
         """Reserve, place, sync and commit. Not to be cancelled: it is short, and either whole or taken back."""
         with trio.CancelScope(shield=True):
@@ -338,12 +314,12 @@ class Pipeline:
             await self._record(job, finished)
             passed(Step.COMMITTED)
             await self._count(job, files.changes(job.drop, begun.group.gid, examined), examined)
-            await self._forget(begun)
+            await self._giving_up.forget(begun)
             passed(Step.CLEARED)
-            kept = await self._remove_sources(job, finished)
-        return _imported(job.drop, finished, kept)
+            kept = await self.removals.after(job.drop, finished)
+        return job.imported(kept)
 
-    async def _record(self, job: _Job, finished: FinishedImport) -> None:
+    async def _record(self, job: Job, finished: FinishedImport) -> None:
         """Write the final rows: the commit point."""
         job.finished = finished
         try:
@@ -352,7 +328,7 @@ class Pipeline:
             job.finished = None
             raise
 
-    async def _count(self, job: _Job, changes: list[Held], examined: Sequence[Examined] = ()) -> None:
+    async def _count(self, job: Job, changes: list[Held], examined: Sequence[Examined] = ()) -> None:
         """Tell what is held more and less; and what was to come comes no more."""
         if job.coming is not None:
             changes.append(job.coming)
@@ -360,7 +336,7 @@ class Pipeline:
         if changes:
             await self._counting.tell(changes, [file.inode for file in examined if file.origin is None])
 
-    def _place(self, job: _Job, begun: Begun, rows: FinishedImport, name_for: Callable[[int], bytes]) -> FinishedImport:
+    def _place(self, job: Job, begun: Begun, rows: FinishedImport, name_for: Callable[[int], bytes]) -> FinishedImport:
         staged = files.named(job.drop, job.fd, {file.name for file in rows.entries})
         gid = begun.group.gid
         record = ImportRecord(rows, begun.intent, begun.owner, begun.group)
@@ -369,35 +345,6 @@ class Pipeline:
             finished = replace(rows, import_directory=directory)
             self._placement.mark(job.drop, job.fd, gid, finished)
         return finished
-
-    async def _remove_sources(self, job: _Job, finished: FinishedImport) -> str | None:
-        """Remove the sources that are due now that the import is durable; return why one was kept, or None."""
-        files = [file for file in finished.entries if file.origin is not None and file.removal_due]
-        if not files:
-            return None
-        due = [Due(file.original_id, file.origin, job.drop.actor_uid) for file in files if file.origin is not None]
-        ended = await self._removals.see_to(due)
-        if job.drop.is_directory:
-            origin, name = due[0].origin, files[0].name
-            await in_thread(removal.remove_directory, self._sources, origin, name, job.drop.actor_uid)
-        return next((how for _, how in ended if how != DONE), None)
-
-    async def remove_kept(self, fileset: int, source: str, path: bytes, actor_uid: int) -> str | None:
-        """Remove the source of an original that was imported by a transfer which removes, and was kept then, now that
-        *actor_uid* asks for the same again. Returns DONE, or why it is kept; None when there is none to be removed."""
-        file = await self._commits.write(removal.owe, (fileset, source, path))
-        if file is None:
-            return None
-        [(_, how)] = await self._removals.see_to([Due(file.original_id, file.origin, actor_uid)])
-        return how
-
-    async def _forget(self, begun: Begun) -> None:
-        """Clear away what taking back would need; recovery does it if this fails."""
-        try:
-            await self._clearing.do(begun.id)
-        except OSError as error:
-            self._commits.health.heed("clearing away", error)
-            log.warning("staging is cleared at the next start", importing=begun.id, error=str(error))
 
     async def sync(self) -> None:
         """Make durable what has been changed in the tree."""
@@ -411,71 +358,6 @@ class Pipeline:
         except OSError as error:
             raise StoreFailed.because(f"syncfs: {error.strerror}") from error
         return [None] * len(waiting)
-
-    def _clear(self, committed: Sequence[ImportId]) -> Sequence[None]:
-        for importing in committed:
-            self._placement.finish(importing)
-        return [None] * len(committed)
-
-    # --- back ------------------------------------------------------------------------------------
-
-    async def _give_up(self, job: _Job, state: State, error: str) -> Outcome:
-        """Take back what was made and say on the file why. Returns the outcome: *state*, or imported, when the final
-        rows were committed after all, or settling, when the reason cannot be written now. What cannot be taken back now
-        is tried again: until then nobody knows what the file is."""
-        job.log.note(f"{state}: {error}")
-        with trio.CancelScope(shield=True):
-            if job.begun and not job.ended and not await self._ended(job, job.begun, state, error):
-                assert job.finished is not None  # nobody else takes an import out of its state
-                await self._forget(job.begun)
-                return _imported(job.drop, job.finished)
-            job.ended = True
-            passed(Step.ENDED)
-        while True:
-            try:
-                with trio.CancelScope(shield=True), on_the_store("taking an import back"):
-                    await in_thread(self._undo, job, state, error)
-                    return Outcome(job.drop.token, state, error)
-            except StoreFailed:
-                raise
-            except OSError as worse:
-                log.error("a drop cannot be told why", path=job.drop.path, reason=error, error=str(worse))
-                if job.undone:
-                    return Outcome(job.drop.token, State.SETTLING, error)
-            await trio.sleep(FULL_SECONDS)
-
-    async def _ended(self, job: _Job, begun: Begun, state: State, error: str) -> bool:
-        """Say in the catalogue how the import ended; False when it is imported already."""
-        try:
-            return await self._commits.write(transactions.end, Ending(begun.id, state, error))
-        except StoreFailed:
-            raise
-        except StoreFull as full:
-            if job.finished is not None:
-                raise
-            log.warning("the row of an import is left to recovery", importing=begun.id, error=str(full))
-            return True
-        except Exception:
-            if job.finished is not None:
-                raise  # imported or not: only the catalogue could tell
-            log.exception("the row of a failed import is left to recovery", importing=begun.id)
-            return True
-
-    def _undo(self, job: _Job, state: State, error: str) -> None:
-        if job.begun and job.placed:
-            self._placement.take_back(job.drop, job.fd, job.begun.id)
-            job.placed = False
-        if job.begun:
-            self._placement.let_go(job.drop, job.fd)
-        job.undone = True
-        if state is not State.SETTLING:
-            name = str(job.begun.id) if job.begun else f"inode-{job.drop.token}"
-            self._placement.refuse(job.drop, job.fd, state, error, job.log.lines(), name)
-
-
-def _imported(drop: Drop, finished: FinishedImport, kept: str | None = None) -> Outcome:
-    directory = finished.import_directory
-    return Outcome(drop.token, State.IMPORTED, fileset=finished.fileset_id, import_directory=directory, kept=kept)
 
 
 def _sentence(error: OSError) -> str:

@@ -15,11 +15,12 @@ import trio
 
 from repofs.catalog import origins
 from repofs.catalog.engine import Connection
+from repofs.catalog.filesets import FinishedImport
 from repofs.catalog.origins import DONE, Due
 from repofs.errors import NotFound, StoreFull
 from repofs.fault_points import Step, passed
 from repofs.importer.commits import FULL_SECONDS, Commits
-from repofs.model import Origin, OriginalFileId
+from repofs.model import Drop, Origin, OriginalFileId
 from repofs.repository import as_user
 from repofs.repository.outside import remove_beneath, remove_empty_beneath
 from repofs.repository.sources import Sources
@@ -40,8 +41,28 @@ class Removals:
         self._left = trio.Event()  # some are due that nobody sees to
         self._left.set()
 
-    async def see_to(self, due: Sequence[Due]) -> list[Ended]:
-        """Remove what is *due*, as far as it is still what was imported; return how each ended."""
+    async def after(self, drop: Drop, finished: FinishedImport) -> str | None:
+        """Remove the sources that are due now that the import is durable; return why one was kept, or None."""
+        files = [file for file in finished.entries if file.origin is not None and file.removal_due]
+        if not files:
+            return None
+        due = [Due(file.original_id, file.origin, drop.actor_uid) for file in files if file.origin is not None]
+        ended = await self._see_to(due)
+        if drop.is_directory:
+            origin, name = due[0].origin, files[0].name
+            await in_thread(remove_directory, self._sources, origin, name, drop.actor_uid)
+        return next((how for _, how in ended if how != DONE), None)
+
+    async def of_kept(self, fileset: int, source: str, path: bytes, actor_uid: int) -> str | None:
+        """Remove the source of an original that was imported by a transfer which removes, and was kept then, now that
+        *actor_uid* asks for the same again. Returns DONE, or why it is kept; None when there is none to be removed."""
+        file = await self._commits.write(_owed, (fileset, source, path))
+        if file is None:
+            return None
+        [(_, how)] = await self._see_to([Due(file.original_id, file.origin, actor_uid)])
+        return how
+
+    async def _see_to(self, due: Sequence[Due]) -> list[Ended]:
         ended = await in_thread(remove, self._sources, due)
         passed(Step.SOURCE_REMOVED)
         await self._note(ended)
@@ -100,8 +121,7 @@ def remove_directory(sources: Sources, file: Origin, name: bytes, actor_uid: int
         log.info("an empty directory is kept", path=top, reason=str(error))
 
 
-def owe(conn: Connection, items: Sequence[tuple[int, str, bytes]]) -> Sequence[Due | None]:
-    """Say of sources (fileset, source, path below it) that were kept that they are due again (`commits.Act`)."""
+def _owed(conn: Connection, items: Sequence[tuple[int, str, bytes]]) -> Sequence[Due | None]:
     return [origins.owe(conn, *item) for item in items]
 
 

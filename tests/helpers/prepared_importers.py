@@ -21,7 +21,7 @@ import trio
 from repofs import fault_points
 from repofs.fault_points import Step
 from repofs.importer import __main__ as importer
-from repofs.importer import link, pipeline, readers, removal
+from repofs.importer import giving_up, link, readers, removal
 from repofs.importer.wire import Channel
 from repofs.people import People
 from repofs.threads import in_thread
@@ -123,5 +123,5 @@ def _live(order: str, fd: int) -> None:
 
 if __name__ == "__main__":
     readers.PROGRAM = ("-m", "tests.helpers.one_reader")
-    pipeline.FULL_SECONDS = removal.FULL_SECONDS = 1.0
+    giving_up.FULL_SECONDS = removal.FULL_SECONDS = 1.0
     _serve(socket.socket(fileno=int(sys.argv[2])))

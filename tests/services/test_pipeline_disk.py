@@ -16,7 +16,7 @@ from repofs.catalog.engine import open_engine
 from repofs.config import Settings
 from repofs.disk import Disk
 from repofs.errors import StoreFailed, StoreFull
-from repofs.importer import bringing, pipeline, transactions
+from repofs.importer import bringing, giving_up, transactions
 from repofs.importer.commits import FULL_SECONDS, Commits
 from repofs.importer.pipeline import Pipeline
 from repofs.importer.placement import Placement
@@ -114,7 +114,7 @@ async def test_what_cannot_be_taken_back_is_once_there_is_room(
 ) -> None:
     path = repository.write(repository.alice, b"scan.tif")
     left = [no_room, no_room, Placement.take_back]
-    monkeypatch.setattr(pipeline, "FULL_SECONDS", 0.0)
+    monkeypatch.setattr(giving_up, "FULL_SECONDS", 0.0)
     async with life(repository) as (importing, _):
         with monkeypatch.context() as full:
             full.setattr(filesets, "record", no_room)
