@@ -10,6 +10,8 @@ from types import ModuleType
 
 BACKING_SHIFT = 32
 """Of a handle's number: from this bit on it is the kernel's number of the file that it is to read by itself."""
+LISTING_CACHED, LISTING_KEPT = 1 << 62, 1 << 61
+"""Of a directory's handle: the kernel may keep what is listed by it; it may use what it has kept."""
 
 
 def _load() -> ModuleType | None:
@@ -17,12 +19,12 @@ def _load() -> ModuleType | None:
     flags = sys.getdlopenflags()
     sys.setdlopenflags(os.RTLD_NOW | os.RTLD_GLOBAL)
     try:
-        from repofs.fuse import _passthrough
+        from repofs.fuse import _native
     except ImportError:
         return None
     finally:
         sys.setdlopenflags(flags)
-    return _passthrough
+    return _native
 
 
 native = _load()

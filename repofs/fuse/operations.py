@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import pyfuse3
 
 from repofs.errors import ReadOnly
-from repofs.fuse import BACKING_SHIFT
+from repofs.fuse import BACKING_SHIFT, LISTING_CACHED, LISTING_KEPT, native
 from repofs.fuse.entry import entry_attributes, passing_link
 from repofs.fuse.guard import guarded
 from repofs.fuse.source_operations import SourceOperations
@@ -293,7 +293,12 @@ class Operations(pyfuse3.Operations):
     # --- directories ----------------------------------------------------------------------------
 
     async def opendir(self, inode: pyfuse3.InodeT, ctx: pyfuse3.RequestContext) -> pyfuse3.FileHandleT:
-        return pyfuse3.FileHandleT(self._directories.open(self._node(inode), _caller(ctx)))
+        node = self._node(inode)
+        fh = self._directories.open(node, _caller(ctx))
+        if native is None or node.area in _WITH_TREES or self._deleting.hides_some(node):
+            return pyfuse3.FileHandleT(fh)
+        cached = LISTING_CACHED * self._directories.is_for_all(fh)
+        return pyfuse3.FileHandleT(fh | cached | LISTING_KEPT * (cached and self._directories.is_kept(fh)))
 
     async def readdir(self, fh: pyfuse3.FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         self._backing.trim()

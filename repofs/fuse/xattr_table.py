@@ -29,16 +29,16 @@ class Attributes(Protocol):
 
 
 class Absent:
-    """Attributes that no file here has: a constant, because the kernel asks for some of them before every write."""
+    """Attributes that no file here has: a constant, because the kernel asks for some of them before it writes."""
 
-    def __init__(self, refusal: int) -> None:
-        self._refusal = refusal  # what setting one answers
+    def __init__(self, answer: int) -> None:
+        self._answer = answer  # to who reads one
 
     async def get(self, node: Node, name: bytes, caller: Caller) -> bytes:
-        raise OSError(errno.ENODATA, "no such attribute")
+        raise OSError(self._answer, "no such attribute")
 
     async def set(self, node: Node, name: bytes, value: bytes, caller: Caller) -> None:
-        raise OSError(self._refusal, "not kept here")
+        raise OSError(errno.EOPNOTSUPP, "not kept here")
 
     def remove(self, node: Node, name: bytes, caller: Caller) -> None:
         raise OSError(errno.ENODATA, "no such attribute")
@@ -128,9 +128,9 @@ class XattrTable:
         self._rows: tuple[tuple[bytes, Attributes], ...] = (
             (xattrs.PREFIX, Ours(facts)),
             (b"user.", Kept(standing, rights)),
-            (b"security.", Absent(errno.EOPNOTSUPP)),
+            (b"security.", Absent(errno.EOPNOTSUPP)),  # ls(1) remembers that, and does not ask for each name
             (_ACCESS_LIST, AccessList(rights, standing.backing)),
-            (b"", Absent(errno.EOPNOTSUPP)),
+            (b"", Absent(errno.ENODATA)),
         )
 
     def answering(self, name: bytes) -> Attributes:

@@ -127,6 +127,10 @@ class Deleting:
             removal.uid == uid and name in removal.gone.get(parent.ino, ()) for removal in self._removals.values()
         )
 
+    def hides_some(self, directory: Node) -> bool:
+        """Whether somebody is removing names in *directory*."""
+        return any(directory.ino in removal.gone for removal in self._removals.values())
+
     def unlink(self, parent: Node, name: bytes, caller: Caller) -> None:
         """Remember that *caller* removes the file *name* in an import directory.
 

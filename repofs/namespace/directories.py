@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 
 from repofs.namespace.backing import names_in
@@ -13,11 +14,13 @@ from repofs.namespace.request import Caller
 from repofs.namespace.rights import Rights
 from repofs.namespace.standing import Standing
 
+_TICK_NS = 100_000_000  # times on inodes are of the kernel's last tick: the coarsest are of 1/100 s
+
 
 @dataclass(slots=True)
 class _Listing:
     node: Node
-    sees_all: bool  # whether all names are for who lists
+    sees_all: bool  # whether all names are for who lists, whoever that is
     uid: int  # who lists
     names: list[bytes] | None = None
 
@@ -46,10 +49,22 @@ class Directories:
         node.hold(fd)
         return fd
 
+    def is_for_all(self, fh: int) -> bool:
+        """Whether all who may list the directory are shown the same: the kernel may keep what it has listed for one."""
+        return self._open[fh].sees_all
+
+    def is_kept(self, fh: int) -> bool:
+        """Whether nothing has changed since the directory was listed last, here or behind the mount: a listing of that
+        time counts."""
+        return self._open[fh].node.listed == os.fstat(fh).st_ctime_ns
+
     async def entries(self, fh: int, start: int) -> tuple[Node, list[bytes]]:
         """Return the directory and its names, . and .. first; read anew when *start* is 0 (rewinddir)."""
         listing = self._open[fh]
         if listing.names is None or start == 0:
+            changed = os.fstat(fh).st_ctime_ns  # which nobody sets back, as rsync does the mtime
+            # A change in the same tick of the clock would not be seen.
+            listing.node.listed = changed if time.time_ns() - changed > _TICK_NS else None
             names = await names_in(fh)  # none of a directory that has been removed
             listing.names = [b".", b"..", *(name for name in names if not self._names.hidden(listing.node, name))]
         return listing.node, listing.names

@@ -47,6 +47,7 @@ class Node:
         "generation",
         "handles",
         "ino",
+        "listed",
         "lookups",
         "mark",
         "names",
@@ -72,6 +73,7 @@ class Node:
         self.origin: Origin | Unknown | None = UNKNOWN  # as on the backing inode, once it was read
         self.refusal: str | None = None  # why the last attribute set on it was refused
         self.settings: dict[bytes, bytes | None] | None = None  # of directories, once they were read
+        self.listed: int | None = None  # the ctime in ns of a directory when its names were read last
         self.removed = False  # no name and no handle is left: the backing inode number may be given again
 
     @property

@@ -76,7 +76,7 @@ def documented(what: str) -> dict[str, int]:
         ("`stat` of a name that was looked at before", stat),
         (f"{SAME}open, read 4 KiB and close of an original that was read before", read),
         (f"{SAME}make a file, write to it four times and close it", write),
-        ("a second `ls -lR` of two directories of 20 files", list_all),
+        (f"{SAME}a second `ls -lR` of two directories of 20 files", list_all),
     ],
 )
 def test_the_kernel_asks_for_what_is_documented(

@@ -1,16 +1,19 @@
-/* Kernel passthrough under a libfuse that does not offer it: the kernel reads an open file from the backing file itself.
+/* What the kernel offers and pyfuse3 has no word for, and libfuse, as to passthrough, only from 3.17 on:
  *
- * pyfuse3 has no word for it, and libfuse only from 3.17 on. This module stands between the two: it is loaded with
- * RTLD_GLOBAL before pyfuse3, so that the dynamic linker binds two public functions of libfuse, as pyfuse3 calls them,
- * to those below, which call libfuse's own.
+ *   passthrough   the kernel reads an open file from the backing file itself
+ *   killpriv      it does not ask at each write whether the file has capabilities that are to be taken from it. Here no
+ *                 file has any, nor a set-user-ID bit
+ *   noflush       it sends no FLUSH when a descriptor is closed by which nothing can be written
+ *   listings      it keeps the names in a directory
+ *
+ * This module stands between pyfuse3 and libfuse: it is loaded with RTLD_GLOBAL before pyfuse3, so that the dynamic
+ * linker binds two public functions of libfuse, as pyfuse3 calls them, to those below, which call libfuse's own.
  *
  *   fuse_session_mount   then has libfuse read and write the device by our functions (fuse_session_custom_io). They see
- *                        the INIT request, in which the kernel says what it offers, and complete the reply: by
- *                        passthrough, if somebody has called wish(), and by FUSE_HANDLE_KILLPRIV_V2. Without that the
- *                        kernel asks at each write whether the file has capabilities to be taken from it. Here no file
- *                        has any, nor a set-user-ID bit.
- *   fuse_reply_open      makes the reply itself for a handle that bears a backing number, see FH_BACKING. In others it
- *                        sets `noflush`, for which pyfuse3 has no word either, where nothing can be written.
+ *                        the INIT request, in which the kernel says what it offers, and complete the reply: by killpriv
+ *                        (FUSE_HANDLE_KILLPRIV_V2) and, if somebody has called wish(), by passthrough.
+ *   fuse_reply_open      makes the reply itself for a handle that bears a backing number, see FH_BACKING; in others it
+ *                        sets noflush, and of directories what FH_CACHE and FH_KEEP say.
  *
  * All else goes through unchanged. Numbers are those of linux/fuse.h of Linux 6.9; the headers of the machine may be
  * older than its kernel.
@@ -36,10 +39,13 @@
 #define OPEN_PASSTHROUGH (1u << 7)
 #define STACK_DEPTH 1                    /* the backing store is no stacked file system itself */
 
-/* A handle number below 2^63 is the daemon's own in the lower half, and in the upper one the number that the kernel gave
- * the backing file, 0 for none. The kernel is told of the lower half only. */
+/* A handle number below 2^63 is the daemon's own in the lower half. The kernel is told of that only. In the upper one it
+ * has, of a file, the number that the kernel gave the backing file, 0 for none; of a directory two bits: the kernel may
+ * keep its listing, and may use the one that it has kept. */
 #define FH_OWN(fh) ((fh) & 0xFFFFFFFFu)
-#define FH_BACKING(fh) ((fh) >> 63 ? 0 : (int32_t)((fh) >> 32))
+#define FH_CACHE(fh) ((fh) >> 63 ? 0 : (fh) >> 62 & 1)
+#define FH_KEEP(fh) ((fh) >> 61 & 1)
+#define FH_BACKING(fh) ((fh) >> 61 ? 0 : (int32_t)((fh) >> 32))
 
 struct open_reply {                      /* struct fuse_open_out, whose last field was padding before Linux 6.9 */
     uint64_t fh;
@@ -122,6 +128,11 @@ int fuse_reply_open(fuse_req_t request, const struct fuse_file_info *info)
         reply = dlsym(RTLD_NEXT, "fuse_reply_open");
     struct fuse_file_info told = *info;
     told.noflush |= (info->flags & O_ACCMODE) == O_RDONLY;
+    if (FH_CACHE(info->fh)) {
+        told.fh = FH_OWN(info->fh);
+        told.cache_readdir = 1;
+        told.keep_cache = FH_KEEP(info->fh);
+    }
     return reply(request, &told);
 }
 
@@ -147,9 +158,9 @@ static PyMethodDef methods[] = {
 };
 
 static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, "_passthrough", "Kernel passthrough under pyfuse3.", -1, methods, NULL, NULL, NULL, NULL};
+    PyModuleDef_HEAD_INIT, "_native", "What the kernel offers and pyfuse3 does not.", -1, methods, NULL, NULL, NULL, NULL};
 
-PyMODINIT_FUNC PyInit__passthrough(void)
+PyMODINIT_FUNC PyInit__native(void)
 {
     return PyModule_Create(&definition);
 }
