@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from repofs.catalog.filesets import FinishedImport
 from repofs.importer.bringing import SMALL_BYTES
@@ -13,6 +14,13 @@ from repofs.lifecycle import State
 from repofs.model import Drop, Origin, Outcome
 from repofs.quotas import Held
 from repofs.repository.outside import Root
+
+
+class Deaths(NamedTuple):
+    """How often the importer has died with a drop in hand."""
+
+    times: int = 0
+    alone: bool = False  # the last time with no other
 
 
 @dataclass(slots=True)
@@ -25,6 +33,7 @@ class Job:
     log: ImportLog
     begun: Begun | None = None
     origin: Origin | None = None  # of its first file
+    deaths: Deaths = Deaths()  # noqa: RUF009 -- it is a tuple
     coming: Held | None = None  # minus the bytes that are counted because they are about to be copied
     placed: bool = False  # something may be in the tree that would have to be taken back
     finished: FinishedImport | None = None  # its final rows were sent to the catalogue

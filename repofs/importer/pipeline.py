@@ -14,7 +14,7 @@ import contextlib
 import errno
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -43,7 +43,7 @@ from repofs.importer.commits import FULL_SECONDS, Bell, Commits, Groups
 from repofs.importer.files import Examined
 from repofs.importer.giving_up import GivingUp
 from repofs.importer.import_log import ImportLog
-from repofs.importer.job import Job
+from repofs.importer.job import Deaths, Job
 from repofs.importer.names import Names
 from repofs.importer.placement import Placement
 from repofs.importer.recognising import Recogniser, Recognising
@@ -52,7 +52,7 @@ from repofs.importer.short_calls import ShortCalls
 from repofs.importer.transactions import Begun, Intent, Owners, Wanted
 from repofs.importer.turns import Turns
 from repofs.lifecycle import State
-from repofs.model import Drop, Duplicates, ImportId, ObjectRef, Outcome
+from repofs.model import Drop, Duplicates, Identity, ImportId, ObjectRef, Outcome
 from repofs.people import People
 from repofs.quotas import Held
 from repofs.repository.layout import Layout
@@ -63,9 +63,11 @@ from repofs.threads import in_thread
 
 log = structlog.get_logger(__name__)
 
+_DEATHS_WITH_OTHERS = 10  # that convict a drop which nobody has seen alone
+SUSPECT_SECONDS = 60.0  # that a drop waits for another, when both were in hand when the importer died
 _FULL = "the disk of the repository, or this file with attributes, is full: it is imported by itself when there is room"
 
-Interrupted = dict[tuple[int, int], int]
+Interrupted = dict[tuple[int, int], Deaths]
 """How often the importer died with the drop of that device and inode in hand."""
 
 
@@ -117,6 +119,7 @@ class Pipeline:
         self._syncing = Groups(self._sync)
         self._giving_up = GivingUp(commits, self._placement)
         self._short = ShortCalls()
+        self._suspects = trio.Lock()
         self._taken = 0
         self._given_back = Bell()
         self._in_hand: set[tuple[int, int, str]] = set()  # (owner, size, checksum), where duplicates are refused
@@ -163,7 +166,7 @@ class Pipeline:
         job = Job(drop, fd, None, ImportLog(drop.events))
         try:
             with contextlib.suppress(RepofsError):  # it died with it before: refused all the same
-                await self._begin(job)
+                await self._begin(job, self._identify(job))
             return await self._giving_up.give_up(job, State.FAILED, error)
         finally:
             os.close(fd)
@@ -198,13 +201,33 @@ class Pipeline:
     async def _import(self, job: Job) -> Outcome:
         drop, before = job.drop, os.fstat(job.fd)
         if drop.refusal is not None:
-            await self._begin(job)
+            await self._begin(job, self._identify(job))
             raise InvalidValue(drop.refusal)
         self._placement.require_room()
         found = await self._recognising.look(drop, job.fd, job.root, job.log)
         if isinstance(found, Members) or drop.early:
             return Outcome(drop.token, State.SETTLING, members=found if isinstance(found, Members) else ALONE)
-        begun = await self._begin(job)
+        identity = self._identify(job)
+        async with self._one_of_suspects(job):
+            return await self._carry_out(job, before, found, identity)
+
+    @contextlib.asynccontextmanager
+    async def _one_of_suspects(self, job: Job) -> AsyncIterator[None]:
+        """Have those that were in hand when the importer died follow one another: if it dies again it is known of
+        which, and three power cuts make no file failed. But none waits long for another's large file."""
+        held = False
+        if job.deaths.times:
+            with trio.move_on_after(SUSPECT_SECONDS):
+                await self._suspects.acquire()
+                held = True
+        try:
+            yield
+        finally:
+            if held:
+                self._suspects.release()
+
+    async def _carry_out(self, job: Job, before: os.stat_result, found: Recognised, identity: Identity) -> Outcome:
+        begun = await self._begin(job, identity)
         target = await self._target(job, begun)
         await self._make_room(job, begun)
         examined = await self._examine(job)
@@ -224,11 +247,15 @@ class Pipeline:
         finally:
             self._in_hand.remove(key)
 
-    async def _begin(self, job: Job) -> Begun:
-        drop = job.drop
-        origin = job.origin = files.origin(drop, job.fd, self._placement.marks)
-        identity = files.identity(drop, job.fd, origin)
-        deaths = self._interrupted.pop((identity.device, identity.inode), 0)
+    def _identify(self, job: Job) -> Identity:
+        """Find out where the drop comes from, and how often the importer has died with it; return who it is."""
+        job.origin = files.origin(job.drop, job.fd, self._placement.marks)
+        identity = files.identity(job.drop, job.fd, job.origin)
+        job.deaths = self._interrupted.pop((identity.device, identity.inode), Deaths())
+        return identity
+
+    async def _begin(self, job: Job, identity: Identity) -> Begun:
+        drop, origin, deaths = job.drop, job.origin, job.deaths.times
         intent = Intent(
             drop.user_directory,
             drop.path,
@@ -247,7 +274,8 @@ class Pipeline:
         job.log.note(
             f"import {begun.id} for {begun.owner.user_name} in group {begun.group.name}{by}, attempt {deaths + 1}"
         )
-        if deaths >= self._settings.imports.attempts:
+        most = self._settings.imports.attempts
+        if deaths >= (most if job.deaths.alone else max(most, _DEATHS_WITH_OTHERS)):
             raise RepofsError(f"the importer died {deaths} times with this file: see the daemon's log, then retry")
         return begun
 

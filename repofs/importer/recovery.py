@@ -17,6 +17,7 @@ from repofs.errors import NotFound
 from repofs.fault_points import Step, passed
 from repofs.importer import files, preparing
 from repofs.importer.bringing import Bringing
+from repofs.importer.job import Deaths
 from repofs.importer.pipeline import Interrupted
 from repofs.lifecycle import State
 from repofs.model import ImportId, Original
@@ -80,4 +81,5 @@ def _release(engine: Engine) -> Interrupted:
             imports.advance(conn, row.id, State.IMPORTING, State.SETTLING, error="the importer was interrupted")
     if rows:
         log.warning("imports were interrupted and will be tried again", imports=[row.id for row in rows])
-    return {(row.intent.device, row.intent.inode): row.intent.attempts for row in rows}
+    alone = len(rows) == 1
+    return {(row.intent.device, row.intent.inode): Deaths(row.intent.attempts, alone) for row in rows}

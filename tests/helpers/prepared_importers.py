@@ -57,7 +57,9 @@ class PreparedImporters:
 
 
 def _end(pid: int, life: socket.socket) -> int:
-    if not select.select([life], [], [], link.END_SECONDS)[0]:
+    ended = select.poll()  # not select: descriptors may be above 1023
+    ended.register(life, select.POLLIN)
+    if not ended.poll(link.END_SECONDS * 1000):
         os.kill(pid, signal.SIGKILL)
     return os.waitstatus_to_exitcode(int.from_bytes(life.recv(_STATUS_BYTES), sys.byteorder))
 
@@ -83,14 +85,17 @@ def _serve(parents: socket.socket) -> None:
     """Fork what is ordered, and tell of each how it has ended."""
     parents.send(b"!")
     lives: dict[int, tuple[int, socket.socket]] = {}  # by descriptor of the process: its pid, and who is told
+    waiting = select.poll()
+    waiting.register(parents, select.POLLIN)
     while True:
-        ready, _, _ = select.select([parents, *lives], [], [])
-        for process in (one for one in ready if one is not parents):
+        ready = {fd for fd, _ in waiting.poll()}
+        for process in ready - {parents.fileno()}:
+            waiting.unregister(process)
             pid, life = lives.pop(process)
             os.close(process)
             with life:
                 life.send(os.waitpid(pid, 0)[1].to_bytes(_STATUS_BYTES, sys.byteorder))
-        if parents in ready:
+        if parents.fileno() in ready:
             order, descriptors, _, _ = socket.recv_fds(parents, _ORDER_BYTES, 2)
             if not order:
                 return
@@ -99,7 +104,9 @@ def _serve(parents: socket.socket) -> None:
                 parents.close()
                 _live(order.decode(), descriptors[0])
             os.close(descriptors[0])
-            lives[os.pidfd_open(pid)] = pid, socket.socket(fileno=descriptors[1])
+            process = os.pidfd_open(pid)
+            waiting.register(process, select.POLLIN)
+            lives[process] = pid, socket.socket(fileno=descriptors[1])
             parents.send(pid.to_bytes(8, sys.byteorder))
 
 

@@ -53,7 +53,7 @@ def read(originals: Path) -> None:
 
 
 def write(originals: Path) -> None:
-    name = originals.with_name("written") / f"{time.monotonic_ns()}.txt"
+    name = originals.with_name("written") / f".{time.monotonic_ns()}.txt"  # nor is it imported
     with open(name, "xb", buffering=0) as file:
         for _ in range(4):
             file.write(bytes(4096))

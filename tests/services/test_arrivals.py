@@ -22,6 +22,7 @@ from repofs.importer.arrivals import Arrivals
 from repofs.importer.bringing import Bringing
 from repofs.importer.commits import Commits
 from repofs.importer.gathering import Gathering
+from repofs.importer.job import Deaths
 from repofs.importer.pipeline import Pipeline
 from repofs.importer.preparing import Preparing
 from repofs.importer.waiting_room import WaitingRoom
@@ -222,7 +223,7 @@ async def test_what_killed_the_importer_three_times_fails(repository: Repository
     (source / "set.zarr/0").write_bytes(b"pixels")
     status = (source / "set.zarr/0" if name == "set.zarr" else source / name).stat()
     async with hall(repository, source) as h:
-        h.taking._pipeline._interrupted[status.st_dev, status.st_ino] = 3
+        h.taking._pipeline._interrupted[status.st_dev, status.st_ino] = Deaths(3, alone=True)
         arrived = await h.taking.take(h.arrival(name))
         assert arrived.state is State.FAILED and "died 3 times" in str(arrived.error)
         h.check_empty()

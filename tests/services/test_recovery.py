@@ -63,13 +63,14 @@ def importers() -> Iterator[PreparedImporters]:
         yield prepared
 
 
-async def killed_at(step: Step, importers: PreparedImporters, repository: Repository, name: bytes) -> None:
-    """Have an importer take the drop *name*, and be killed."""
+async def killed_at(step: Step, importers: PreparedImporters, repository: Repository, *names: bytes) -> None:
+    """Have an importer take the drops *names*, and be killed."""
     with pytest.raises(Hangup):
         async with importers.start(repository.layout.root, step) as (channel, _):
-            drop, fd = repository.drop(repository.alice, name)
-            await channel.send(Handed(drop), [fd])
-            os.close(fd)
+            for name in names:
+                drop, fd = repository.drop(repository.alice, name)
+                await channel.send(Handed(drop), [fd])
+                os.close(fd)
             while True:
                 await channel.receive()
     assert importers.exit_code == -signal.SIGKILL
@@ -189,6 +190,19 @@ async def test_neighbours_of_a_death_are_untouched(importers: PreparedImporters,
     await killed_at(Step.FILE_MARKED, importers, repository, b"scan.tif")
     recover(repository.layout, repository.engine)
     repository.check_whole(whole)
+
+
+async def test_what_three_deaths_have_interrupted_has_not_failed(
+    importers: PreparedImporters, repository: Repository
+) -> None:
+    """As when the power goes three times: each time many are in hand, and nothing is wrong with any."""
+    names = [b"%d.bin" % number for number in range(40)]
+    for name in names:
+        repository.write(repository.alice, name, name)
+    for _ in range(3):
+        await killed_at(Step.RESERVED, importers, repository, *names)
+    outcomes = await imported_by(partial(importers.start, repository.layout.root), repository, *names)
+    assert {outcome.state for outcome in outcomes.values()} == {State.IMPORTED}
 
 
 async def test_the_third_death_on_one_file_makes_it_failed_and_no_other(
