@@ -20,7 +20,7 @@ import structlog
 import trio
 
 from repofs.access import Act
-from repofs.errors import Busy, NotPermitted, RepofsError
+from repofs.errors import Busy, NotFound, NotPermitted, RepofsError
 from repofs.model import Original
 from repofs.namespace.backing import names_in
 from repofs.namespace.nodes import Node
@@ -111,6 +111,8 @@ class Deleting:
             removal.ending = trio.Event()
             try:
                 await self._carry_out(removal)
+            except NotFound:
+                log.info("a fileset whose files were removed is deleted already", fileset=removal.fileset)
             except RepofsError as error:
                 log.warning(
                     "a fileset whose files were removed is not deleted", fileset=removal.fileset, error=str(error)

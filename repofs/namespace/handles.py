@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from repofs.errors import NotPermitted, QuotaExceeded
@@ -45,6 +47,16 @@ class Handle:
         """Remember that the bytes may not be whole."""
         quota = isinstance(error, QuotaExceeded)
         self.ended_badly = f"{what}: {error if quota else os.strerror(error.errno or errno.EIO).lower()}"
+
+
+@contextmanager
+def _closed_unless_kept(fd: int) -> Iterator[None]:
+    """Close *fd* when it does not become a handle."""
+    try:
+        yield
+    except OSError:
+        os.close(fd)
+        raise
 
 
 class Handles:
@@ -97,9 +109,11 @@ class Handles:
             fd = self.open(node, flags, caller)
             return node, os.fstat(fd), fd
         opener = Opener.of(caller.task, caller.uid)
-        self._drops.created(node, caller.uid, command(opener))
-        self._usage.created(node, status)
-        self._keep(self._writing(fd, node, opener if flags & os.O_ACCMODE else None))
+        with _closed_unless_kept(fd):  # the name stays: of an incomplete file
+            self._drops.created(node, caller.uid, command(opener))
+            self._usage.created(node, status)
+            handle = self._writing(fd, node, opener if flags & os.O_ACCMODE else None)
+        self._keep(handle)
         if not flags & os.O_ACCMODE:  # made, but only to be read: nobody will close a writer
             self._drops.truncated(node)
         return node, status, fd
@@ -136,7 +150,9 @@ class Handles:
         opener = Opener.of(caller.task, caller.uid) if flags & os.O_ACCMODE else None
         # Without O_APPEND: the kernel gives each write its offset, and pwrite would not heed it.
         fd = self._backing.open(node, flags & os.O_ACCMODE)
-        self._keep(self._writing(fd, node, opener))
+        with _closed_unless_kept(fd):
+            handle = self._writing(fd, node, opener)
+        self._keep(handle)
         if flags & os.O_TRUNC:
             try:
                 self._tree.setattr(node, Change(size=0), caller, fd if opener else None)

@@ -11,7 +11,7 @@ import pytest
 import trio
 import trio.testing
 
-from repofs.errors import AccessDenied, Busy, NotPermitted
+from repofs.errors import AccessDenied, Busy, NotFound, NotPermitted
 from repofs.namespace import deleting
 from repofs.namespace.deleting import Deleting
 from repofs.namespace.nodes import Node
@@ -163,6 +163,17 @@ async def test_a_deletion_that_fails_later_is_logged_and_the_names_are_back(
     r.refusal = None
     r.unlink()
     await r.rmdir()
+
+
+async def test_what_was_deleted_by_another_way_is_none_to_warn_of(
+    r: Removing, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nursery.start_soon(r.deleting.run)
+    r.refusal = NotFound("there is no Fileset:1")
+    r.unlink()
+    await trio.sleep(2 * deleting.QUIET_SECONDS)
+    assert len(r.asked) == 1
+    assert "warning" not in capsys.readouterr().out
 
 
 async def test_another_has_no_part_in_it(r: Removing) -> None:

@@ -21,7 +21,7 @@ from repofs.namespace.recount import Recount
 from repofs.namespace.request import Change
 from repofs.quotas import Held
 from repofs.repository.marks import ORIGINAL_BIT
-from tests.helpers.namespace import ALICE, World, world
+from tests.helpers.namespace import ALICE, World, open_descriptors, world
 
 USER = ALICE.encode()
 
@@ -350,3 +350,17 @@ async def test_a_recount_that_runs_meanwhile_finds_the_same(
     assert counted(w) == looked(w, *deeds.unnamed())
     for fh in deeds.handles:
         w.close(fh)
+
+
+@pytest.mark.parametrize("way", ["made", "opened"])
+def test_a_file_that_cannot_be_counted_is_not_left_open(w: World, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    w.write("old.bin")
+    w.node("old.bin")
+    before = open_descriptors()
+    monkeypatch.setattr(w.drops.usage, "created" if way == "made" else "opened", full)
+    with pytest.raises(OSError, match="No space left"):
+        w.create("new.bin") if way == "made" else w.open("old.bin", os.O_WRONLY)
+    assert open_descriptors() <= before

@@ -159,9 +159,13 @@ async def test_what_fails_is_recorded_logged_and_not_tried_again(
     assert [said.count(word) for word in ("the reader hung", "the disk hung", "ZeroDivisionError")] == [1, 1, 2]
 
 
-async def test_of_an_image_that_is_deleted_meanwhile_no_picture_is_left(repository: Repository) -> None:
+async def test_of_an_image_that_is_deleted_meanwhile_no_picture_is_left(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
     [image] = imported(repository)
     asked, deleted = trio.Event(), trio.Event()
+    written: list[bool] = []  # a look at the disk might come too late: it is there for a moment
+    monkeypatch.setattr(thumbnails, "passed", lambda _: written.append(repository.layout.thumbnail(image).exists()))
 
     class Slow(FakeReaders):
         async def picture(self, *arguments: Any) -> Picture:
@@ -175,8 +179,9 @@ async def test_of_an_image_that_is_deleted_meanwhile_no_picture_is_left(reposito
             [fileset] = conn.execute(select(images.c.fileset_id)).scalars()
             trash.discard(conn, fileset, 5000, [], 0)
         deleted.set()
-        await in_thread(until, repository.layout.thumbnail(image).exists, "the picture is written")
+        await in_thread(until, lambda: written, "the picture is written")
         await in_thread(until, lambda: not repository.layout.thumbnail(image).exists(), "it is removed")
+    assert written == [True]
 
 
 @pytest.mark.parametrize(
