@@ -24,6 +24,7 @@
 #define FUSE_USE_VERSION 314
 #include <Python.h>
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <fuse3/fuse_lowlevel.h>
 #include <linux/fuse.h>
@@ -103,7 +104,11 @@ static ssize_t write_reply(int fd, struct iovec *iov, int count, void *userdata)
         if (outcome == ASKED)            /* libfuse has answered by an error, or in the short form of old */
             outcome = REFUSED;
     }
-    return writev(fd, iov, count);
+    ssize_t length = writev(fd, iov, count);
+    if (length < 0 && errno == ENOTDIR && head->unique == 0)
+        errno = ENOENT;                  /* to forget a name in a directory that is gone, whose number a file has: libfuse
+                                            would complain of it in the log */
+    return length;
 }
 
 int fuse_session_mount(struct fuse_session *session, const char *mountpoint)
