@@ -115,10 +115,14 @@ class Backing:
         if node.handles:
             return os.fstat(next(iter(node.handles)))
         fd, name = self.where(node)
-        result = os.stat(name, dir_fd=fd, follow_symlinks=False)
-        if result.st_ino != node.ino:
+        return self.require_same(node, os.stat(name, dir_fd=fd, follow_symlinks=False))
+
+    @staticmethod
+    def require_same(node: Node, status: os.stat_result) -> os.stat_result:
+        """Return *status*, of what the name of *node* leads to. ESTALE when that is another inode by now."""
+        if status.st_ino != node.ino:
             raise OSError(errno.ESTALE, "the backing file was replaced behind the mount's back")
-        return result
+        return status
 
     def target(self, node: Node) -> int | bytes:
         """Return an open descriptor of *node*, or a path whose end is not to be followed; never keep it.

@@ -14,7 +14,7 @@ from repofs.namespace.drops import Drops
 from repofs.namespace.elsewhere import Elsewhere
 from repofs.namespace.killable import unless_killed
 from repofs.namespace.nodes import Node
-from repofs.namespace.openers import Opener, command, killed_by
+from repofs.namespace.openers import Opener, Openers, killed_by
 from repofs.namespace.own_files import OwnFiles
 from repofs.namespace.passthrough import Passthrough
 from repofs.namespace.registered import REFUSAL
@@ -37,6 +37,7 @@ class Handle:
     fd: int
     node: Node
     opener: Opener | None  # of a handle that may write
+    opened: os.stat_result | None = None  # what it was when opened to read
     written: Written | None = None  # how the file is counted that it may write
     ended_badly: str | None = None
     stand_in: int | None = None  # a descriptor of the backing file, when *fd* is one of bytes elsewhere
@@ -86,6 +87,7 @@ class Handles:
         self._patience = patience
         self._passthrough = passthrough
         self._durable_close = durable_close
+        self._openers = Openers()
         self._handles: dict[int, Handle] = {}
         # Filled by one read at a time: the reply is sent before anything else runs.
         self._buffer = bytearray(_MOST_READ)
@@ -108,11 +110,11 @@ class Handles:
                 raise OSError(errno.ESTALE, "it has come meanwhile: the kernel looks it up, and opens it") from None
             fd = self.open(node, flags, caller)
             return node, os.fstat(fd), fd
-        opener = Opener.of(caller.task, caller.uid)
+        opener = self._openers.of(caller.task, caller.uid)
         with _closed_unless_kept(fd):  # the name stays: of an incomplete file
-            self._drops.created(node, caller.uid, command(opener))
+            self._drops.created(node, caller.uid, opener.command)
             self._usage.created(node, status)
-            handle = self._writing(fd, node, opener if flags & os.O_ACCMODE else None)
+            handle = self._writing(fd, node, opener if flags & os.O_ACCMODE else None, status)
         self._keep(handle)
         if not flags & os.O_ACCMODE:  # made, but only to be read: nobody will close a writer
             self._drops.truncated(node)
@@ -139,19 +141,13 @@ class Handles:
         if stat.S_ISLNK(node.format):
             raise OSError(errno.ELOOP, "a symbolic link is not opened itself")
         if not flags & CHANGES:
-            self._rights.require_view(node, caller.uid)
-            if self._own.is_one(node):
-                return self._keep_own(node, caller.uid)
-            if self._standing.origin(node) is not None:
-                raise OSError(errno.ESTALE, "its bytes are elsewhere: open_elsewhere")
-            self._standing.require_intact(node)
-            return self._keep(Handle(self._backing.open(node, os.O_RDONLY), node, None))
+            return self._open_to_read(node, caller)
         self._rights.require_writable(node, caller.uid)
-        opener = Opener.of(caller.task, caller.uid) if flags & os.O_ACCMODE else None
+        opener = self._openers.of(caller.task, caller.uid) if flags & os.O_ACCMODE else None
         # Without O_APPEND: the kernel gives each write its offset, and pwrite would not heed it.
         fd = self._backing.open(node, flags & os.O_ACCMODE)
         with _closed_unless_kept(fd):
-            handle = self._writing(fd, node, opener)
+            handle = self._writing(fd, node, opener, os.fstat(fd))
         self._keep(handle)
         if flags & os.O_TRUNC:
             try:
@@ -160,6 +156,19 @@ class Handles:
                 self.release(fd)  # the caller gets no handle
                 raise
         return fd
+
+    def _open_to_read(self, node: Node, caller: Caller) -> int:
+        if self._own.is_one(node):
+            self._rights.require_view(node, caller.uid)
+            return self._keep_own(node, caller.uid)
+        if self._standing.origin(node) is not None:
+            raise OSError(errno.ESTALE, "its bytes are elsewhere: open_elsewhere")
+        fd = self._backing.open(node, os.O_RDONLY)
+        with _closed_unless_kept(fd):
+            status = self._backing.require_same(node, os.fstat(fd))
+            self._rights.require_view(node, caller.uid, status)
+            self._standing.require_intact(node)
+        return self._keep(Handle(fd, node, None, status))
 
     async def open_elsewhere(self, node: Node, flags: int, caller: Caller) -> int | None:
         """Open the bytes of a stand-in for reading and return its handle; None when `open` is to be asked.
@@ -179,13 +188,13 @@ class Handles:
             except OSError:
                 self._patience.close(fd)
                 raise
-            return self._keep(Handle(fd, node, None, stand_in=stand_in))
+            return self._keep(Handle(fd, node, None, os.fstat(fd), stand_in=stand_in))
         finally:
             node.users -= 1
 
-    def _writing(self, fd: int, node: Node, opener: Opener | None) -> Handle:
-        written = None if opener is None else self._usage.opened(node, os.fstat(fd))
-        return Handle(fd, node, opener, written)
+    def _writing(self, fd: int, node: Node, opener: Opener | None, status: os.stat_result) -> Handle:
+        written = None if opener is None else self._usage.opened(node, status)
+        return Handle(fd, node, opener, written=written)
 
     def keeps_bytes(self, fh: int) -> bool:
         """Whether the kernel may keep what it reads by *fh* for later opens: every write goes through the mount, and an
@@ -199,12 +208,12 @@ class Handles:
     async def pass_through(self, fh: int) -> int:
         """Return the number by which the kernel is to read the file of *fh*, just opened, by itself; 0: it asks."""
         handle = self._handles[fh]
-        if handle.opener is not None or self._own.has(fh):
+        if handle.opened is None or not self._passthrough.wants(handle.node, handle.opened):
             return 0
         if not (self._passthrough.has(handle.node) or self.keeps_bytes(fh)):
             return 0
         try:
-            number = await self._passthrough.begin(handle.node, fh)
+            number = await self._passthrough.begin(handle.node, fh, handle.opened)
         except BaseException:
             self.release(fh)  # the caller gets no handle
             raise
@@ -250,7 +259,7 @@ class Handles:
         assert written is not None, "the kernel writes by what was opened to write"
         activity = self._drops.activity(handle.node)
         if not activity.dirty:
-            self._drops.writing(handle.node, command(handle.opener) if handle.opener else "without an opener")
+            self._drops.writing(handle.node, handle.opener.command if handle.opener else "without an opener")
         view = memoryview(data)
         try:
             if data and end > written.size:  # no bytes make no file longer, wherever they are written
@@ -299,7 +308,7 @@ class Handles:
         if handle.opener is not None and activity is not None and activity.dirty:
             signal = killed_by(handle.opener)
             if signal is not None:
-                handle.ended_badly = f"{command(handle.opener)} was ended by {signal} while it wrote"
+                handle.ended_badly = f"{handle.opener.command} was ended by {signal} while it wrote"
 
     async def before_close(self, fh: int) -> None:
         """Wait until what was written is on the disk, where the settings want it of every close. Raises as `fsync`, and

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from dataclasses import dataclass
 
 _PF_EXITING = 0x4  # include/linux/sched.h
+_KNOWN_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +23,28 @@ class Opener:
     task: int
     process: int
     uid: int
+    command: str  # for people: "cp (pid 1234)", or "pid 1234" when it has gone
 
     @classmethod
     def of(cls, task: int, uid: int) -> Opener:
-        return cls(task, _process_of(task), uid)
+        process = _process_of(task)
+        name = _read(task, "comm").rstrip(b"\n").decode(errors="replace")
+        return cls(task, process, uid, f"{name} (pid {process})" if name else f"pid {process}")
+
+
+class Openers:
+    """Knows who opened last: who copies a directory opens file after file."""
+
+    def __init__(self) -> None:
+        self._last = Opener(0, 0, 0, "")
+        self._until = 0.0
+
+    def of(self, task: int, uid: int) -> Opener:
+        """Return who *task* is, as it was found out some moments ago: no other task gets its number so soon."""
+        now = time.monotonic()
+        if now > self._until or (task, uid) != (self._last.task, self._last.uid):
+            self._last, self._until = Opener.of(task, uid), now + _KNOWN_SECONDS
+        return self._last
 
 
 def _process_of(task: int) -> int:
@@ -85,9 +105,3 @@ def is_being_killed(task: int) -> bool:
         if field in (b"SigPnd", b"ShdPnd") and int(value, 16) & 1 << signal.SIGKILL - 1:
             return True
     return False
-
-
-def command(opener: Opener) -> str:
-    """Return the command's name of *opener* for the log: "cp (pid 1234)", or "pid 1234" when it has gone."""
-    name = _read(opener.task, "comm").rstrip(b"\n").decode(errors="replace")
-    return f"{name} (pid {opener.process})" if name else f"pid {opener.process}"

@@ -67,10 +67,13 @@ class Passthrough:
         """Whether *node* can be opened in no other way now."""
         return node in self._shared and node not in self._idle
 
-    async def begin(self, node: Node, fd: int) -> int:
-        """Return the kernel's number of the bytes of *node*, which *fd* has open for a handle that *node* knows; 0 when
-        the kernel is to ask for them. What has begun with a number ends with `end`."""
-        status = os.fstat(fd)
+    def wants(self, node: Node, status: os.stat_result) -> bool:
+        """Whether `begin` has to be asked about *node*, just opened with *status*."""
+        return status.st_size >= LEAST_BYTES or self.has(node)
+
+    async def begin(self, node: Node, fd: int, status: os.stat_result) -> int:
+        """Return the kernel's number of the bytes of *node*, which *fd* has open for a handle that *node* knows, with
+        *status*; 0 when the kernel is to ask for them. What has begun with a number ends with `end`."""
         shared = self._shared.get(node)
         if node in self._idle and not (shared and self._may(node, status) and shared.file == _file(status)):
             self._end(node)

@@ -238,10 +238,10 @@ class Rights:
         """Whether *uid* may do *act* to *node*."""
         return access.may(act, self._people.actor(uid), self.whose(node))
 
-    def require_view(self, node: Node, uid: int) -> None:
+    def require_view(self, node: Node, uid: int, status: os.stat_result | None = None) -> None:
         """Refuse (AccessDenied) who may not see *node*. The kernel has decided the same; but a user namespace gives
         anybody CAP_DAC_OVERRIDE over her own inodes."""
-        if node.names and not self.may_view(node, self._backing.status(node), uid):
+        if node.names and not self.may_view(node, status or self._backing.status(node), uid):
             self._decide(Act.VIEW, self.whose(node), uid, node)
             raise AccessDenied(_STRANGER)
 

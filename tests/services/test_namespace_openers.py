@@ -6,10 +6,11 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
-from repofs.namespace.openers import Opener, command, killed_by
+from repofs.namespace.openers import Opener, Openers, killed_by
 
 SIGNALS = [
     signal.SIGKILL,
@@ -59,7 +60,7 @@ def test_a_task_ended_by_a_signal(sleeper: int, number: int) -> None:
     assert name == (signal.Signals(number).name if known else f"signal {number}")
     os.waitpid(sleeper, 0)
     assert killed_by(opener) is None
-    assert command(opener) == f"pid {sleeper}"
+    assert Opener.of(sleeper, 0).command == f"pid {sleeper}"
 
 
 @pytest.mark.parametrize("code", [0, 1, 130])
@@ -68,9 +69,21 @@ def test_a_task_that_ended_by_itself(code: int) -> None:
     if child == 0:
         os._exit(code)
     os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
-    assert killed_by(Opener(child, child, 0)) is None
+    assert killed_by(Opener(child, child, 0, "it")) is None
     os.waitpid(child, 0)
 
 
 def test_a_command_of_any_name(sleeper: int) -> None:
-    assert command(Opener(sleeper, sleeper, 0)) == f"a) (b\n\N{REPLACEMENT CHARACTER} (pid {sleeper})"
+    assert Opener.of(sleeper, 0).command == f"a) (b\n\N{REPLACEMENT CHARACTER} (pid {sleeper})"
+
+
+def test_who_opens_file_after_file_is_found_out_once(sleeper: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    openers, moment = Openers(), 100.0
+    monkeypatch.setattr("repofs.namespace.openers.time.monotonic", lambda: moment)
+    known = openers.of(sleeper, 0)
+    assert openers.of(sleeper, 0) is known
+    assert openers.of(sleeper, 7) == replace(known, uid=7), "another user is another opener"
+    assert openers.of(os.getpid(), 0).process == os.getpid()
+    again = openers.of(sleeper, 0)
+    moment += 1.0  # its number may be another's by now
+    assert openers.of(sleeper, 0) is not again

@@ -136,7 +136,7 @@ async def test_a_kept_number_is_of_the_same_file_only(w: World, launcher: Launch
     w.close(fh)
     (tmp_path / "another.bin").write_bytes(CONTENT)
     fd = os.open(tmp_path / "another.bin", os.O_RDONLY)  # what stands for the bytes now, of an original in place
-    assert await w.passthrough.begin(w.node("scan.bin"), fd) == 2
+    assert await w.passthrough.begin(w.node("scan.bin"), fd, os.fstat(fd)) == 2
     assert launcher.ended == [number]
     w.passthrough.end(w.node("scan.bin"))
     os.close(fd)
