@@ -87,14 +87,13 @@ class Tree:
 
     def create(self, parent: Node, name: bytes, mode: int, flags: int, caller: Caller) -> Opened:
         """Make a regular file and open it. FileExistsError when there is one."""
-        self.require_import(parent, name, caller)
-        gid = self._rights.shown(parent, self._backing.status(parent)).gid
+        gid = self.require_import(parent, name, caller)
         self._usage.accounts.require_some(self._usage.entry(parent, gid))
         directory = self._backing.directory(parent)
         access = flags & os.O_ACCMODE | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(name, access, caller.unmasked(mode, 0o600) & _FILE_BITS, dir_fd=directory)
         try:
-            self._give(fd, parent, caller)
+            self._give(fd, gid, caller)
             node, status = self._enter(parent, name, os.fstat(fd))
         except OSError:
             os.unlink(name, dir_fd=directory)
@@ -103,37 +102,42 @@ class Tree:
         self._unsynced.add(parent)
         return node, status, fd
 
-    def require_import(self, parent: Node, name: bytes, caller: Caller) -> None:
-        """Refuse to make *name* in *parent*: where users make no names, and where it is not *caller*'s to import."""
+    def require_import(self, parent: Node, name: bytes, caller: Caller) -> int:
+        """Refuse to make *name* in *parent*: where users make no names, and where it is not *caller*'s to import.
+
+        Returns the group that what is made there belongs to.
+        """
         self._standing.require_changeable(parent, name)
-        self._rights.require(Act.IMPORT, parent, caller.uid)
+        status = self._backing.status(parent)
+        self._rights.require(Act.IMPORT, parent, caller.uid, status)
         if caller.uid != 0:
             self._backing.room.take(_NAME_BYTES)
+        return self._rights.shown(parent, status).gid
 
-    def _give(self, made: int | bytes, parent: Node, caller: Caller) -> None:
-        """What is new belongs to its maker, whose copying program goes on to set its times, and to *parent*'s group."""
+    def _give(self, made: int | bytes, gid: int, caller: Caller, directory: int | None = None) -> None:
+        """What is new belongs to its maker, whose copying program goes on to set its times, and to the group *gid*.
+
+        It is a descriptor, or a name in *directory*.
+        """
         if self._gives_away:
-            gid = self._rights.shown(parent, self._backing.status(parent)).gid
-            if isinstance(made, int):
-                os.fchown(made, caller.uid, gid)
-            else:
-                os.chown(made, caller.uid, gid, dir_fd=self._backing.directory(parent), follow_symlinks=False)
+            os.chown(made, caller.uid, gid, dir_fd=directory, follow_symlinks=directory is None)
 
     def mkdir(self, parent: Node, name: bytes, mode: int, caller: Caller) -> Found:
         """Make a directory."""
-        self.require_import(parent, name, caller)
+        gid = self.require_import(parent, name, caller)
         directory = self._backing.directory(parent)
         os.mkdir(name, caller.unmasked(mode, 0o700) & _DIRECTORY_BITS, dir_fd=directory)
-        self._give(name, parent, caller)
+        self._give(name, gid, caller, directory)
         node, status = self.lookup(parent, name)
         self._unsynced.add(parent, node)
         return node, status
 
     def symlink(self, parent: Node, name: bytes, target: bytes, caller: Caller) -> Found:
         """Make a symbolic link; it leads where the caller's own path lookup takes it."""
-        self.require_import(parent, name, caller)
-        os.symlink(target, name, dir_fd=self._backing.directory(parent))
-        self._give(name, parent, caller)
+        gid = self.require_import(parent, name, caller)
+        directory = self._backing.directory(parent)
+        os.symlink(target, name, dir_fd=directory)
+        self._give(name, gid, caller, directory)
         self._unsynced.add(parent)
         return self.lookup(parent, name)
 
