@@ -159,8 +159,11 @@ class Inbox:
         self._queue.remove(token)
         self._suspects.pop(token, None)
         self._waiting[token] = _Waiting(user, delay_seconds)
-        self._settling.start(token, trio.current_time() + delay_seconds)
-        self._awake()
+        deadline = trio.current_time() + delay_seconds
+        is_next = deadline < self._settling.next_deadline()
+        self._settling.start(token, deadline)
+        if is_next:
+            self._awake()
 
     def gone(self, token: int) -> None:
         """Forget *token*: it was unlinked, or is being written again."""
