@@ -27,15 +27,17 @@ _OF_THE_DISK = {
 # And those that may read a source first, whose errors are not the repository's.
 _CHANGES = _OF_THE_DISK | {"link", "symlink", "setxattr"}
 
+HANDLERS = [name for name, value in vars(pyfuse3.Operations).items() if inspect.iscoroutinefunction(value)]
+
 unexpected: Counter[str] = Counter()
 """How often each handler has met what nobody foresaw, since the start."""
 
 
 def guarded(operations: Door) -> Door:
     """Wrap all handlers of *operations*, whose disk is that of its `health`; a class decorator."""
-    for name in vars(pyfuse3.Operations):
+    for name in HANDLERS:
         handler = vars(operations).get(name)
-        if inspect.iscoroutinefunction(handler):
+        if handler is not None:
             setattr(operations, name, _guard(name, handler))
     return operations
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import functools
-import inspect
 import itertools
 import os
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,6 +13,7 @@ import pyfuse3
 
 from repofs.errors import ReadOnly
 from repofs.fuse.entry import virtual_attributes
+from repofs.fuse.guard import HANDLERS
 from repofs.namespace.nodes import Node
 from repofs.namespace.request import Caller
 from repofs.namespace.virtual import FIRST, VirtualNode, VirtualNodes
@@ -23,12 +23,13 @@ Seen = tuple[VirtualNode[Any], os.stat_result]
 Listed = tuple[bytes, VirtualNode[Any], os.stat_result]
 
 _ACCESS_LIST = b"system.posix_acl_access"
+_OF_NO_INODE = ("forget", "statfs")
 READ_ONLY = "it is read only here"
 
 
 def caller_of(ctx: pyfuse3.RequestContext) -> Caller:
     """Return who makes the request."""
-    return Caller(uid=ctx.uid, umask=ctx.umask, task=ctx.pid, gid=ctx.gid)
+    return Caller(ctx.uid, ctx.umask, ctx.pid, ctx.gid)
 
 
 class VirtualTree(Protocol):
@@ -55,22 +56,22 @@ class ListedTree(VirtualTree, Protocol):
 
 def routed(operations: Door) -> Door:
     """Send each request whose first number is of a virtual tree to its room; EROFS for what that does not do."""
-    for name in vars(pyfuse3.Operations):
+    for name in HANDLERS:
         handler = vars(operations).get(name)
-        if inspect.iscoroutinefunction(handler) and name != "forget":
+        if handler is not None and name not in _OF_NO_INODE:
             setattr(operations, name, _route(name, handler))
     return operations
 
 
 def _route(name: str, handler: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     @functools.wraps(handler)
-    async def routed_handler(self: Any, *args: Any) -> Any:
-        if not isinstance(args[0], int) or args[0] < FIRST:
-            return await handler(self, *args)
-        outside = getattr(self.room_of(args[0]), name, None)
+    def routed_handler(self: Any, first: int, *args: Any) -> Awaitable[Any]:
+        if first < FIRST:
+            return handler(self, first, *args)
+        outside = getattr(self.room_of(first), name, None)
         if outside is None:
             raise ReadOnly(READ_ONLY)
-        return await outside(*args)
+        return outside(first, *args)  # type: ignore[no-any-return]
 
     return routed_handler
 
