@@ -5,13 +5,15 @@
  *                 file has any, nor a set-user-ID bit
  *   noflush       it sends no FLUSH when a descriptor is closed by which nothing can be written
  *   listings      it keeps the names in a directory
+ *   mapping       it lets a file be mapped that is read past its pages, because somebody writes it so
  *
  * This module stands between pyfuse3 and libfuse: it is loaded with RTLD_GLOBAL before pyfuse3, so that the dynamic
  * linker binds two public functions of libfuse, as pyfuse3 calls them, to those below, which call libfuse's own.
  *
  *   fuse_session_mount   then has libfuse read and write the device by our functions (fuse_session_custom_io). They see
  *                        the INIT request, in which the kernel says what it offers, and complete the reply: by killpriv
- *                        (FUSE_HANDLE_KILLPRIV_V2) and, if somebody has called wish(), by passthrough.
+ *                        (FUSE_HANDLE_KILLPRIV_V2), by mapping (FUSE_DIRECT_IO_ALLOW_MMAP) and, if somebody has called
+ *                        wish(), by passthrough.
  *   fuse_reply_open      makes the reply itself for a handle that bears a backing number, see FH_BACKING; in others it
  *                        sets noflush, and of directories what FH_CACHE and FH_KEEP say.
  *
@@ -35,7 +37,8 @@
 
 #define INIT_KILLPRIV (1u << 28)         /* of flags: who writes, truncates or chowns a file takes what it grants, here */
 #define INIT_EXT (1u << 30)              /* of flags: there are flags2 */
-#define INIT2_PASSTHROUGH (1u << 5)      /* of flags2: bit 37 in all */
+#define INIT2_MAPPING (1u << 4)          /* of flags2: bit 36 in all */
+#define INIT2_PASSTHROUGH (1u << 5)
 #define OPEN_NOFLUSH (1u << 5)           /* close() of it sends no FLUSH: nothing was written */
 #define OPEN_PASSTHROUGH (1u << 7)
 #define STACK_DEPTH 1                    /* the backing store is no stacked file system itself */
@@ -58,7 +61,7 @@ enum outcome { UNASKED, ASKED, REFUSED, AGREED };
 
 static enum outcome outcome = UNASKED;   /* of passthrough */
 static uint64_t init_request;            /* the number of the INIT whose reply is to be completed, 0 for none */
-static uint32_t offered;                 /* by that, of INIT_KILLPRIV */
+static uint32_t offered, offered2;       /* by that, of INIT_KILLPRIV; of INIT2_MAPPING and INIT2_PASSTHROUGH */
 
 static ssize_t read_request(int fd, void *buffer, size_t size, void *userdata)
 {
@@ -71,9 +74,11 @@ static ssize_t read_request(int fd, void *buffer, size_t size, void *userdata)
         return length;
     init_request = head->unique;
     offered = init->flags & INIT_KILLPRIV;
-    if (outcome == ASKED &&
-        !(length >= (ssize_t)(sizeof *head + offsetof(struct fuse_init_in, flags2) + sizeof init->flags2) &&
-          init->flags & INIT_EXT && init->flags2 & INIT2_PASSTHROUGH))
+    offered2 = 0;
+    if (length >= (ssize_t)(sizeof *head + offsetof(struct fuse_init_in, flags2) + sizeof init->flags2) &&
+        init->flags & INIT_EXT)
+        offered2 = init->flags2 & (INIT2_MAPPING | INIT2_PASSTHROUGH);
+    if (outcome == ASKED && !(offered2 & INIT2_PASSTHROUGH))
         outcome = REFUSED;
     return length;
 }
@@ -85,8 +90,11 @@ static void complete(struct fuse_init_out *init, size_t size)
     const uint32_t stack_depth = STACK_DEPTH;
     if (size >= offsetof(struct fuse_init_out, flags) + sizeof init->flags)
         init->flags |= offered;
-    if (outcome == ASKED && size >= depth + sizeof stack_depth) {
-        init->flags |= INIT_EXT;
+    if (offered2 == 0 || size < depth + sizeof stack_depth)
+        return;
+    init->flags |= INIT_EXT;
+    init->flags2 |= offered2 & INIT2_MAPPING;
+    if (outcome == ASKED) {
         init->flags2 |= INIT2_PASSTHROUGH;
         memcpy((char *)init + depth, &stack_depth, sizeof stack_depth);
         outcome = AGREED;

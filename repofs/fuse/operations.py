@@ -256,7 +256,8 @@ class Operations(pyfuse3.Operations):
         self, parent: pyfuse3.InodeT, name: bytes, mode: int, flags: int, ctx: pyfuse3.RequestContext
     ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
         node, status, fh = self._handles.create(self._node(parent), name, mode, flags, _caller(ctx))
-        return pyfuse3.FileInfo(fh=fh, keep_cache=True), self._entry(node, status)
+        direct = self._handles.is_direct(fh)
+        return pyfuse3.FileInfo(fh=fh, keep_cache=not direct, direct_io=direct), self._entry(node, status)
 
     async def open(self, inode: pyfuse3.InodeT, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         if flags & CHANGES:
@@ -265,11 +266,12 @@ class Operations(pyfuse3.Operations):
         fh = await self._handles.open_elsewhere(node, flags, caller)
         if fh is None:
             fh = self._handles.open(node, flags, caller)
-        direct = self._own.has(fh)  # what one reads there is not for the next
+        if self._handles.is_direct(fh):
+            return pyfuse3.FileInfo(fh=fh, direct_io=True)
         number = await self._handles.pass_through(fh)
         if number:
             return pyfuse3.FileInfo(fh=fh | number << BACKING_SHIFT)
-        return pyfuse3.FileInfo(fh=fh, keep_cache=not direct and self._handles.keeps_bytes(fh), direct_io=direct)
+        return pyfuse3.FileInfo(fh=fh, keep_cache=self._handles.keeps_bytes(fh))
 
     # pyfuse3 takes any buffer (PyObject_GetBuffer), whatever its stub says
     async def read(  # type: ignore[override]

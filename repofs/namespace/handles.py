@@ -42,6 +42,7 @@ class Handle:
     ended_badly: str | None = None
     stand_in: int | None = None  # a descriptor of the backing file, when *fd* is one of bytes elsewhere
     through: bool = False  # the kernel reads it by itself
+    direct: bool = False  # what is read and written by it goes past the pages that the kernel keeps
     frozen: bool = False  # its file is of an array that has been registered since it was opened
 
     def failed(self, what: str, error: OSError) -> None:
@@ -115,6 +116,7 @@ class Handles:
             self._drops.created(node, caller.uid, opener.command)
             self._usage.created(node, status)
             handle = self._writing(fd, node, opener if flags & os.O_ACCMODE else None, status)
+        node.direct = handle.direct = flags & os.O_ACCMODE == os.O_WRONLY
         self._keep(handle)
         if not flags & os.O_ACCMODE:  # made, but only to be read: nobody will close a writer
             self._drops.truncated(node)
@@ -148,6 +150,7 @@ class Handles:
         fd = self._backing.open(node, flags & os.O_ACCMODE)
         with _closed_unless_kept(fd):
             handle = self._writing(fd, node, opener, os.fstat(fd))
+        handle.direct = self._is_written_directly(node)
         self._keep(handle)
         if flags & os.O_TRUNC:
             try:
@@ -168,7 +171,12 @@ class Handles:
             status = self._backing.require_same(node, os.fstat(fd))
             self._rights.require_view(node, caller.uid, status)
             self._standing.require_intact(node)
-        return self._keep(Handle(fd, node, None, status))
+        return self._keep(Handle(fd, node, None, status, direct=self._is_written_directly(node)))
+
+    @staticmethod
+    def _is_written_directly(node: Node) -> bool:
+        """Whether somebody writes *node* past the kernel's pages, so that whoever opens it now has to go past them."""
+        return node.direct and node.activity is not None and node.activity.writers > 0
 
     async def open_elsewhere(self, node: Node, flags: int, caller: Caller) -> int | None:
         """Open the bytes of a stand-in for reading and return its handle; None when `open` is to be asked.
@@ -199,18 +207,28 @@ class Handles:
     def keeps_bytes(self, fh: int) -> bool:
         """Whether the kernel may keep what it reads by *fh* for later opens: every write goes through the mount, and an
         original is served only while it is what was imported. Not of a registered array: whoever has mapped a file of
-        it before writes on into the kernel's pages, although none of that comes through."""
+        it before writes on into the kernel's pages, although none of that comes through. And not at the first open
+        after the file was written past these pages: a mapping may have brought in some that are older."""
         handle = self._handles[fh]
+        passed_by, handle.node.direct = handle.node.direct, False
+        return not passed_by and self._is_lasting(handle)
+
+    def _is_lasting(self, handle: Handle) -> bool:
         if self._standing.registered.has(handle.node):
             return False
         return handle.stand_in is None or self._elsewhere.serves_originals_only(handle.node)
+
+    def is_direct(self, fh: int) -> bool:
+        """Whether the kernel is to keep nothing of what goes by *fh*. Of a file in .repofs each reads another content;
+        and who makes a file only to write it fills no memory with pages that nobody reads, and writes twice as fast."""
+        return self._handles[fh].direct or self._own.has(fh)
 
     async def pass_through(self, fh: int) -> int:
         """Return the number by which the kernel is to read the file of *fh*, just opened, by itself; 0: it asks."""
         handle = self._handles[fh]
         if handle.opened is None or not self._passthrough.wants(handle.node, handle.opened):
             return 0
-        if not (self._passthrough.has(handle.node) or self.keeps_bytes(fh)):
+        if not (self._passthrough.has(handle.node) or self._is_lasting(handle)):
             return 0
         try:
             number = await self._passthrough.begin(handle.node, fh, handle.opened)
