@@ -47,7 +47,7 @@ class Backing:
     def __init__(self, managed: Path, reserve_bytes: int | None = None) -> None:
         self.root_fd = os.open(managed, os.O_PATH | os.O_DIRECTORY)
         status = os.fstat(self.root_fd)
-        self.table = InodeTable(status.st_dev, status.st_ino)
+        self.table = InodeTable(status.st_dev, status.st_ino, self.leads_to)
         self.health = Health()
         self.room = Room(self.root_fd, reserve_bytes)
         self.unsynced = Unsynced(self.table, self.root_fd, self.open)
@@ -89,6 +89,15 @@ class Backing:
         except FileNotFoundError:
             return False
         return True
+
+    def leads_to(self, directory: Node, name: bytes, ino: int) -> bool:
+        """Whether *name* in *directory* leads to the inode *ino*; what cannot be looked at counts as unchanged."""
+        try:
+            return os.stat(name, dir_fd=self.directory(directory), follow_symlinks=False).st_ino == ino
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True
 
     def trim(self) -> None:
         """Close the descriptors not used for longest. Called where an operation begins, so none is in use."""

@@ -155,6 +155,7 @@ class Claims:
             self._filesets.told(unit, outcome.members)
         again = outcome.state is State.SETTLING
         retimed, unit.activity.retimed = unit.activity.retimed, False
+        packed = list(self._backing.table.packed_below(unit))
         for node in list(unit.below()):
             node.mark = node.origin = UNKNOWN
             if retimed and node.is_file:
@@ -162,6 +163,11 @@ class Claims:
             self._kernel.changed(node.ino)
             if node is not unit or not again:
                 self._drops.end(node)
+        for ino in packed:
+            file = self._backing.table.get(ino) if retimed else None
+            if file is not None:
+                self._renew(file)
+            self._kernel.changed(ino)
         if again and unit.ino == outcome.token:
             unit.activity.settling = True  # the inbox starts its clock again by itself
             unit.activity.waits_for = outcome.error

@@ -1,5 +1,8 @@
 """Nodes: what the mount knows of the backing inodes that the kernel, an open file or a drop refers to.
 
+A file to which nothing but the kernel refers becomes a record in `packed` when others are asked about, and a node again
+when it is. Whoever keeps a node object keeps it a node: of one inode there are never two.
+
 The inode number that users see is the backing file system's own (the root of the mount is 1), so that it stays the
 same over a remount. A backing file system gives the number of a removed file to a new one at once: the kernel tells
 the two apart by `generation`.
@@ -10,13 +13,17 @@ from __future__ import annotations
 import itertools
 import os
 import stat
-from collections.abc import Iterator
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 
 from repofs.model import Mark, Origin
 from repofs.namespace.activity import Activity
+from repofs.namespace.packed import MOST, Packed
 
 ROOT_INODE = 1
+KEPT_NODES = 4096  # of files that only the kernel refers to: those that were asked about last
 
 
 class Area(Enum):
@@ -57,6 +64,7 @@ class Node:
         "removed",
         "settings",
         "users",
+        "waits",
     )
 
     def __init__(self, ino: int, format: int, generation: int) -> None:
@@ -77,6 +85,7 @@ class Node:
         self.direct = False  # of a file: made to be written past the kernel's pages, and not opened with them since
         self.listed: int | None = None  # the ctime in ns of a directory when its names were read last
         self.removed = False  # no name and no handle is left: the backing inode number may be given again
+        self.waits = False  # to be packed
 
     @property
     def is_directory(self) -> bool:
@@ -97,12 +106,23 @@ class Node:
             self.handles = set()
         self.handles.add(fd)
 
+    def gain(self, name: bytes, node: Node) -> None:
+        if self.children is _NO_CHILDREN:
+            self.children = {}
+        self.children[name] = node
+
+    def lose(self, name: bytes) -> None:
+        del self.children[name]
+        if not self.children:
+            self.children = _NO_CHILDREN  # the memory of a dict that was large is given back with it alone
+
     @property
-    def referenced(self) -> bool:
-        return bool(self.lookups or self.users or self.children or self.handles or self.activity)
+    def busy(self) -> bool:
+        """Whether anything but the kernel's lookups refers to it."""
+        return bool(self.users or self.children or self.handles or self.activity)
 
     def below(self) -> Iterator[Node]:
-        """Yield this node and all that are known to lie below it."""
+        """Yield this node and all nodes that are known to lie below it."""
         pending = [self]
         while pending:
             node = pending.pop()
@@ -114,50 +134,61 @@ _NO_CHILDREN: dict[bytes, Node] = {}  # of all that has none; never changed
 
 
 class InodeTable:
-    """All nodes, by inode number. A node stays while anything refers to it."""
+    """All nodes, and what is packed, by inode number. A node stays while anything refers to it."""
 
-    def __init__(self, root_device: int, root_inode: int) -> None:
+    def __init__(self, root_device: int, root_inode: int, leads_to: Callable[[Node, bytes, int], bool]) -> None:
+        """*leads_to* says whether a name in a directory leads to a backing inode."""
         self._root_inode = root_inode
+        self._leads_to = leads_to
         self.device = root_device
         self._generations = itertools.count(1)
         self.root = Node(ROOT_INODE, stat.S_IFDIR, 0)
         self.root.lookups = 1
         self.root.area = Area.ROOT
         self._nodes: dict[int, Node] = {ROOT_INODE: self.root}
+        self._packed = Packed()
+        self._waiting: deque[Node] = deque()  # to be packed
 
     def __len__(self) -> int:
-        return len(self._nodes)
+        return len(self._nodes) + len(self._packed)
 
     def inodes(self) -> list[int]:
         """Return the numbers of all that the kernel refers to, but for the root."""
-        return [ino for ino, node in self._nodes.items() if node.lookups and node is not self.root]
+        return [ino for ino, node in self._nodes.items() if node.lookups and node is not self.root] + [*self._packed]
+
+    def packed_below(self, top: Node) -> Iterator[int]:
+        """Yield the numbers of all below *top* that are no nodes: files to which only the kernel refers."""
+        for node in top.below():
+            yield from self._packed.files_in(node.ino)
 
     def shown_inode(self, backing_inode: int) -> int:
         return ROOT_INODE if backing_inode == self._root_inode else backing_inode
 
     def get(self, ino: int) -> Node | None:
         """Return the node of *ino*, or None when nothing refers to it."""
-        return self._nodes.get(ino)
+        return self._nodes.get(ino) or self._unpack(ino)
 
     def known(self, backing_inode: int) -> Node | None:
         """Return the node of a living backing inode, or None when nothing refers to it."""
-        node = self._nodes.get(self.shown_inode(backing_inode))
+        node = self.get(self.shown_inode(backing_inode))
         return None if node is None or node.removed else node
 
     def intern(self, status: os.stat_result, parent: Node, name: bytes) -> Node:
         """Return the node of a backing inode that was just found as *name* in *parent*."""
         ino = self.shown_inode(status.st_ino)
         format = stat.S_IFMT(status.st_mode)
-        node = self._nodes.get(ino)
+        node = self.get(ino)
         if node is not None and parent.children.get(name) is not node and self._is_gone(node, status):
             self.lose_name(*node.names[0])
             node = self._nodes.get(ino)
         if node is None:
             node = self._nodes[ino] = Node(ino, format, 0)
+            self._wait(node)
         elif node.removed or node.format != format:
             old, node = node, Node(ino, format, next(self._generations))
             node.lookups = old.lookups  # the kernel counts by number: its FORGETs of the old come here
             self._nodes[ino] = node
+            self._wait(node)
         if parent.children.get(name) is not node:
             self.add_name(node, parent, name)
         return node
@@ -170,20 +201,38 @@ class InodeTable:
         is_kept = node.handles or node.activity is not None
         return node.is_file and status.st_nlink == 1 and len(node.names) == 1 and not is_kept
 
+    def refer(self, status: os.stat_result, parent: Node, name: bytes) -> int:
+        """Count one reference of the kernel to the regular file that was just found as *name* in *parent*.
+
+        Returns its generation. No node is made for it unless there is one.
+        """
+        ino = status.st_ino
+        generation = self._packed.refer(ino, parent.ino, name)
+        if generation is not None:
+            return generation
+        if ino not in self._nodes and name not in parent.children and not self._packed.has(ino):
+            self._packed.add_one(ino, parent.ino, name)
+            return 0
+        node = self.intern(status, parent, name)
+        node.lookups += 1
+        return node.generation
+
     def add_name(self, node: Node, parent: Node, name: bytes) -> None:
         """Remember that *name* in *parent* leads to *node*, and no more to what it led to before."""
         self.lose_name(parent, name)
         if node.is_directory and node.names:  # it has one name: the other is not there any more
             self.remove_name(node, *node.names[0])
+        self._bind(node, parent, name)
+
+    def _bind(self, node: Node, parent: Node, name: bytes) -> None:
         node.names.append((parent, name))
-        if parent.children is _NO_CHILDREN:
-            parent.children = {}
-        parent.children[name] = node
+        parent.gain(name, node)
 
     def lose_name(self, parent: Node, name: bytes) -> None:
         """Remember that *name* in *parent* leads no more to what it led to, if anything.
 
-        repofs itself changes names behind the mount's back: a log is written anew, a failed import undone.
+        repofs itself changes names behind the mount's back: a log is written anew, a failed import undone. What is
+        packed is compared with its names when it is unpacked.
         """
         before = parent.children.get(name)
         if before is not None:
@@ -194,25 +243,105 @@ class InodeTable:
     def remove_name(self, node: Node, parent: Node, name: bytes) -> None:
         if parent.children.get(name) is node:
             node.names.remove((parent, name))
-            del parent.children[name]
+            parent.lose(name)
 
     def forget(self, ino: int, lookups: int) -> None:
         """Take back *lookups* references of the kernel."""
+        emptied = self._packed.forget(ino, lookups)
+        if emptied is not None:
+            self._emptied(emptied)
+            return
         node = self._nodes.get(ino)
         if node is None or node is self.root:
             return
         node.lookups = max(0, node.lookups - lookups)
         self.release(node)
 
+    def _emptied(self, directories: Sequence[int]) -> None:
+        """Nothing is packed any more in *directories*, given by number."""
+        for node in [self._nodes[number] for number in directories]:
+            self.release(node)
+
     def release(self, node: Node) -> None:
         """Drop *node*, and the directories that only it kept, unless something still refers to it."""
         pending = [node]
         while pending:
             one = pending.pop()
-            if one.referenced or one is self.root or self._nodes.get(one.ino) is not one:
+            if self._nodes.get(one.ino) is not one:
                 continue
-            del self._nodes[one.ino]
-            for parent, name in one.names:
-                del parent.children[name]
-                pending.append(parent)
+            if self._is_referenced(one):
+                self._wait(one)
+                continue
+            self._remove(one)
+            pending += [parent for parent, _ in one.names]
             one.names.clear()
+
+    def _is_referenced(self, node: Node) -> bool:
+        return bool(node.lookups) or node.busy or self._packed.is_in(node.ino) or node is self.root
+
+    def _remove(self, node: Node) -> None:
+        del self._nodes[node.ino]
+        for parent, name in node.names:
+            parent.lose(name)
+
+    # --- packing --------------------------------------------------------------------------------
+
+    def _wait(self, node: Node) -> None:
+        """Have *node* packed after the next files that are asked about; the one that has waited longest is."""
+        if not node.is_file or node.waits:
+            return
+        node.waits = True
+        self._waiting.append(node)
+        if len(self._waiting) > KEPT_NODES:
+            self._pack(self._waiting.popleft())
+
+    def _pack(self, node: Node) -> None:
+        node.waits = False
+        if self._nodes.get(node.ino) is not node or node.busy or not node.names or node.refusal is not None:
+            return  # `release` comes back to it
+        if _is_held(node) or max(node.lookups, node.generation) > MOST:
+            node.waits = True
+            self._waiting.append(node)
+        elif node.lookups:
+            places = [(parent.ino, name) for parent, name in node.names]
+            self._packed.add(node.ino, node.lookups, node.generation, places)
+            self._remove(node)
+        else:
+            self.release(node)
+
+    def _unpack(self, ino: int) -> Node | None:
+        """Return a node for *ino*, if it is packed. A name that was taken away behind the mount's back it has not."""
+        record = self._packed.get(ino)
+        if record is None:
+            return None
+        self._packed.remove(ino)
+        node = self._nodes[ino] = Node(ino, stat.S_IFREG, record.generation)
+        node.lookups = record.lookups
+        places = [(self._nodes[number], name) for number, name in record.places]
+        for parent, name in places:
+            if name not in parent.children and self._leads_to(parent, name, ino):
+                self._bind(node, parent, name)
+        node.removed = not node.names
+        for parent, _ in places:
+            self.release(parent)
+        self._wait(node)
+        return node
+
+
+def _references(node: Node) -> int:
+    return sys.getrefcount(node)
+
+
+def _alone() -> int:
+    """Return what `_references` says of a node that lies in one dict and is one variable of a function."""
+    nodes = {ROOT_INODE: Node(ROOT_INODE, stat.S_IFREG, 0)}
+    node = nodes[ROOT_INODE]
+    return _references(node)
+
+
+_ALONE = _alone()
+
+
+def _is_held(node: Node) -> bool:
+    """Whether anybody but the table has *node*, which has one variable of the caller."""
+    return _references(node) > _ALONE + len(node.names)
