@@ -299,7 +299,7 @@ class InodeTable:
         node.waits = False
         if self._nodes.get(node.ino) is not node or node.busy or not node.names or node.refusal is not None:
             return  # `release` comes back to it
-        if _is_held(node) or max(node.lookups, node.generation) > MOST:
+        if _holders(node) > _ALONE + len(node.names) or max(node.lookups, node.generation) > MOST:
             node.waits = True
             self._waiting.append(node)
         elif node.lookups:
@@ -328,20 +328,15 @@ class InodeTable:
         return node
 
 
-def _references(node: Node) -> int:
+def _holders(node: Node) -> int:
     return sys.getrefcount(node)
 
 
-def _alone() -> int:
-    """Return what `_references` says of a node that lies in one dict and is one variable of a function."""
+def _holders_of_one() -> int:
+    """Return what `_holders` says of a node that lies in a dict and is a variable of the caller."""
     nodes = {ROOT_INODE: Node(ROOT_INODE, stat.S_IFREG, 0)}
     node = nodes[ROOT_INODE]
-    return _references(node)
+    return _holders(node)
 
 
-_ALONE = _alone()
-
-
-def _is_held(node: Node) -> bool:
-    """Whether anybody but the table has *node*, which has one variable of the caller."""
-    return _references(node) > _ALONE + len(node.names)
+_ALONE = _holders_of_one()
