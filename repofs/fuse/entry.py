@@ -36,17 +36,22 @@ def _attributes(ino: int, status: os.stat_result, cache_seconds: float) -> pyfus
     entry.entry_timeout = cache_seconds
     entry.attr_timeout = cache_seconds
     entry.st_mode = status.st_mode
-    entry.st_nlink = status.st_nlink
     entry.st_uid = status.st_uid
     entry.st_gid = status.st_gid
     entry.st_rdev = status.st_rdev
+    fill(entry, status)
+    return entry
+
+
+def fill(entry: pyfuse3.EntryAttributes, status: os.stat_result) -> None:
+    """Put into *entry* what is shown of *status* whoever asks, and whatever it is."""
+    entry.st_nlink = status.st_nlink
     entry.st_size = status.st_size
     entry.st_blksize = status.st_blksize
     entry.st_blocks = status.st_blocks
     entry.st_atime_ns = status.st_atime_ns
     entry.st_mtime_ns = status.st_mtime_ns
     entry.st_ctime_ns = status.st_ctime_ns
-    return entry
 
 
 def passing_link(ino: int, target: bytes, uid: int, gid: int) -> pyfuse3.EntryAttributes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pyfuse3
 
@@ -16,6 +16,7 @@ from repofs.errors import ReadOnly
 from repofs.fuse import BACKING_SHIFT, LISTING_CACHED, LISTING_KEPT, native
 from repofs.fuse.entry import entry_attributes, passing_link
 from repofs.fuse.guard import guarded
+from repofs.fuse.plain import PlainFiles
 from repofs.fuse.source_operations import SourceOperations
 from repofs.fuse.table_operations import TableOperations
 from repofs.fuse.view_operations import ViewOperations
@@ -41,6 +42,7 @@ from repofs.namespace.view_tree import ViewTree
 from repofs.namespace.virtual import FIRST, PASSING
 
 _WITH_TREES = (Area.ROOT, Area.USER, Area.OWN)  # in such directories virtual trees are shown
+_DOTS = 2  # . and .., which each listing begins with and the kernel does not refer to
 _STATVFS = ("f_bsize", "f_frsize", "f_blocks", "f_bfree", "f_bavail", "f_files", "f_ffree", "f_favail", "f_namemax")
 
 
@@ -307,7 +309,9 @@ class Operations(pyfuse3.Operations):
         directory, names = await self._directories.entries(fh, start_id)
         reader = self._directories.reader(fh)
         rooms = self._rooms_in(directory, reader)
-        names = [*names, *rooms]
+        if rooms:
+            names = [*names, *rooms]
+        shows = self._shows(fh, directory, reader)
         for number in range(start_id, len(names)):  # no slice: the kernel asks for a few dozen names at a time
             name, next_id = names[number], number + 1
             if name in rooms:
@@ -315,18 +319,33 @@ class Operations(pyfuse3.Operations):
                     continue
                 return
             try:
-                node, status = self._tree.lookup(directory, name)
+                entry = shows(name) if number >= _DOTS else self._attributes(*self._tree.lookup(directory, name))
             except FileNotFoundError:
                 continue  # removed since it was listed
+            if entry is not None and not pyfuse3.readdir_reply(token, name, entry, next_id):
+                if number >= _DOTS:
+                    self._table.forget(entry.st_ino, 1)
+                return
+
+    def _shows(self, fh: int, directory: Node, reader: int) -> Callable[[bytes], pyfuse3.EntryAttributes | None]:
+        """Return what finds the entry of a name in *directory*, to which the kernel refers once more from then on; None
+        for one that is not shown to *reader*. It is good for one request."""
+        plain = None
+        if self._directories.is_for_all(fh) and not self._deleting.hides_some(directory):
+            plain = PlainFiles(directory, self._backing, self._rights, self._cache_seconds)
+
+        def show(name: bytes) -> pyfuse3.EntryAttributes | None:
+            status = os.stat(name, dir_fd=fh, follow_symlinks=False)
+            entry = None if plain is None else plain.entry(name, status)
+            if entry is not None:
+                return entry
+            node, _ = self._tree.enter(directory, name, status)
             if not self._directories.lists(fh, node, status) or self._deleting.hides(directory, name, reader):
                 self._table.release(node)
-                continue
-            entry = self._attributes(node, status)
-            if not pyfuse3.readdir_reply(token, name, entry, next_id):
-                self._table.release(node)
-                return
-            if name not in (b".", b".."):
-                node.lookups += 1
+                return None
+            return self._entry(node, status)
+
+        return show
 
     def _rooms_in(self, directory: Node, reader: int) -> dict[bytes, VirtualOperations]:
         if directory.area not in _WITH_TREES:

@@ -125,13 +125,13 @@ class Deleting:
 
     def hides(self, parent: Node, name: bytes, uid: int) -> bool:
         """Whether *uid* is removing *name* in *parent*."""
-        return any(
+        return bool(self._removals) and any(
             removal.uid == uid and name in removal.gone.get(parent.ino, ()) for removal in self._removals.values()
         )
 
     def hides_some(self, directory: Node) -> bool:
         """Whether somebody is removing names in *directory*."""
-        return any(directory.ino in removal.gone for removal in self._removals.values())
+        return bool(self._removals) and any(directory.ino in removal.gone for removal in self._removals.values())
 
     def unlink(self, parent: Node, name: bytes, caller: Caller) -> None:
         """Remember that *caller* removes the file *name* in an import directory.

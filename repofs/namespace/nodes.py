@@ -177,7 +177,7 @@ class InodeTable:
         """Return the node of a backing inode that was just found as *name* in *parent*."""
         ino = self.shown_inode(status.st_ino)
         format = stat.S_IFMT(status.st_mode)
-        node = self.get(ino)
+        node = self._nodes.get(ino) or self._unpack(ino, (parent, name))
         if node is not None and parent.children.get(name) is not node and self._is_gone(node, status):
             self.lose_name(*node.names[0])
             node = self._nodes.get(ino)
@@ -309,17 +309,22 @@ class InodeTable:
         else:
             self.release(node)
 
-    def _unpack(self, ino: int) -> Node | None:
-        """Return a node for *ino*, if it is packed. A name that was taken away behind the mount's back it has not."""
+    def _unpack(self, ino: int, seen: tuple[Node, bytes] | None = None) -> Node | None:
+        """Return a node for *ino*, if it is packed; *seen* is where it has just been found.
+
+        A name that was taken away behind the mount's back it has not.
+        """
         record = self._packed.get(ino)
         if record is None:
             return None
+        if seen is not None:
+            self.lose_name(*seen)
         self._packed.remove(ino)
         node = self._nodes[ino] = Node(ino, stat.S_IFREG, record.generation)
         node.lookups = record.lookups
         places = [(self._nodes[number], name) for number, name in record.places]
         for parent, name in places:
-            if name not in parent.children and self._leads_to(parent, name, ino):
+            if name not in parent.children and ((parent, name) == seen or self._leads_to(parent, name, ino)):
                 self._bind(node, parent, name)
         node.removed = not node.names
         for parent, _ in places:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -139,11 +140,10 @@ class Rights:
             return Kind.IMPORT_DIRECTORY if area is Area.IMPORTS else Kind.DIRECTORY
         if area is Area.OWN:
             return Kind.LOG
-        # An original has a name in its import directory besides the one that it was dropped under.
-        named_twice = area is Area.IMPORTS or status.st_nlink > 1
-        if named_twice and (status.st_mode & ORIGINAL_BIT or self._standing.is_original(node)):
+        kind = _kind_in(area, status)
+        if kind is None and self._standing.is_original(node):
             return Kind.ORIGINAL
-        return Kind.LOG if area is Area.IMPORTS else Kind.DROP
+        return kind or (Kind.LOG if area is Area.IMPORTS else Kind.DROP)
 
     def is_shared(self, directory: Node) -> bool:
         """Whether *directory* holds what is of several users or groups, so that not everybody who enters sees all."""
@@ -166,11 +166,25 @@ class Rights:
             return Ownership(status.st_uid, status.st_gid, mode if node.names else mode & 0o700, None)
         if self._is_common(node):  # `look_up` decides who enters
             return Ownership(status.st_uid, status.st_gid, _COMMON_MODE if node.is_directory else _COMMON_FILE, None)
-        home, kind = self.home(node), self._kind(node, status)
+        return self._shown(self._kind(node, status), self.home(node), status)
+
+    def shown_in(self, directory: Node) -> Callable[[os.stat_result], Ownership | None]:
+        """Return what does the same by the status of a regular file in *directory*, one of user data; None where that
+        needs a node. It is good until anything of the directory or of the people changes."""
+        area, home = directory.area, self.home(directory)
+
+        def shown(status: os.stat_result) -> Ownership | None:
+            kind = _kind_in(area, status)
+            return None if kind is None else self._shown(kind, home, status)
+
+        return shown
+
+    def _shown(self, kind: Kind, home: Home | None, status: os.stat_result) -> Ownership:
         key = (kind, id(home), status.st_uid, status.st_gid, status.st_mode)
-        if key not in self._compiled:
-            self._compiled[key] = self._compile(kind, home, status)
-        return self._compiled[key]
+        shown = self._compiled.get(key)
+        if shown is None:
+            shown = self._compiled[key] = self._compile(kind, home, status)
+        return shown
 
     def _compile(self, kind: Kind, home: Home | None, status: os.stat_result) -> Ownership:
         of = self._of(kind, home, status.st_gid)
@@ -336,3 +350,11 @@ class Rights:
         root = self._backing.table.root
         here = self._backing.path_below(root, node) if node.names or node is root else b""
         return here if name is None else here + b"/" + name
+
+
+def _kind_in(area: Area, status: os.stat_result) -> Kind | None:
+    """Return the kind of a file in a directory of *area*, one of user data, if its status says it without its mark."""
+    # An original has a name in its import directory besides the one that it was dropped under.
+    if area is not Area.IMPORTS and status.st_nlink == 1:
+        return Kind.DROP
+    return Kind.ORIGINAL if status.st_mode & ORIGINAL_BIT else None

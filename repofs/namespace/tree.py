@@ -73,9 +73,10 @@ class Tree:
         if self._standing.names.hidden(parent, name):
             raise FileNotFoundError(errno.ENOENT, "no such name")
         fd = self._backing.directory(parent)
-        return self._enter(parent, name, os.stat(name, dir_fd=fd, follow_symlinks=False))
+        return self.enter(parent, name, os.stat(name, dir_fd=fd, follow_symlinks=False))
 
-    def _enter(self, parent: Node, name: bytes, status: os.stat_result) -> Found:
+    def enter(self, parent: Node, name: bytes, status: os.stat_result) -> Found:
+        """Take in that *name* in *parent*, not a hidden one, has *status*."""
         if status.st_dev != self._table.device:
             raise OSError(errno.EXDEV, "another file system is mounted inside the repository")
         node = self._table.intern(status, parent, name)
@@ -94,7 +95,7 @@ class Tree:
         fd = os.open(name, access, caller.unmasked(mode, 0o600) & _FILE_BITS, dir_fd=directory)
         try:
             self._give(fd, gid, caller)
-            node, status = self._enter(parent, name, os.fstat(fd))
+            node, status = self.enter(parent, name, os.fstat(fd))
         except OSError:
             os.unlink(name, dir_fd=directory)
             os.close(fd)
@@ -173,7 +174,7 @@ class Tree:
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)
         of = self._rights.require_in(Act.REMOVE, parent, name, status, caller.uid)
         known = self._table.known(status.st_ino)
-        node, _ = self._enter(parent, name, status)
+        node, _ = self.enter(parent, name, status)
         counted = self._usage.removing(node, status)
         has_others = known is not None and len(node.names) < status.st_nlink and not self._standing.is_original(node)
         mark = self._mark_at(parent, name, status)
@@ -281,7 +282,7 @@ class Tree:
             return None, None, None
         exchanged = bool(flags & RENAME_EXCHANGE)
         self._rights.require_in(Act.RENAME if exchanged else Act.REMOVE, parent, name, status, caller.uid)
-        node, _ = self._enter(parent, name, status)
+        node, _ = self.enter(parent, name, status)
         return node, None if exchanged else self._usage.removing(node, status), status
 
     def _arrived(self, node: Node, parent: Node, name: bytes, gid: int | None) -> None:

@@ -1,0 +1,46 @@
+"""Entries of files of which the directory that they lie in and their status say all: no node is made for them."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import pyfuse3
+
+from repofs.fuse.entry import fill
+from repofs.namespace.backing import Backing
+from repofs.namespace.nodes import Area, Node
+from repofs.namespace.rights import Rights
+
+_AREAS = (Area.USER, Area.DROPS, Area.IMPORTS)
+
+
+class PlainFiles:
+    """Files in one directory, as long as nothing but them is asked about: it keeps what is the same for all of them.
+
+    There is one entry, filled anew for each file.
+    """
+
+    def __init__(self, directory: Node, backing: Backing, rights: Rights, cache_seconds: float) -> None:
+        self._directory = directory
+        self._refer = backing.table.refer
+        self._device = backing.table.device
+        self._shown = rights.shown_in(directory) if directory.area in _AREAS else None
+        self._entry = pyfuse3.EntryAttributes()
+        self._entry.entry_timeout = self._entry.attr_timeout = cache_seconds
+
+    def entry(self, name: bytes, status: os.stat_result) -> pyfuse3.EntryAttributes | None:
+        """Return the entry of *name*, to which the kernel refers once more from now on; None when it needs a node."""
+        if self._shown is None or not stat.S_ISREG(status.st_mode) or status.st_dev != self._device:
+            return None
+        ownership = self._shown(status)
+        if ownership is None:
+            return None
+        entry = self._entry
+        entry.st_ino = status.st_ino
+        entry.generation = self._refer(status, self._directory, name)
+        entry.st_mode = stat.S_IFREG | ownership.mode
+        entry.st_uid = ownership.uid
+        entry.st_gid = ownership.gid
+        fill(entry, status)
+        return entry
