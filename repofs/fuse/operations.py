@@ -112,7 +112,7 @@ class Operations(pyfuse3.Operations):
 
     def _entry(self, node: Node, status: os.stat_result) -> pyfuse3.EntryAttributes:
         """Answer with *node*, which the kernel refers to once more from now on."""
-        node.lookups += 1
+        self._table.refer(node)
         return self._attributes(node, status)
 
     def _attributes(self, node: Node, status: os.stat_result) -> pyfuse3.EntryAttributes:

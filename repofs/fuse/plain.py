@@ -23,7 +23,7 @@ class PlainFiles:
 
     def __init__(self, directory: Node, backing: Backing, rights: Rights, cache_seconds: float) -> None:
         self._directory = directory
-        self._refer = backing.table.refer
+        self._refer = backing.table.refer_to
         self._device = backing.table.device
         self._shown = rights.shown_in(directory) if directory.area in _AREAS else None
         self._entry = pyfuse3.EntryAttributes()

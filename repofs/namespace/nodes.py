@@ -183,12 +183,10 @@ class InodeTable:
             node = self._nodes.get(ino)
         if node is None:
             node = self._nodes[ino] = Node(ino, format, 0)
-            self._wait(node)
         elif node.removed or node.format != format:
             old, node = node, Node(ino, format, next(self._generations))
             node.lookups = old.lookups  # the kernel counts by number: its FORGETs of the old come here
             self._nodes[ino] = node
-            self._wait(node)
         if parent.children.get(name) is not node:
             self.add_name(node, parent, name)
         return node
@@ -201,7 +199,12 @@ class InodeTable:
         is_kept = node.handles or node.activity is not None
         return node.is_file and status.st_nlink == 1 and len(node.names) == 1 and not is_kept
 
-    def refer(self, status: os.stat_result, parent: Node, name: bytes) -> int:
+    def refer(self, node: Node) -> None:
+        """Count one reference of the kernel to *node*."""
+        node.lookups += 1
+        self._wait(node)
+
+    def refer_to(self, status: os.stat_result, parent: Node, name: bytes) -> int:
         """Count one reference of the kernel to the regular file that was just found as *name* in *parent*.
 
         Returns its generation. No node is made for it unless there is one.
@@ -214,7 +217,7 @@ class InodeTable:
             self._packed.add_one(ino, parent.ino, name)
             return 0
         node = self.intern(status, parent, name)
-        node.lookups += 1
+        self.refer(node)
         return node.generation
 
     def add_name(self, node: Node, parent: Node, name: bytes) -> None:
@@ -270,7 +273,8 @@ class InodeTable:
             if self._nodes.get(one.ino) is not one:
                 continue
             if self._is_referenced(one):
-                self._wait(one)
+                if one.lookups:
+                    self._wait(one)
                 continue
             self._remove(one)
             pending += [parent for parent, _ in one.names]
@@ -297,17 +301,16 @@ class InodeTable:
 
     def _pack(self, node: Node) -> None:
         node.waits = False
-        if self._nodes.get(node.ino) is not node or node.busy or not node.names or node.refusal is not None:
+        needed = node.busy or not node.lookups or not node.names or node.refusal is not None
+        if needed or self._nodes.get(node.ino) is not node:
             return  # `release` comes back to it
         if _holders(node) > _ALONE + len(node.names) or max(node.lookups, node.generation) > MOST:
             node.waits = True
             self._waiting.append(node)
-        elif node.lookups:
+        else:
             places = [(parent.ino, name) for parent, name in node.names]
             self._packed.add(node.ino, node.lookups, node.generation, places)
             self._remove(node)
-        else:
-            self.release(node)
 
     def _unpack(self, ino: int, seen: tuple[Node, bytes] | None = None) -> Node | None:
         """Return a node for *ino*, if it is packed; *seen* is where it has just been found.

@@ -199,7 +199,7 @@ class World:
 
     def seen(self, node: Node) -> Node:
         """Count what an operation has answered, as the kernel does."""
-        node.lookups += 1
+        self.table.refer(node)
         self._lookups[node.ino] += 1
         return node
 
@@ -209,6 +209,13 @@ class World:
         for name in filter(None, path.split("/")):
             here = self.seen(self.tree.lookup(here, os.fsencode(name))[0])
         return here
+
+    def list(self, path: str) -> None:
+        """Have a listing answer with the file *path*."""
+        directory, name = self.place(path)
+        status = self.path(path).stat()
+        self.table.refer_to(status, directory, name)
+        self._lookups[status.st_ino] += 1
 
     def place(self, path: str) -> tuple[Node, bytes]:
         """Return the node of the directory and the last name of *path*."""

@@ -23,6 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from repofs.lifecycle import State
 from repofs.model import Closed, Outcome, Refused
+from repofs.namespace import nodes
 from repofs.namespace.backing import RENAME_EXCHANGE, RENAME_NOREPLACE, renameat2
 from repofs.namespace.request import Change
 from tests.helpers.namespace import ALICE, World
@@ -269,5 +270,28 @@ def seen_plainly(top: Path) -> dict[str, tuple[int, int, bytes | None]]:
     return found
 
 
+class PackingMachine(NamespaceMachine):
+    """The same where each file is packed once another is asked about, and listings refer to files that have no node."""
+
+    def __init__(self) -> None:
+        self.kept, nodes.KEPT_NODES = nodes.KEPT_NODES, 0
+        super().__init__()
+
+    def teardown(self) -> None:
+        try:
+            super().teardown()
+        finally:
+            nodes.KEPT_NODES = self.kept
+
+    @rule()
+    def walk(self) -> None:
+        top = self.w.path("")
+        for path in top.rglob("*"):
+            if path.is_file():
+                self.w.list(str(path.relative_to(top)))
+
+
 NamespaceMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+PackingMachine.TestCase.settings = NamespaceMachine.TestCase.settings
 TestNamespace = NamespaceMachine.TestCase
+TestPacking = PackingMachine.TestCase

@@ -1,0 +1,195 @@
+"""Files that only the kernel refers to are packed: what is known of them, and what happens to them meanwhile."""
+
+from __future__ import annotations
+
+import itertools
+import os
+
+import pytest
+
+from repofs.lifecycle import State
+from repofs.model import Closed, Outcome
+from repofs.namespace import nodes
+from repofs.namespace.nodes import Node
+from repofs.namespace.packed import Packed
+from repofs.namespace.request import Change
+from tests.helpers.namespace import World
+
+OTHERS = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each file is packed when the next is asked about."""
+    monkeypatch.setattr(nodes, "KEPT_NODES", 0)
+
+
+def file(w: World, path: str) -> int:
+    """Make a file behind the mount's back, which the kernel looks up; return its number."""
+    w.path(path).touch()
+    return w.node(path).ino
+
+
+def pack(w: World) -> None:
+    """Others are asked about."""
+    for _ in range(3):
+        file(w, f"other-{next(OTHERS)}")
+
+
+def is_packed(w: World, ino: int) -> bool:
+    return ino in set(w.table.packed_below(w.table.root))
+
+
+def test_what_only_the_kernel_refers_to_is_packed_and_comes_back(w: World) -> None:
+    w.mkdir("a")
+    ino = file(w, "a/file")
+    pack(w)
+    assert is_packed(w, ino) and ino in w.table.inodes()
+    node = w.table.get(ino)
+    assert node is not None and not is_packed(w, ino)
+    assert (node.is_file, node.generation, w.path("a/file").stat()) == (True, 0, w.backing.status(node))
+    assert node.names == [(w.node("a"), b"file")]
+
+
+def test_who_keeps_a_node_keeps_it(w: World) -> None:
+    w.path("kept").touch()
+    kept = w.node("kept")
+    pack(w)
+    pack(w)
+    assert not is_packed(w, kept.ino) and w.table.get(kept.ino) is kept
+    ino = kept.ino
+    del kept
+    pack(w)
+    assert is_packed(w, ino)
+
+
+def test_an_open_file_is_not_packed_until_it_is_closed(w: World) -> None:
+    ino = file(w, "open")
+    fh = w.open("open")
+    pack(w)
+    assert not is_packed(w, ino)
+    w.close(fh)
+    pack(w)
+    assert is_packed(w, ino)
+
+
+def test_a_reason_of_a_refusal_is_not_lost(w: World) -> None:
+    ino = file(w, "refused")
+    w.node("refused").refusal = "why"
+    pack(w)
+    node = w.table.get(ino)
+    assert node is not None and node.refusal == "why"
+
+
+def test_a_listing_makes_no_node(w: World) -> None:
+    w.path("file").touch()
+    ino = w.path("file").stat().st_ino
+    for _ in range(3):
+        assert w.table.refer_to(w.path("file").stat(), w.node(""), b"file") == 0
+    assert is_packed(w, ino)
+    w.table.forget(ino, 2)
+    assert is_packed(w, ino)
+    w.table.forget(ino, 1)
+    assert not is_packed(w, ino) and w.table.get(ino) is None
+
+
+def test_a_listing_goes_on_with_a_node_that_there_is(w: World) -> None:
+    w.path("file").touch()
+    node = w.node("file")
+    w.table.refer_to(w.path("file").stat(), w.node(""), b"file")
+    assert w.table.get(node.ino) is node and node.lookups == 2
+
+
+def test_all_names_of_a_file_are_kept(w: World) -> None:
+    w.mkdir("a")
+    ino = file(w, "a/one")
+    w.link("a/one", "two")
+    w.drops.end(known(w, ino))
+    w.journal.end_idle()
+    pack(w)
+    assert is_packed(w, ino)
+    w.unlink("a/one")
+    pack(w)
+    node = known(w, ino)
+    assert [name for _, name in node.names] == [b"two"] and w.backing.status(node).st_nlink == 1
+
+
+def test_directories_are_kept_as_long_as_something_in_them_is(w: World) -> None:
+    w.mkdir("a")
+    w.mkdir("a/b")
+    ino = file(w, "a/b/file")
+    pack(w)
+    w.backing.unsynced.synced(float("inf"))
+    directories = [w.path("a").stat().st_ino, w.path("a/b").stat().st_ino]
+    for number in directories:
+        w.table.forget(number, 99)
+    w.rename("a", "c")
+    assert known(w, ino).names[0][0].ino == directories[1]
+    pack(w)
+    w.forget_all()
+    assert len(w.table) == 1
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced"])
+def test_a_name_that_was_taken_behind_the_mount_leads_nowhere(w: World, how: str) -> None:
+    ino = file(w, "file")
+    pack(w)
+    w.path("file").rename(w.path("away"))
+    if how == "replaced":
+        file(w, "file")
+        pack(w)
+    node = w.table.get(ino)
+    assert node is not None and node.removed and not node.names
+    assert w.node("away").generation > 0
+
+
+def test_a_number_that_is_used_again_has_another_generation(w: World) -> None:
+    w.path("first").touch()
+    status = w.path("first").stat()
+    w.table.refer_to(status, w.node(""), b"first")
+    w.path("first").rename(w.path("second"))  # stands for a new file of the same number
+    assert w.table.refer_to(status, w.node(""), b"second") > 0
+
+
+def test_what_was_packed_can_be_removed(w: World) -> None:
+    ino = file(w, "file")
+    pack(w)
+    w.unlink("file")
+    assert w.table.known(ino) is None
+    node = w.table.get(ino)
+    assert node is not None and node.removed
+
+
+def test_the_kernel_hears_of_packed_files_of_a_directory_that_was_imported(w: World) -> None:
+    w.mkdir("z.zarr")
+    w.write("z.zarr/zarr.json")
+    inos = [file(w, f"z.zarr/{number}") for number in range(3)]
+    drop = w.claim("z.zarr")
+    pack(w)
+    assert all(is_packed(w, ino) for ino in inos)
+    mark = Closed(0, w.path("z.zarr/1").stat().st_mtime_ns, None)
+    w.marks.write(os.fsencode(w.path("z.zarr/1")), mark)
+    w.change("z.zarr/1", Change(mtime_ns=5))
+    pack(w)
+    w.kernel.told.clear()
+    w.claims.outcome(Outcome(drop.token, State.FAILED, "refused"))
+    assert set(inos) <= w.kernel.told
+    renewed = w.marks.read(os.fsencode(w.path("z.zarr/1")))
+    assert isinstance(renewed, Closed) and renewed.mtime_ns == 5
+
+
+def test_most_of_what_comes_and_goes_leaves_nothing() -> None:
+    packed = Packed()
+    for ino in range(10_000):
+        packed.add_one(ino, 1, b"%d" % ino)
+        packed.forget(ino, 1)
+        packed.add(7 << 40, 3, 2, [(1, b"a"), (2, b"b")])
+        assert packed.files_in(2) == {7 << 40}
+        packed.remove(7 << 40)
+    assert len(packed) == 0 and not packed.is_in(1) and not packed.is_in(2)
+
+
+def known(w: World, ino: int) -> Node:
+    node = w.table.known(ino)
+    assert node is not None
+    return node
