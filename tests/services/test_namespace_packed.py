@@ -56,8 +56,8 @@ def test_who_keeps_a_node_keeps_it(w: World) -> None:
     kept = w.node("kept")
     pack(w)
     pack(w)
-    assert not is_packed(w, kept.ino) and w.table.get(kept.ino) is kept
-    ino = kept.ino
+    ino, is_same = kept.ino, w.table.get(kept.ino) is kept
+    assert is_same and not is_packed(w, ino)
     del kept
     pack(w)
     assert is_packed(w, ino)
