@@ -296,7 +296,7 @@ class InodeTable:
             return
         node.waits = True
         self._waiting.append(node)
-        if len(self._waiting) > KEPT_NODES:
+        for _ in range(min(len(self._waiting) - KEPT_NODES, 2)):  # two: one may have to wait on
             self._pack(self._waiting.popleft())
 
     def _pack(self, node: Node) -> None:
