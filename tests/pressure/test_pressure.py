@@ -1,6 +1,6 @@
 """Very many at once: writers, files in a directory, names that are looked up and forgotten, and a store that hangs.
 
-With ``--scale 10`` it is 1,000 writers, 100,000 files and 1,000,000 lookups.
+With ``--scale 10`` it is 1,000 writers, 100,000 files, 1,000,000 lookups and a walk of 1,000,000 files.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ KEPT_DESCRIPTORS = 50  # of directories that were used last; 1,024 at most
 FILES = 10_000
 LOOKUPS = 100_000
 BYTES_A_NAME = 2048  # the bound of docs/reference/durability.md
+WALKED, IN_ONE_DIRECTORY = 100_000, 10_000
+BYTES_A_FILE = 150  # that a walk leaves, with listings and what Python keeps for later
+WALKED_BYTES = 200_000_000  # the bound of docs/reference/durability.md for 1,000,000
 FORGOTTEN_BYTES = 32 << 20  # that the daemon may keep when all is forgotten: Python gives memory back in pieces
 PATIENCE = QUICK + '\n[mount]\npatience_seconds = 2\n[[sources]]\nname = "store"\npath = "@outside@/store"\n'
 
@@ -134,6 +137,28 @@ def test_what_the_kernel_forgets_costs_no_memory(drive: Drive, scale: int, recor
     shutil.rmtree(folder)  # it was made behind the mount's back, which counts what it holds
     told = f"{before >> 20} MiB before, {after >> 20} MiB after, {known >> 20} MiB with {count} names known"
     record_property("told", f"{looked_up} lookups and forgets: {told}")
+
+
+def test_a_walk_of_very_many_files(scale: int, record_property: Told) -> None:
+    count = WALKED * scale
+    with mounted(QUICK) as drive:
+        home = drive.home(ALICE)
+        folders = [drive.backing(home) / f"walked-{number}" for number in range(count // IN_ONE_DIRECTORY)]
+        for folder in folders:
+            folder.mkdir()
+            for file in range(IN_ONE_DIRECTORY):
+                os.mknod(folder / f"image-{file:06d}.tif")
+        before = memory(drive.pid)
+        sizes = [entry.stat().st_size for folder in home.glob("walked-*") for entry in os.scandir(folder)]
+        walked = memory(drive.pid)
+        assert sizes == [0] * count
+        assert walked < WALKED_BYTES and walked - before < count * BYTES_A_FILE, f"{walked >> 20} MiB"
+        Path("/proc/sys/vm/drop_caches").write_text("2")
+        until(lambda: memory(drive.pid) - before < FORGOTTEN_BYTES, "the memory given back", seconds=60)
+        for folder in folders:
+            shutil.rmtree(folder)  # they were made behind the mount's back, which counts what they hold
+        told = f"{before >> 20} MiB before, {walked >> 20} MiB after, {memory(drive.pid) >> 20} MiB forgotten"
+    record_property("told", f"{count} files walked through: {told}")
 
 
 # --- a store that hangs ---------------------------------------------------------------------------
