@@ -139,6 +139,7 @@ def test_what_the_kernel_forgets_costs_no_memory(drive: Drive, scale: int, recor
     record_property("told", f"{looked_up} lookups and forgets: {told}")
 
 
+@pytest.mark.timeout(600)
 def test_a_walk_of_very_many_files(scale: int, record_property: Told) -> None:
     count = WALKED * scale
     with mounted(QUICK) as drive:
