@@ -11,7 +11,8 @@ import pyfuse3
 from repofs.errors import ReadOnly
 from repofs.fuse.virtual_operations import READ_ONLY, ListedOperations, caller_of
 from repofs.namespace.handles import Handles
-from repofs.namespace.nodes import InodeTable, Node
+from repofs.namespace.inode_table import InodeTable
+from repofs.namespace.nodes import Node
 from repofs.namespace.source_tree import SourceTree
 from repofs.namespace.virtual import FIRST, SOURCES
 

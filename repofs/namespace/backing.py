@@ -12,7 +12,8 @@ from collections import OrderedDict
 from pathlib import Path
 
 from repofs.health import Health
-from repofs.namespace.nodes import InodeTable, Node
+from repofs.namespace.inode_table import InodeTable
+from repofs.namespace.nodes import Node
 from repofs.namespace.unsynced import Unsynced
 from repofs.repository.room import Room
 from repofs.threads import in_thread

@@ -16,7 +16,8 @@ from contextlib import ExitStack
 import trio
 
 from repofs.disk import Disk
-from repofs.namespace.nodes import InodeTable, Node
+from repofs.namespace.inode_table import InodeTable
+from repofs.namespace.nodes import Node
 from repofs.threads import in_thread
 
 _MOST = 4096  # directories that are remembered; when more have changed the whole file system is synced once

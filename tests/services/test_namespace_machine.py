@@ -23,7 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from repofs.lifecycle import State
 from repofs.model import Closed, Outcome, Refused
-from repofs.namespace import nodes
+from repofs.namespace import inode_table
 from repofs.namespace.backing import RENAME_EXCHANGE, RENAME_NOREPLACE, renameat2
 from repofs.namespace.request import Change
 from tests.helpers.namespace import ALICE, World
@@ -274,14 +274,14 @@ class PackingMachine(NamespaceMachine):
     """The same where each file is packed once another is asked about, and listings refer to files that have no node."""
 
     def __init__(self) -> None:
-        self.kept, nodes.KEPT_NODES = nodes.KEPT_NODES, 0
+        self.kept, inode_table.KEPT_NODES = inode_table.KEPT_NODES, 0
         super().__init__()
 
     def teardown(self) -> None:
         try:
             super().teardown()
         finally:
-            nodes.KEPT_NODES = self.kept
+            inode_table.KEPT_NODES = self.kept
 
     @rule()
     def walk(self) -> None:

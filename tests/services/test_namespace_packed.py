@@ -9,7 +9,7 @@ import pytest
 
 from repofs.lifecycle import State
 from repofs.model import Closed, Outcome
-from repofs.namespace import nodes
+from repofs.namespace import inode_table
 from repofs.namespace.nodes import Node
 from repofs.namespace.packed import Packed
 from repofs.namespace.request import Change
@@ -21,7 +21,7 @@ OTHERS = itertools.count()
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each file is packed when the next is asked about."""
-    monkeypatch.setattr(nodes, "KEPT_NODES", 0)
+    monkeypatch.setattr(inode_table, "KEPT_NODES", 0)
 
 
 def file(w: World, path: str) -> int:
