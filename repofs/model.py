@@ -175,6 +175,7 @@ class Drop:
     members: tuple[bytes, ...] | None = None
     early: bool = False  # it is asked about only, and not imported: it was not quiet for long enough
     refusal: str | None = None  # why it is not imported as it is: a file of the fileset is missing
+    in_order: tuple[int, ...] = ()  # inodes of files that were written from beginning to end, nothing twice
     # What only an arrival says:
     source: bytes | None = None  # where it came from: SOURCE/PATH or an absolute path; None: *path* is in the mount
     name: str | None = None  # of its images; None: as the file says

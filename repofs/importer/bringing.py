@@ -15,10 +15,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from repofs.errors import Busy, ChangedWhileReading, InvalidValue, NotFound, RepofsError, on_the_store
+from repofs.importer.ahead import Ahead
 from repofs.lifecycle import State
 from repofs.model import Closed, Identity, Origin
 from repofs.repository import as_user, stand_ins, transfers
-from repofs.repository.checksum import checksum
+from repofs.repository.checksum import Checksum, checksum
+from repofs.repository.durable import begin_to_write
 from repofs.repository.marks import Marks
 from repofs.repository.outside import Opened, Root, identity_of, is_same, open_beneath
 from repofs.repository.room import Room
@@ -37,28 +39,38 @@ class Brought:
     mtime_ns: int
     checksum: str
     origin: Origin | None  # of a stand-in, its identity as it is now
+    ahead: int = 0  # bytes that were hashed while it was written
 
 
 class Bringing:
     """For the imports of one repository. A *root* is that of origins without a source: a directory handed over.
-    Copies leave the reserve of *room* free."""
+    Copies leave the reserve of *room* free; some files are hashed *ahead* of it."""
 
-    def __init__(self, marks: Marks, sources: Sources, linked: str, room: Room | None = None) -> None:
+    def __init__(
+        self, marks: Marks, sources: Sources, linked: str, room: Room | None = None, ahead: Ahead | None = None
+    ) -> None:
         self.marks = marks
+        self._ahead = ahead
         self._sources = sources
         self._linked = linked
         self._room = room
 
-    def bring(self, fd: int, algorithm: str, root: Root | None = None, *, compare: bool = True) -> Brought:
-        """Bring in and hash the file of *fd*; *compare* a copy with its source. May be done again.
+    def bring(
+        self, fd: int, algorithm: str, root: Root | None = None, *, compare: bool = True, in_order: bool = False
+    ) -> Brought:
+        """Bring in and hash the file of *fd*; *compare* a copy with its source. May be done again. *in_order*: it was
+        written from its beginning to its end, nothing twice, so that what was hashed ahead counts.
 
         Raises ChangedWhileReading when somebody writes it (a stand-in then stands for what it has become), OriginLost,
         CannotTransfer, OSError.
         """
         origin = self.marks.origin(fd)
         if origin is None:
-            status, digest = _hashed(fd, algorithm)
-            return Brought(status.st_size, status.st_mtime_ns, digest, None)
+            begun = None if self._ahead is None else self._ahead.take(fd, algorithm)
+            running = begun if begun is not None and in_order else Checksum(algorithm)
+            ahead = running.offset
+            status = _read_whole(fd, running)
+            return Brought(status.st_size, status.st_mtime_ns, str(running), None, ahead)
         mtime_ns = stand_ins.mtime_ns(fd, origin, self.marks)
         with self._source(fd, origin, root) as source, opened(self._linked) as linked:
             identity, digest = self._transfer(fd, origin, source, linked, algorithm, compare)
@@ -185,17 +197,20 @@ def require_no_writer(fd: int) -> None:
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
 
 
-def _hashed(fd: int, algorithm: str) -> tuple[os.stat_result, str]:
+def _read_whole(fd: int, running: Checksum) -> os.stat_result:
+    """Take what *running* lacks of the file of *fd* into it; return the status of the file, which is durable then."""
     before = os.fstat(fd)
+    if before.st_size > SMALL_BYTES:
+        begin_to_write(fd)  # while it is hashed
+    running.read_on(fd)
     if before.st_size > SMALL_BYTES:
         with on_the_store("fsync"):
             os.fsync(fd)
-    digest = checksum(fd, algorithm)
     require_no_writer(fd)
     after = os.fstat(fd)
     if _version(before) != _version(after):
         raise ChangedWhileReading("the file was changed while it was read: it is imported when it is quiet")
-    return after, digest
+    return after
 
 
 def _version(status: os.stat_result) -> tuple[int, int, int]:

@@ -38,6 +38,7 @@ class Examined:
     origin: Origin | None  # of a file from outside
     inode: int
     gid: int  # of the file as it was dropped
+    ahead: int = 0  # bytes that were hashed while it was written
 
 
 def opened(drop: Drop, fd: int) -> Generator[tuple[bytes, int], None, None]:
@@ -151,11 +152,12 @@ def examine(
             _require_another(name, file, inodes)
             _require_closed(name, file, bringing.marks)
         _require_group(drop, name, file, groups)
-        brought = bringing.bring(file, algorithm, root, compare=Skip.CHECKSUM not in drop.policy.skip)
+        compare, in_order = Skip.CHECKSUM not in drop.policy.skip, os.fstat(file).st_ino in drop.in_order
+        brought = bringing.bring(file, algorithm, root, compare=compare, in_order=in_order)
         path = os.path.join(parent, name)
         status = os.fstat(file)
         bytes_in = brought.size, brought.mtime_ns, brought.checksum, brought.origin
-        examined.append(Examined(path, name, *bytes_in, status.st_ino, status.st_gid))
+        examined.append(Examined(path, name, *bytes_in, status.st_ino, status.st_gid, brought.ahead))
     return examined
 
 

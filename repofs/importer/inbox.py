@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
@@ -34,6 +34,7 @@ from repofs.importer.wire import (
     Counted,
     Done,
     Failed,
+    Growing,
     Handed,
     Hangup,
     Happened,
@@ -141,6 +142,7 @@ class Inbox:
         self._suspects: dict[int, None] = {}  # in hand when the process died: one of them may have been the cause
         self._outstanding: dict[int, None] = {}
         self._shares: Counter[bytes] = Counter()  # of outstanding, by user
+        self._growing: deque[int] = deque()  # descriptors of files that are long and still written
         self.questions = Questions()
         self._stopping = False
         self._wake = trio.Event()
@@ -174,6 +176,11 @@ class Inbox:
         self._queue.remove(token)
         self._suspects.pop(token, None)
         self._waiting.pop(token, None)
+
+    def grows(self, fd: int) -> None:
+        """Have the file of *fd*, which is ours to close, hashed while it is written, if the process finds the time."""
+        self._growing.append(fd)
+        self._awake()
 
     def stop(self) -> None:
         """Let `run` come to its end: what is in hand is finished or given back within 10 seconds."""
@@ -234,6 +241,7 @@ class Inbox:
                 if self._health.failure is not None and not told:
                     told = True
                     await channel.send(Failed(self._health.failure))
+                await self._tell_growing(channel)
                 self._collect_due()
                 token = self._next()
                 if token is None:
@@ -244,6 +252,14 @@ class Inbox:
             await channel.send(Stop())
         except Hangup:
             return  # _listen sees it too, and ends this life
+
+    async def _tell_growing(self, channel: Channel) -> None:
+        while self._growing:
+            fd = self._growing.popleft()
+            try:
+                await channel.send(Growing(), [fd])
+            finally:
+                os.close(fd)
 
     async def _listen(self, channel: Channel) -> None:
         """Take in what the process answers, until it is gone."""

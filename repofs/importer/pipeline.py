@@ -39,6 +39,7 @@ from repofs.errors import (
 from repofs.fault_points import Step, passed
 from repofs.image import ALONE, Members, Recognised
 from repofs.importer import files, final_rows, transactions
+from repofs.importer.ahead import Ahead
 from repofs.importer.commits import FULL_SECONDS, Bell, Commits, Groups
 from repofs.importer.files import Examined
 from repofs.importer.giving_up import GivingUp
@@ -109,7 +110,8 @@ class Pipeline:
         self._people = people
         sources = Sources(settings.declared_sources(), layout.root)
         self.removals = Removals(commits, sources)
-        self._placement = Placement(layout, sources, settings.repository.reserve_bytes)
+        self.ahead = Ahead(settings.imports.checksum_algorithm, settings.imports.parallel)
+        self._placement = Placement(layout, sources, settings.repository.reserve_bytes, self.ahead)
         self._recognising = Recognising(readers, self._placement)
         template = Template(settings.repository.template)
         directories = UserDirectories(settings.repository)
@@ -132,6 +134,7 @@ class Pipeline:
                 nursery.start_soon(self._giving_up.run)
                 nursery.start_soon(self._commits.health.while_sound, self.removals.run)
                 nursery.start_soon(self._short.run)
+                nursery.start_soon(self.ahead.run)
 
     async def idle(self) -> None:
         """Return when nothing is being imported."""
@@ -309,7 +312,8 @@ class Pipeline:
                     examined = await in_thread(read, abandon_on_cancel=True)
         passed(Step.HASHED)
         for file in examined:
-            job.log.note(f"{file.name.decode(errors='backslashreplace')}: {file.size} bytes, {file.checksum}")
+            ahead = f" ({file.ahead} of them hashed while it was written)" if file.ahead else ""
+            job.log.note(f"{file.name.decode(errors='backslashreplace')}: {file.size} bytes{ahead}, {file.checksum}")
         return examined
 
     async def _require_new_bytes(self, drop: Drop, begun: Begun, examined: list[Examined]) -> None:

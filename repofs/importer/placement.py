@@ -13,6 +13,7 @@ from repofs.catalog.records import ImportRecord
 from repofs.disk import Disk
 from repofs.fault_points import Step, passed
 from repofs.importer import files
+from repofs.importer.ahead import Ahead
 from repofs.importer.bringing import Bringing
 from repofs.importer.lending import Directory
 from repofs.lifecycle import State
@@ -30,7 +31,9 @@ from repofs.repository.trees import opened
 
 
 class Placement:
-    def __init__(self, layout: Layout, sources: Sources, reserve_bytes: int | None) -> None:
+    def __init__(
+        self, layout: Layout, sources: Sources, reserve_bytes: int | None = None, ahead: Ahead | None = None
+    ) -> None:
         self.marks = Marks(load_key(layout))
         self._layout = layout
         self._records = LogRecords(load_key(layout))
@@ -39,7 +42,7 @@ class Placement:
         self._catalogues = Disk(layout.catalogue.resolve().parent)  # which may be another
         room = Room(self._disk.fd, reserve_bytes)
         self._rooms = room, Room(self._catalogues.fd, reserve_bytes)
-        self.bringing = Bringing(self.marks, sources, os.fspath(layout.linked), room)
+        self.bringing = Bringing(self.marks, sources, os.fspath(layout.linked), room, ahead)
 
     def close(self) -> None:
         self._disk.close()

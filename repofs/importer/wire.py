@@ -124,6 +124,10 @@ class Trashing(msgspec.Struct, frozen=True, tag="trashing"):
     audit_uid: int  # who is named for it in the audit trail
 
 
+class Growing(msgspec.Struct, frozen=True, tag="growing"):
+    """Mount to importer, with a descriptor: this file is written from its beginning on, and long already."""
+
+
 class Deeds(msgspec.Struct, frozen=True, tag="deeds"):
     """Mount to importer: write these into the audit trail."""
 
@@ -242,6 +246,7 @@ TableMessage = ListTables | RegisterTable | UnregisterTable | TableIs
 
 Message = (
     Handed
+    | Growing
     | Done
     | Ask
     | View

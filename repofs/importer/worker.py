@@ -63,6 +63,7 @@ from repofs.importer.wire import (
     Deeds,
     Done,
     Failed,
+    Growing,
     Handed,
     Hangup,
     ListTables,
@@ -241,6 +242,10 @@ class _Desk:
             case Handed(drop), []:  # this process has too many files open
                 again = Outcome(drop.token, State.SETTLING, "the importer has too many files open")
                 nursery.start_soon(self._answer, Done(again))
+            case Growing(), [fd]:
+                self._pipeline.ahead.grows(fd)
+            case Growing(), []:
+                pass  # this process has too many files open: it is hashed at its end
             case Ask(), []:
                 nursery.start_soon(self._describe, message)
             case View(), []:

@@ -116,7 +116,12 @@ class Claims:
             members=found.names,
             early=early,
             refusal=found.refusal,
+            in_order=tuple(node.ino for node in found.nodes if self._is_in_order(node)),
         )
+
+    def _is_in_order(self, node: Node) -> bool:
+        front = None if node.activity is None else node.activity.front
+        return front is not None and front == self._backing.status(node).st_size
 
     def _path(self, user: Node, found: Together) -> bytes:
         """Return the path below *user* by which the importer knows the drop: of several files, the main one's."""

@@ -31,6 +31,7 @@ from repofs.namespace.usage import Usage
 from repofs.repository.failure_logs import FailureLogs
 from repofs.xattrs import ImportCommand
 
+LONG_BYTES = 32 << 20  # of a file that is worth hashing while it is written
 _LOST_BYTES = (
     "bytes of it had not reached the disk when the machine went down: copy it again, or, if it has holes by itself, "
     "set user.repofs.import=now"
@@ -45,6 +46,8 @@ class Clocks(Protocol):
     def dropped(self, token: int, user: bytes, delay_seconds: float) -> None: ...
 
     def gone(self, token: int) -> None: ...
+
+    def grows(self, fd: int) -> None: ...
 
 
 Method = TypeVar("Method", bound=Callable[..., None])
@@ -120,7 +123,7 @@ class Drops:
     def created(self, node: Node, uid: int, by: str) -> None:
         """A new, empty file has no mark: it is incomplete until its last writer ends well."""
         activity = self.activity(node, uid)
-        activity.dirty = True
+        activity.dirty, activity.front = True, 0
         activity.note(f"created by uid {uid}, {by}")
         node.mark = None
         self._unsettle(node)
@@ -164,6 +167,24 @@ class Drops:
         activity.dirty = True
         activity.note(f"written again by uid {activity.actor_uid}, {by}")
         self._unsettle(node)
+
+    def wrote(self, node: Node, offset: int, count: int) -> None:
+        """*count* bytes have been written at *offset*. A long file that is written from its beginning on is hashed
+        meanwhile."""
+        activity = self.activity(node)
+        before = activity.front
+        if before is None:
+            return
+        activity.front = before + count if offset == before else None
+        if activity.front is not None and before < LONG_BYTES <= activity.front:
+            try:
+                self.clocks.grows(self._backing.open(node, os.O_RDONLY))
+            except OSError as error:  # removed, or unreadable for a daemon that is not root: it is hashed at its end
+                log.debug("a file is not hashed while it is written", inode=node.ino, error=str(error))
+
+    def cut(self, node: Node) -> None:
+        """The size of *node* is about to be set, or a write has failed: it has bytes that nobody told of."""
+        self.activity(node).front = None
 
     def _unsettle(self, node: Node) -> None:
         """The bytes change: the clock stops, and what was said of the old ones is spent."""

@@ -270,7 +270,7 @@ class Handles:
 
     def write(self, fh: int, offset: int, data: bytes) -> int:
         """Write all of *data* at *offset* and return its length. QuotaExceeded when its user may not hold more."""
-        handle, end = self._handles[fh], offset + len(data)
+        handle, start, end = self._handles[fh], offset, offset + len(data)
         if handle.frozen:
             raise NotPermitted(REFUSAL)
         written = handle.written
@@ -289,8 +289,10 @@ class Handles:
                 view, offset = view[done:], offset + done
         except OSError as error:
             handle.failed("a write failed", error)
+            self._drops.cut(handle.node)
             self._usage.settle(written, os.fstat(fh).st_size)
             raise
+        self._drops.wrote(handle.node, start, len(data))
         return len(data)
 
     def tables_changed(self, before: Table | None, after: Table | None) -> None:

@@ -378,6 +378,7 @@ class Tree:
     def _truncate(self, node: Node, status: os.stat_result, size: int, fd: int | None) -> None:
         self._usage.require_size(node, status, size)
         self._drops.writing(node, "by truncate")
+        self._drops.cut(node)
         try:
             if fd is not None:
                 os.ftruncate(fd, size)

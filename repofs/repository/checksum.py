@@ -78,17 +78,41 @@ def _read(fd: int, buffer: memoryview, offset: int) -> int:
     return os.preadv(fd, [buffer], offset)
 
 
+class Checksum:
+    """A checksum under way of a file from its beginning, with *algorithm*: *offset* bytes are in it.
+
+    Raises InvalidValue for an algorithm that is not one of ALGORITHMS.
+    """
+
+    def __init__(self, algorithm: str) -> None:
+        if algorithm not in _NEW:
+            raise InvalidValue(f"{algorithm!r} is no checksum algorithm: allowed are {', '.join(ALGORITHMS)}")
+        self.offset = 0
+        self._algorithm = algorithm
+        self._hashing = _NEW[algorithm]()
+
+    def read_on(self, fd: int, read: Read = _read, most: int | None = None) -> None:
+        """Take in what follows in the file of *fd*, to its end or *most* bytes; the offset of *fd* does not move.
+
+        Raises OSError when a read fails.
+        """
+        left = os.fstat(fd).st_size - self.offset if most is None else most
+        buffer = memoryview(bytearray(min(_BUFFER_BYTES, max(left, 0) + 1)))  # + 1: it may have grown
+        end = None if most is None else self.offset + most
+        while (end is None or self.offset < end) and (count := read(fd, buffer, self.offset)):
+            self._hashing.update(buffer[:count])
+            self.offset += count
+
+    def __str__(self) -> str:
+        """Return it as ``SHA1-160:a9993e36…``."""
+        return f"{self._algorithm}:{self._hashing.digest().hex()}"
+
+
 def checksum(fd: int, algorithm: str, read: Read = _read) -> str:
     """Return the checksum of the whole file of *fd* as ``SHA1-160:a9993e36…``; the offset of *fd* does not move.
 
     Raises InvalidValue for an algorithm that is not one of ALGORITHMS, OSError when a read fails.
     """
-    if algorithm not in _NEW:
-        raise InvalidValue(f"{algorithm!r} is no checksum algorithm: allowed are {', '.join(ALGORITHMS)}")
-    hashing = _NEW[algorithm]()
-    buffer = memoryview(bytearray(min(_BUFFER_BYTES, os.fstat(fd).st_size + 1)))  # + 1: a file that is empty may grow
-    offset = 0
-    while count := read(fd, buffer, offset):
-        hashing.update(buffer[:count])
-        offset += count
-    return f"{algorithm}:{hashing.digest().hex()}"
+    whole = Checksum(algorithm)
+    whole.read_on(fd, read)
+    return str(whole)

@@ -8,11 +8,13 @@ from contextlib import suppress
 
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
+_SYNC_FILE_RANGE_WRITE = 2  # of sync_file_range(2), which Python lacks too
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 Path = str | bytes | os.PathLike[str]
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_libc.sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
 _libc.renameat2.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
 
 
@@ -69,3 +71,9 @@ def own(fd: int, uid: int, gid: int, mode: int) -> None:
     if (status.st_uid, status.st_gid) != (uid, gid):
         os.fchown(fd, uid, gid)
     os.fchmod(fd, mode)
+
+
+def begin_to_write(fd: int, offset: int = 0, count: int = 0) -> None:
+    """Have the disk begin with *count* bytes of the file of *fd* (0: all that follow *offset*), so that a later fsync
+    has less to wait for. What fails is that fsync's to tell."""
+    _libc.sync_file_range(fd, offset, count, _SYNC_FILE_RANGE_WRITE)

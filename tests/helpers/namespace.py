@@ -71,6 +71,11 @@ class FakeClocks:
 
     def __init__(self) -> None:
         self.running: dict[int, tuple[bytes, float]] = {}
+        self.growing: list[int] = []  # inodes
+
+    def grows(self, fd: int) -> None:
+        self.growing.append(os.fstat(fd).st_ino)
+        os.close(fd)
 
     def dropped(self, token: int, user: bytes, delay_seconds: float) -> None:
         self.running[token] = (user, delay_seconds)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+from pathlib import Path
 
 import pytest
 import trio
@@ -13,7 +15,7 @@ from repofs.events import News
 from repofs.health import Health
 from repofs.importer import inbox as inbox_module
 from repofs.importer.inbox import SHARE, WINDOW, Inbox
-from repofs.importer.wire import Done, Failed, Happened, Stop
+from repofs.importer.wire import Done, Failed, Growing, Happened, Stop
 from repofs.lifecycle import State
 from repofs.model import Outcome
 from tests.helpers.inbox import ALICE, BOB, SETTLE_SECONDS, Accountant, FakeMount, FakeProcess, Lives, Rights, running
@@ -286,3 +288,14 @@ async def test_news_of_the_process_are_heard(autojump_clock: trio.abc.Clock) -> 
         await world.lives.last.channel.send(Happened((news,)))
         await world.after(0.1)
         assert world.mount.heard == [news]
+
+
+async def test_a_growing_file_is_told_of_at_once(autojump_clock: trio.abc.Clock, tmp_path: Path) -> None:
+    (tmp_path / "scan.tif").touch()
+    async with running() as world:
+        fd = os.open(tmp_path / "scan.tif", os.O_RDONLY)
+        world.inbox.grows(fd)
+        await trio.testing.wait_all_tasks_blocked()
+        assert world.lives.last.messages == [Growing()]
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(fd)

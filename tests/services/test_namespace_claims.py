@@ -11,6 +11,7 @@ import pytest
 from repofs.errors import Busy, NotPermitted
 from repofs.lifecycle import State
 from repofs.model import Original, Outcome, Refused
+from repofs.namespace import drops
 from repofs.namespace.backing import RENAME_EXCHANGE
 from repofs.namespace.nodes import UNKNOWN
 from repofs.namespace.request import Change
@@ -307,3 +308,100 @@ def test_where_an_import_went_is_told_also_when_the_kernel_has_forgotten_its_dro
     assert w.path("2026-11/22").stat().st_ino in w.kernel.told
     w.journal.end_idle()
     assert len(w.table) == 1
+
+
+# --- written in order -------------------------------------------------------------------------------
+
+
+def in_order(w: World, path: str) -> bool:
+    drop = w.claim(path)
+    assert drop is not None and set(drop.in_order) <= {w.node(path).ino}
+    return bool(drop.in_order)
+
+
+def write_parts(w: World, fh: int, *offsets: int) -> None:
+    for offset in offsets:
+        w.handles.write(fh, offset, b"1000bytes!" * 100)
+
+
+@pytest.mark.parametrize(
+    ("offsets", "expected"),
+    [
+        ((0, 1000, 2000), True),
+        ((0,), True),
+        ((0, 1000, 0), False),
+        ((0, 1000, 1500), False),
+        ((0, 2000), False),
+        ((1000, 0), False),
+        ((0, 1000, 500, 1500), False),
+    ],
+)
+def test_the_importer_is_told_what_was_written_from_beginning_to_end(
+    w: World, offsets: tuple[int, ...], expected: bool
+) -> None:
+    fh = w.create("scan.tif")
+    write_parts(w, fh, *offsets)
+    w.close(fh)
+    assert in_order(w, "scan.tif") is expected
+
+
+def test_who_goes_on_at_the_end_goes_on_in_order(w: World) -> None:
+    fh = w.create("scan.tif")
+    write_parts(w, fh, 0)
+    w.close(fh)
+    fh = w.open("scan.tif", os.O_WRONLY)
+    write_parts(w, fh, 1000)
+    w.close(fh)
+    assert in_order(w, "scan.tif")
+
+
+@pytest.mark.parametrize("size", [0, 500, 1000, 3000])
+@pytest.mark.parametrize("by_handle", [False, True])
+def test_what_was_cut_or_extended_is_not_in_order(w: World, size: int, by_handle: bool) -> None:
+    """An extended file has holes; when they are filled it looks as if it had been written in order."""
+    fh = w.create("scan.tif")
+    write_parts(w, fh, 0)
+    w.handles.setattr(w.node("scan.tif"), Change(size=size), fh if by_handle else None, w.caller)
+    write_parts(w, fh, *range(1000, 3000, 1000))
+    w.close(fh)
+    assert not in_order(w, "scan.tif")
+
+
+def test_what_was_begun_anew_is_not_in_order(w: World) -> None:
+    w.write("scan.tif", b"one" * 1000)
+    fh = w.open("scan.tif", os.O_WRONLY | os.O_TRUNC)
+    write_parts(w, fh, 0)
+    w.close(fh)
+    assert not in_order(w, "scan.tif")
+
+
+def test_a_file_that_was_there_at_the_start_is_not_in_order(w: World) -> None:
+    """Nobody knows how it was written."""
+    w.path("scan.tif").write_bytes(b"one" * 1000)
+    fh = w.open("scan.tif", os.O_WRONLY)
+    write_parts(w, fh, 3000)
+    w.close(fh)
+    assert not in_order(w, "scan.tif")
+
+
+def test_a_long_file_is_told_of_once(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drops, "LONG_BYTES", 2500)
+    fh = w.create("scan.tif")
+    write_parts(w, fh, 0, 1000)
+    assert w.clocks.growing == []
+    write_parts(w, fh, 2000, 3000, 4000)
+    assert w.clocks.growing == [w.node("scan.tif").ino]
+    w.close(fh)
+    other = w.create("other.tif")
+    write_parts(w, other, 1000, 0, 2000, 3000)
+    assert w.clocks.growing == [w.node("scan.tif").ino]
+    w.close(other)
+
+
+def test_a_long_file_without_a_name_goes_on(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drops, "LONG_BYTES", 2500)
+    fh = w.create("scan.tif")
+    w.unlink("scan.tif")
+    write_parts(w, fh, 0, 1000, 2000)
+    assert w.clocks.growing == []
+    w.close(fh)
