@@ -33,6 +33,7 @@ from repofs.model import Closed, Drop, Duplicates, ObjectRef, Original, Outcome,
 from repofs.people import Actor, People
 from repofs.quotas import Held
 from repofs.repository import import_directory
+from repofs.repository.checksum import Checksum
 from repofs.repository.marks import ORIGINAL_BIT
 from tests.helpers.importing import FakeCounts, FakeReaders, Repository
 
@@ -235,14 +236,13 @@ async def test_bytes_that_change_under_the_reading_put_the_import_off(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = repository.write(repository.alice, b"scan.tif")
-    checksum = bringing.checksum
+    read_on = Checksum.read_on
 
-    def meddle(fd: int, algorithm: str) -> str:
-        digest = checksum(fd, algorithm)
+    def meddle(running: Checksum, fd: int) -> None:
+        read_on(running, fd)
         path.write_bytes(b"others")
-        return digest
 
-    monkeypatch.setattr(bringing, "checksum", meddle)
+    monkeypatch.setattr(Checksum, "read_on", meddle)
     async with pipeline(repository) as importing:
         outcome = await importing.take(*repository.drop(repository.alice, b"scan.tif"))
     assert outcome.state is State.SETTLING
@@ -355,7 +355,7 @@ def bug(*_args: object, **_more: object) -> None:
 
 
 STEPS = {
-    "checksum": (bringing, "checksum"),
+    "checksum": (Checksum, "read_on"),
     "check target": (transactions, "check_targets"),
     "reserve ids": (transactions, "reserve"),
     "stage": (import_directory, "stage"),
@@ -416,15 +416,15 @@ async def test_stopped_while_it_reads(repository: Repository, monkeypatch: pytes
     content = bytes(bringing.SMALL_BYTES + 1)  # to a small one the stop does not come
     path = repository.write(repository.alice, b"scan.tif", content)
     reading, go_on = trio.Event(), trio.Event()
-    checksum = bringing.checksum
+    read_on = Checksum.read_on
 
-    def slow(fd: int, algorithm: str) -> str:
+    def slow(running: Checksum, fd: int) -> None:
         trio.from_thread.run_sync(reading.set)
         trio.from_thread.run(wait)
-        return checksum(fd, algorithm)
+        read_on(running, fd)
 
     wait: Callable[[], Awaitable[None]] = go_on.wait
-    monkeypatch.setattr(bringing, "checksum", slow)
+    monkeypatch.setattr(Checksum, "read_on", slow)
     async with pipeline(repository) as importing:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(importing.take, *repository.drop(repository.alice, b"scan.tif"))

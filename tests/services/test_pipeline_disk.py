@@ -16,7 +16,7 @@ from repofs.catalog.engine import open_engine
 from repofs.config import Settings
 from repofs.disk import Disk
 from repofs.errors import StoreFailed, StoreFull
-from repofs.importer import bringing, giving_up, transactions
+from repofs.importer import giving_up, transactions
 from repofs.importer.commits import FULL_SECONDS, Commits
 from repofs.importer.pipeline import Pipeline
 from repofs.importer.placement import Placement
@@ -25,6 +25,7 @@ from repofs.lifecycle import State
 from repofs.model import Closed, Original
 from repofs.people import People
 from repofs.repository import import_directory
+from repofs.repository.checksum import Checksum
 from repofs.repository.room import Room
 from tests.helpers.importing import FakeCounts, FakeReaders, Repository
 
@@ -32,7 +33,7 @@ pytestmark = pytest.mark.trio
 
 Fault = Callable[..., None]
 STEPS = {
-    "checksum": (bringing, "checksum"),
+    "checksum": (Checksum, "read_on"),
     "reserve ids": (transactions, "reserve"),
     "stage": (import_directory, "stage"),
     "write log": (import_directory, "write_log"),
