@@ -23,6 +23,7 @@ class Activity:
 
     actor_uid: int  # who wrote last
     writers: int = 0  # open handles that may write
+    direct: bool = False  # all since it was made went past the kernel's pages
     front: int | None = None  # bytes, all written since it was made, from its beginning on and none twice; None: not so
     dirty: bool = False  # written since the last positive mark
     ended_badly: str | None = None  # why the bytes may not be whole: a killed writer, a full disk

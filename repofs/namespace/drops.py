@@ -120,10 +120,10 @@ class Drops:
 
     # --- writing --------------------------------------------------------------------------------
 
-    def created(self, node: Node, uid: int, by: str) -> None:
+    def created(self, node: Node, uid: int, by: str, *, direct: bool = False) -> None:
         """A new, empty file has no mark: it is incomplete until its last writer ends well."""
         activity = self.activity(node, uid)
-        activity.dirty, activity.front = True, 0
+        activity.dirty, activity.front, activity.direct = True, 0, direct
         activity.note(f"created by uid {uid}, {by}")
         node.mark = None
         self._unsettle(node)

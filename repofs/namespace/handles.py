@@ -113,10 +113,11 @@ class Handles:
             return node, os.fstat(fd), fd
         opener = self._openers.of(caller.task, caller.uid)
         with _closed_unless_kept(fd):  # the name stays: of an incomplete file
-            self._drops.created(node, caller.uid, opener.command)
+            direct = flags & os.O_ACCMODE == os.O_WRONLY
+            self._drops.created(node, caller.uid, opener.command, direct=direct)
             self._usage.created(node, status)
             handle = self._writing(fd, node, opener if flags & os.O_ACCMODE else None, status)
-        node.direct = handle.direct = flags & os.O_ACCMODE == os.O_WRONLY
+        handle.direct = direct
         self._keep(handle)
         if not flags & os.O_ACCMODE:  # made, but only to be read: nobody will close a writer
             self._drops.truncated(node)
@@ -176,7 +177,12 @@ class Handles:
     @staticmethod
     def _is_written_directly(node: Node) -> bool:
         """Whether somebody writes *node* past the kernel's pages, so that whoever opens it now has to go past them."""
-        return node.direct and node.activity is not None and node.activity.writers > 0
+        activity = node.activity
+        if activity is None or not activity.direct:
+            return False
+        activity.direct = activity.writers > 0
+        node.aged = node.aged or activity.direct  # what she maps all the same are pages
+        return activity.direct
 
     async def open_elsewhere(self, node: Node, flags: int, caller: Caller) -> int | None:
         """Open the bytes of a stand-in for reading and return its handle; None when `open` is to be asked.
@@ -210,8 +216,8 @@ class Handles:
         it before writes on into the kernel's pages, although none of that comes through. And not at the first open
         after the file was written past these pages: a mapping may have brought in some that are older."""
         handle = self._handles[fh]
-        passed_by, handle.node.direct = handle.node.direct, False
-        return not passed_by and self._is_lasting(handle)
+        aged, handle.node.aged = handle.node.aged, False
+        return not aged and self._is_lasting(handle)
 
     def _is_lasting(self, handle: Handle) -> bool:
         if self._standing.registered.has(handle.node):

@@ -187,7 +187,7 @@ class InodeTable:
 
     def _pack(self, node: Node) -> None:
         node.waits = False
-        needed = node.busy or not node.lookups or not node.names or node.refusal is not None
+        needed = node.busy or not node.lookups or not node.names or node.refusal is not None or node.aged
         if needed or any(self._nodes.get(one.ino) is not one for one in (node, *(parent for parent, _ in node.names))):
             return  # `release` comes back to it
         if _holders(node) > _ALONE + len(node.names) or max(node.lookups, node.generation) > MOST:

@@ -39,9 +39,9 @@ class Node:
 
     __slots__ = (
         "activity",
+        "aged",
         "area",
         "children",
-        "direct",
         "format",
         "generation",
         "handles",
@@ -73,7 +73,7 @@ class Node:
         self.origin: Origin | Unknown | None = UNKNOWN  # as on the backing inode, once it was read
         self.refusal: str | None = None  # why the last attribute set on it was refused
         self.settings: dict[bytes, bytes | None] | None = None  # of directories, once they were read
-        self.direct = False  # of a file: made to be written past the kernel's pages, and not opened with them since
+        self.aged = False  # of a file: the kernel may have pages of it that are older than its bytes
         self.listed: int | None = None  # the ctime in ns of a directory when its names were read last
         self.removed = False  # no name and no handle is left: the backing inode number may be given again
         self.waits = False  # to be packed
