@@ -7,7 +7,7 @@ counts for whom.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 from repofs.errors import QuotaExceeded
 from repofs.model import Transfer
@@ -37,7 +37,21 @@ def counted(size: int, transfer: str) -> int:
 
 def less(held: Iterable[Held]) -> list[Held]:
     """Return what changes when all of *held* is there no more."""
-    return [Held(one.user_directory, one.gid, *(-number for number in astuple(one)[2:])) for one in held]
+    return [Held(one.user_directory, one.gid, *(-number for number in _numbers(one))) for one in held]
+
+
+def summed(changes: Iterable[Held]) -> list[Held]:
+    """Return *changes* as one of each user directory and group."""
+    sums: dict[tuple[bytes, int], list[int]] = {}
+    for one in changes:
+        so_far = sums.setdefault((one.user_directory, one.gid), [0] * 5)
+        for position, number in enumerate(_numbers(one)):
+            so_far[position] += number
+    return [Held(*whose, *numbers) for whose, numbers in sums.items()]
+
+
+def _numbers(one: Held) -> tuple[int, int, int, int, int]:
+    return one.drops, one.drop_files, one.originals, one.original_files, one.coming
 
 
 def exceeded(whose: str, limit: int) -> QuotaExceeded:

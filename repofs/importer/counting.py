@@ -12,7 +12,7 @@ from repofs.catalog import holdings
 from repofs.catalog.engine import Engine
 from repofs.errors import QuotaExceeded
 from repofs.importer.wire import Channel, Coming, Counted, Hangup, Holdings, Room
-from repofs.quotas import Held
+from repofs.quotas import Held, summed
 from repofs.threads import in_thread
 
 
@@ -24,6 +24,9 @@ class Counting:
         self._numbers = itertools.count(1)
         self._asked: dict[int, trio.Event] = {}
         self._answers: dict[int, Room] = {}
+        self._changes: list[Held] = []  # that are not told yet
+        self._inodes: list[int] = []
+        self._added = trio.Event()
 
     async def begin(self, catalogue: Engine, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Tell the mount all that originals hold now, however long that is summed. Started when changes may come."""
@@ -61,7 +64,24 @@ class Counting:
             self._answers[room.id] = room
             self._asked[room.id].set()
 
-    async def tell(self, changes: Sequence[Held], inodes: Sequence[int] = ()) -> None:
-        """Tell what is held more or less; *inodes* are those of files that were drops and are originals now."""
+    def add(self, changes: Sequence[Held], inodes: Sequence[int] = ()) -> None:
+        """Have it told what is held more or less; *inodes* are those of files that were drops and are originals now."""
+        self._changes += changes
+        self._inodes += inodes
+        self._added.set()
+
+    async def run(self) -> None:
+        """Tell what is added, until cancelled."""
+        while True:
+            await self._added.wait()
+            self._added = trio.Event()
+            await self.tell()
+
+    async def tell(self) -> None:
+        """Tell all that was added, in one message, before whatever is sent next."""
+        if not self._changes:
+            return
+        counted = Counted(tuple(summed(self._changes)), tuple(self._inodes))
+        self._changes, self._inodes = [], []
         with suppress(Hangup):
-            await self._channel.send(Counted(tuple(changes), tuple(inodes)))
+            await self._channel.send(counted)

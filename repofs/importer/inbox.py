@@ -28,6 +28,7 @@ from repofs.importer.questions import Questions
 from repofs.importer.queue import FairQueue
 from repofs.importer.settling import Settling
 from repofs.importer.wire import (
+    TOGETHER,
     Answer,
     Channel,
     Coming,
@@ -243,11 +244,8 @@ class Inbox:
                     await channel.send(Failed(self._health.failure))
                 await self._tell_growing(channel)
                 self._collect_due()
-                token = self._next()
-                if token is None:
+                if not await self._hand_over(channel):
                     await self._sleep(self._settling.next_deadline() - trio.current_time())
-                else:
-                    await self._hand_over(channel, token)
             life.deadline = trio.current_time() + STOP_SECONDS
             await channel.send(Stop())
         except Hangup:
@@ -301,34 +299,49 @@ class Inbox:
         turn = self._queue.pop(passed_over=[user for user, count in self._shares.items() if count >= SHARE])
         return None if turn is None else turn[1]
 
-    async def _hand_over(self, channel: Channel, token: int) -> None:
+    async def _hand_over(self, channel: Channel) -> bool:
+        """Hand over those whose turn it is, as many as go together; False when nothing may be handed over now."""
+        claimed: list[tuple[Drop, int]] = []
+        looked_at = 0
+        try:
+            while looked_at < TOGETHER and (token := self._next()) is not None:
+                looked_at += 1
+                if (one := self._claim(token)) is not None:
+                    claimed.append(one)
+            if claimed:
+                await channel.send(Handed(tuple(drop for drop, _ in claimed)), [fd for _, fd in claimed])
+            else:
+                await trio.lowlevel.checkpoint()  # of thousands that wait for one file, no caller waits for all
+        finally:
+            for _, fd in claimed:
+                os.close(fd)
+        return looked_at > 0
+
+    def _claim(self, token: int) -> tuple[Drop, int] | None:
+        """Have the drop sealed and return it with its descriptor, in hand from now on; None: it is none now."""
         waiting = self._waiting[token]
         try:
             claimed = self._source.claim(token)
         except OSError as error:
             log.warning("a drop cannot be claimed now", user=waiting.user, error=str(error))
             self.dropped(token, waiting.user, waiting.delay_seconds)
-            return
+            return None
         except Exception:
             log.exception("a drop could not be claimed: the next start looks at it again", user=waiting.user)
             claimed = None
         if claimed is None:
             if token not in self._settling:  # it waits for others of its fileset
                 del self._waiting[token]
-            await trio.lowlevel.checkpoint()  # of thousands that wait for one file, no caller waits for all
-            return
+            return None
         self._outstanding[token] = None
         self._shares[waiting.user] += 1
-        drop, descriptor = claimed
-        try:
-            await channel.send(Handed(drop), [descriptor])
-        finally:
-            os.close(descriptor)
+        return claimed
 
     def _take_in(self, message: Message) -> None:
         match message:
-            case Done(outcome):
-                self._finish(outcome)
+            case Done(outcomes):
+                for outcome in outcomes:
+                    self._finish(outcome)
                 self._awake()
             case Answer():
                 self.questions.answered(message)

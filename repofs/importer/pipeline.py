@@ -87,7 +87,7 @@ class Counts(Protocol):
 
     async def come(self, held: Held) -> None: ...
 
-    async def tell(self, changes: Sequence[Held], inodes: Sequence[int] = ()) -> None: ...
+    def add(self, changes: Sequence[Held], inodes: Sequence[int] = ()) -> None: ...
 
 
 class Pipeline:
@@ -157,8 +157,7 @@ class Pipeline:
                 await self._giving_up.give_up(job, State.SETTLING, "the daemon was stopped")
             raise
         finally:
-            with trio.CancelScope(shield=True):
-                await self._count(job, [])
+            self._count(job, [])
             self._taken -= 1
             self._given_back.ring()
             os.close(fd)
@@ -345,7 +344,7 @@ class Pipeline:
             passed(Step.SYNCED)
             await self._record(job, finished)
             passed(Step.COMMITTED)
-            await self._count(job, files.changes(job.drop, begun.group.gid, examined), examined)
+            self._count(job, files.changes(job.drop, begun.group.gid, examined), examined)
             await self._giving_up.forget(begun)
             passed(Step.CLEARED)
             kept = await self.removals.after(job.drop, finished)
@@ -360,13 +359,13 @@ class Pipeline:
             job.finished = None
             raise
 
-    async def _count(self, job: Job, changes: list[Held], examined: Sequence[Examined] = ()) -> None:
+    def _count(self, job: Job, changes: list[Held], examined: Sequence[Examined] = ()) -> None:
         """Tell what is held more and less; and what was to come comes no more."""
         if job.coming is not None:
             changes.append(job.coming)
             job.coming = None
         if changes:
-            await self._counting.tell(changes, [file.inode for file in examined if file.origin is None])
+            self._counting.add(changes, [file.inode for file in examined if file.origin is None])
 
     def _place(self, job: Job, begun: Begun, rows: FinishedImport, name_for: Callable[[int], bytes]) -> FinishedImport:
         staged = files.named(job.drop, job.fd, {file.name for file in rows.entries})

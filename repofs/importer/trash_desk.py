@@ -63,7 +63,7 @@ class TrashDesk:
             async with self._turn:
                 await in_thread(self._disposal.recover)  # what the disk has refused may be done by now
                 await in_thread(self._remove_old)
-                await self._tell_changes()
+                self._tell_changes()
             await trio.sleep(LOOK_SECONDS)
 
     async def see_to(self, asked: Trashing) -> Answer:
@@ -73,7 +73,7 @@ class TrashDesk:
                 try:
                     told = await in_thread(self._see_to, asked)
                 finally:
-                    await self._tell_changes()
+                    self._tell_changes()
         except OSError as error:
             message = error.message if isinstance(error, RepofsError) else f"it is not done yet: {error}"
             return Answer(asked.id, None, message, error.errno or errno.EIO)
@@ -84,10 +84,10 @@ class TrashDesk:
             self._committed.ring()
         return Answer(asked.id, json.dumps(told))
 
-    async def _tell_changes(self) -> None:
+    def _tell_changes(self) -> None:
         changed, self._disposal.changed = self._disposal.changed, []
         if changed:
-            await self._counting.tell(changed)
+            self._counting.add(changed)
 
     def _see_to(self, asked: Trashing) -> Told | list[Told]:
         actor = self._who().actor(asked.uid)

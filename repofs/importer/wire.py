@@ -31,22 +31,24 @@ from repofs.usage import Sums
 from repofs.views import Look
 
 INLINE_BYTES = 32 << 10  # well below the kernel's default send buffer of 208 KiB: a longer packet is EMSGSIZE
-DESCRIPTORS = 2  # at most in one packet: the memory file and the drop
+TOGETHER = 16  # drops, or outcomes, at most in one message: taking in so many keeps nobody waiting for long
+DESCRIPTORS = 1 + TOGETHER  # at most in one packet: the memory file and the drops
 
 _INLINE, _MEMORY_FILE = b"\0", b"\1"
 _INT_BYTES = array.array("i").itemsize
 
 
 class Handed(msgspec.Struct, frozen=True, tag="drop"):
-    """Mount to importer: import this. The descriptor of the file or directory, opened for reading, comes with it."""
+    """Mount to importer: import these, up to TOGETHER. Of each a descriptor of the file or directory, opened for
+    reading, comes with it, in this order."""
 
-    drop: Drop
+    drops: tuple[Drop, ...]
 
 
 class Done(msgspec.Struct, frozen=True, tag="outcome"):
-    """Importer to mount: the one answer to a Handed."""
+    """Importer to mount: what became of drops; of each that was handed over it is told once."""
 
-    outcome: Outcome
+    outcomes: tuple[Outcome, ...]
 
 
 class Ask(msgspec.Struct, frozen=True, tag="ask"):
@@ -315,7 +317,7 @@ class Channel:
     async def receive(self) -> tuple[Message, list[int]]:
         """Return the next message and its descriptors, which are then the caller's to close. Raises Hangup.
 
-        A process that has no descriptor left gets the message without them.
+        A process that has too few left gets the message with the first of them.
         """
         try:
             packet, ancillary, _flags, _ = await self._sock.recvmsg(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import functools
 import json
+import math
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -53,6 +54,7 @@ from repofs.importer.thumbnails import Thumbnails
 from repofs.importer.trash_desk import TrashDesk
 from repofs.importer.waiting_room import WaitingRoom
 from repofs.importer.wire import (
+    TOGETHER,
     Administer,
     Answer,
     Arriving,
@@ -135,6 +137,7 @@ async def serve(directory: Path, channel: Channel) -> None:
         watching = Dropboxes(settings, layout, commits, catalogue, who, arrivals.take, arrivals.refuse)
         async with trio.open_nursery() as services:
             services.start_soon(commits.run)
+            services.start_soon(counting.run)
             services.start_soon(pipeline.run)
             services.start_soon(_tell_of_failure, health, channel, settings)
             services.start_soon(health.while_sound, waiting_room.run)
@@ -217,9 +220,16 @@ class _Desk:
         self._scrub = scrub
         self._trash = trash
         self._counting = counting
+        self._ended, self._untold = trio.open_memory_channel[Outcome](math.inf)  # no more than the mount hands over
 
     async def run(self) -> None:
         """Return when all that is in hand is done after a Stop, or at once when the mount has gone."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._tell)
+            with self._ended:
+                await self._serve()
+
+    async def _serve(self) -> None:
         async with trio.open_nursery() as nursery:
             try:
                 nursery.start_soon(self._people.run)
@@ -237,11 +247,12 @@ class _Desk:
 
     def _see_to(self, message: Message, descriptors: list[int], nursery: trio.Nursery) -> None:
         match message, descriptors:
-            case Handed(drop), [fd]:
-                nursery.start_soon(self._import, drop, fd)
-            case Handed(drop), []:  # this process has too many files open
-                again = Outcome(drop.token, State.SETTLING, "the importer has too many files open")
-                nursery.start_soon(self._answer, Done(again))
+            case Handed(drops), _:
+                for drop, fd in zip(drops, descriptors, strict=False):
+                    nursery.start_soon(self._import, drop, fd)
+                for drop in drops[len(descriptors) :]:  # this process has too many files open
+                    again = Outcome(drop.token, State.SETTLING, "the importer has too many files open")
+                    self._ended.send_nowait(again)
             case Growing(), [fd]:
                 self._pipeline.ahead.grows(fd)
             case Growing(), []:
@@ -281,7 +292,16 @@ class _Desk:
                 raise AssertionError(f"the mount does not send {message} with {len(descriptors)} descriptors")
 
     async def _import(self, drop: Drop, fd: int) -> None:
-        await self._answer(Done(await self._pipeline.take(drop, fd)))
+        self._ended.send_nowait(await self._pipeline.take(drop, fd))
+
+    async def _tell(self) -> None:
+        """Tell how imports have ended, those that ended together in one message, until there are no more."""
+        async for outcome in self._untold:
+            together = [outcome]
+            with suppress(trio.WouldBlock, trio.EndOfChannel):
+                while len(together) < TOGETHER:
+                    together.append(self._untold.receive_nowait())
+            await self._answer(Done(tuple(together)))
 
     async def _arrive(self, asked: Arriving, directory: int) -> None:
         await self._answer(await self._reception.see_to(asked, directory))
@@ -322,7 +342,7 @@ class _Desk:
     async def _move(self, move: Move) -> None:
         try:
             places, changes = await self._commits.write(transactions.move, move)
-            await self._counting.tell(changes)
+            self._counting.add(changes)
             await self._give(places, move.gid)
         except OSError as error:
             await self._answer(Answer(move.id, None, str(error), error.errno or errno.EIO))
@@ -378,5 +398,6 @@ class _Desk:
         await self._answer(Answer(number, None, f"the catalogue refused it: {error}", errno.EIO))
 
     async def _answer(self, message: Message) -> None:
+        await self._counting.tell()  # before: whoever hears of an import has counted it
         with suppress(Hangup):  # the receiving side sees it too, and ends all
             await self._channel.send(message)

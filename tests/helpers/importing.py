@@ -61,7 +61,7 @@ class FakeCounts:
             raise QuotaExceeded("the quota of user alice is 1 B")
         self.told.append(held)
 
-    async def tell(self, changes: Sequence[Held], inodes: Sequence[int] = ()) -> None:
+    def add(self, changes: Sequence[Held], inodes: Sequence[int] = ()) -> None:
         self.told += changes
         self.inodes += inodes
 

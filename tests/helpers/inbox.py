@@ -85,12 +85,12 @@ class FakeProcess:
             os.close(fd)
         self.messages.append(message)
         if isinstance(message, Handed):
-            self.tokens.append(message.drop.token)
+            self.tokens += [drop.token for drop in message.drops]
         if isinstance(message, Stop):
             self.die()
 
     async def done(self, token: int, state: State = State.IMPORTED) -> None:
-        await self.channel.send(Done(Outcome(token, state)))
+        await self.channel.send(Done((Outcome(token, state),)))
         await trio.testing.wait_all_tasks_blocked()
 
     def die(self) -> None:

@@ -167,7 +167,7 @@ async def test_what_only_recovery_can_tell_of_stays_in_hand(autojump_clock: trio
     async with running() as world:
         world.inbox.dropped(1, ALICE, 0.0)
         await world.after(0.1)
-        await world.lives.last.channel.send(Done(Outcome(1, State.SETTLING, undecided=True)))
+        await world.lives.last.channel.send(Done((Outcome(1, State.SETTLING, undecided=True),)))
         await world.after(60)
         assert world.mount.outcomes == [] and world.lives.last.tokens == [1]
         world.lives.last.die()
@@ -229,7 +229,7 @@ async def test_what_found_no_room_rests_as_long_as_the_process_says(autojump_clo
     async with running() as world:
         world.inbox.dropped(1, ALICE, 0.0)
         await world.after(0.1)
-        await world.lives.last.channel.send(Done(Outcome(1, State.SETTLING, "full", again_seconds=30.0)))
+        await world.lives.last.channel.send(Done((Outcome(1, State.SETTLING, "full", again_seconds=30.0),)))
         await world.after(29)
         assert world.lives.last.tokens == [1]
         await world.after(2)

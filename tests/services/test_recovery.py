@@ -69,7 +69,7 @@ async def killed_at(step: Step, importers: PreparedImporters, repository: Reposi
         async with importers.start(repository.layout.root, step) as (channel, _):
             for name in names:
                 drop, fd = repository.drop(repository.alice, name)
-                await channel.send(Handed(drop), [fd])
+                await channel.send(Handed((drop,)), [fd])
                 os.close(fd)
             while True:
                 await channel.receive()

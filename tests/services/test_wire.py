@@ -76,8 +76,8 @@ def channels() -> Iterator[tuple[Channel, Channel]]:
 @pytest.mark.parametrize(
     "message",
     [
-        Handed(DROP),
-        Done(Outcome(7, State.IMPORTED, fileset=17, import_directory=b"2026-11/\xff")),
+        Handed((DROP,)),
+        Done((Outcome(7, State.IMPORTED, fileset=17, import_directory=b"2026-11/\xff"),)),
         Ask(1, "Fileset:17"),
         Deeds(2, (Deed(1, 1000, "remove", None, b"alice_2/\xff", "she may not", {"to": "x"}, 3), Deed(2, 0, "delete"))),
         Answer(1, None, "there is no Fileset:17"),
@@ -102,10 +102,10 @@ async def test_a_descriptor_travels_and_the_sender_keeps_its_own(tmp_path: Path)
     (tmp_path / "scan.tif").write_bytes(b"pixels")
     fd = os.open(tmp_path / "scan.tif", os.O_RDONLY)
     with channels() as (ours, theirs):
-        await ours.send(Handed(DROP), [fd])
+        await ours.send(Handed((DROP,)), [fd])
         os.close(fd)
         message, [received] = await theirs.receive()
-    assert message == Handed(DROP)
+    assert message == Handed((DROP,))
     assert os.read(received, 100) == b"pixels"
     assert not os.get_inheritable(received)
     os.close(received)
@@ -168,11 +168,11 @@ async def test_hangup_is_seen_on_both_ways() -> None:
 async def test_a_process_without_descriptors_gets_the_message(tmp_path: Path) -> None:
     fd = os.open(tmp_path, os.O_RDONLY)
     with channels() as (ours, theirs):
-        await ours.send(Handed(DROP), [fd])
+        await ours.send(Handed((DROP,)), [fd])
         most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (fd + 1, most[1]))
         try:
-            assert await theirs.receive() == (Handed(DROP), [])
+            assert await theirs.receive() == (Handed((DROP,)), [])
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, most)
     os.close(fd)
