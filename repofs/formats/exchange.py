@@ -2,10 +2,10 @@
 
     [length of the rest, 4 bytes][MessagePack]
 
-    importer  Request ─▶            the file's descriptor (SCM_RIGHTS) comes with it, unless it is a directory
+    importer  Request, … ─▶         of each, unless it is a directory, the file's descriptor comes with it (SCM_RIGHTS)
                         ◀─ Wanted   any number of times: another file of the fileset, or what there is
               Given   ─▶            with its descriptor
-                        ◀─ Answer
+                        ◀─ Answer   one a request, in their order
 
 Bytes in, bytes out: the importer sends and receives them under trio, the reader process blocks.
 """
@@ -13,6 +13,7 @@ Bytes in, bytes out: the importer sends and receives them under trio, the reader
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from enum import StrEnum
 
 import msgspec
@@ -21,6 +22,7 @@ from repofs.errors import ReaderFailed
 from repofs.image import Appearance, Members, Picture, Recognised
 
 HEADER = struct.Struct("<I")
+TOGETHER = 16  # requests at most at a time
 REQUEST_BYTES = 32 << 20  # a directory of a million names
 ANSWER_BYTES = 4 << 20
 
@@ -82,12 +84,12 @@ class Answer(msgspec.Struct, frozen=True, tag="answer"):
 READY = Answer()
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode_request = msgspec.msgpack.Decoder(Request).decode
+_decode_requests = msgspec.msgpack.Decoder(tuple[Request, ...]).decode
 _decode_given = msgspec.msgpack.Decoder(Given).decode
 _decode_answer = msgspec.msgpack.Decoder(Answer | Wanted).decode
 
 
-def pack(message: Request | Answer | Wanted | Given) -> bytes:
+def pack(message: Sequence[Request] | Answer | Wanted | Given) -> bytes:
     """Return *message* with its header, ready to be sent. Raises UnicodeEncodeError on a lone surrogate."""
     body = _encode(message)
     return HEADER.pack(len(body)) + body
@@ -101,9 +103,9 @@ def body_bytes(header: bytes, limit: int) -> int:
     return int(length)
 
 
-def request(body: bytes) -> Request:
-    """Read a Request; msgspec.MsgspecError when it is none."""
-    return _decode_request(body)
+def requests(body: bytes) -> Sequence[Request]:
+    """Read Requests; msgspec.MsgspecError when they are none."""
+    return _decode_requests(body)
 
 
 def given(body: bytes) -> Given:

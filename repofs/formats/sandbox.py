@@ -66,17 +66,19 @@ def serve(connection: socket.socket, limits: Limits) -> None:
     """Answer requests until the other side closes its end."""
     connection.sendall(exchange.pack(exchange.READY))
     while True:
-        header, descriptors, _, _ = socket.recv_fds(connection, exchange.HEADER.size, 1, socket.MSG_WAITALL)
+        most = exchange.TOGETHER
+        header, received, _, _ = socket.recv_fds(connection, exchange.HEADER.size, most, socket.MSG_WAITALL)
         if not header:
             return
-        body = receive(connection, exchange.body_bytes(header, exchange.REQUEST_BYTES))
-        allow_processor_time(limits.cpu_seconds)
-        request = exchange.request(body)
-        files = LentFiles(connection, os.fsdecode(request.name), next(iter(descriptors), None))
-        try:
-            connection.sendall(_packed(_answer(request, files), limits.answer_bytes))
-        finally:
-            files.close()
+        descriptors = iter(received)
+        for request in exchange.requests(receive(connection, exchange.body_bytes(header, exchange.REQUEST_BYTES))):
+            allow_processor_time(limits.cpu_seconds)
+            descriptor = None if request.name.endswith(b"/") else next(descriptors)
+            files = LentFiles(connection, os.fsdecode(request.name), descriptor)
+            try:
+                connection.sendall(_packed(_answer(request, files), limits.answer_bytes))
+            finally:
+                files.close()
 
 
 def _answer(request: Request, files: LentFiles) -> Answer:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol
 
+from repofs.importer.bringing import SMALL_BYTES
 from repofs.repository import openat2
 
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
@@ -24,6 +25,7 @@ class Lender(Protocol):
     """Answers what a reader asks. Each may raise OSError, which the reader is told."""
 
     at_hand: bool  # its bytes are on the repository's own disk, and open already: to open them anew is no wait
+    is_small: bool  # and few: to look at it takes no time
 
     def has(self, name: bytes) -> bool: ...
 
@@ -51,6 +53,7 @@ class OneFile:
         at_hand: bool = False,
     ) -> None:
         self.at_hand = at_hand
+        self.is_small = at_hand and os.fstat(fd).st_size <= SMALL_BYTES
         self._name = name
         self._fd = fd
         self._bytes_of = bytes_of
@@ -77,7 +80,7 @@ class OneFile:
 class LentFiles:
     """The files *members* below the directory of the descriptor *fd*."""
 
-    at_hand = False
+    at_hand = is_small = False
 
     def __init__(self, fd: int, members: Collection[bytes], bytes_of: BytesOf = nullcontext) -> None:
         self._fd = fd
@@ -102,7 +105,7 @@ class LentFiles:
 class InDirectory:
     """All that lies in the directory of the descriptor *fd*, which is called *name*; b"": names are those in it."""
 
-    at_hand = False
+    at_hand = is_small = False
 
     def __init__(self, name: bytes, fd: int, bytes_of: BytesOf = nullcontext) -> None:
         self._above = name + b"/" if name else b""

@@ -10,6 +10,8 @@ import math
 import os
 import signal
 from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from types import TracebackType
 
 import msgspec
@@ -21,7 +23,7 @@ from repofs.children import Child, Gone, Parent, environment, how_it_ended
 from repofs.confinement import landlock
 from repofs.errors import ReaderFailed, Unreachable
 from repofs.formats import exchange
-from repofs.formats.exchange import Answer, Given, Limits, Question, Request, Task, Wanted
+from repofs.formats.exchange import TOGETHER, Answer, Given, Limits, Question, Request, Task, Wanted
 from repofs.image import Appearance, Members, Picture, Recognised
 from repofs.importer import answers
 from repofs.importer.lending import Lender
@@ -35,6 +37,28 @@ PROGRAM = ("-P", "-m", "repofs.formats.process")
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(slots=True, eq=False)
+class Asked:
+    """A request on its way, and the one who waits for what comes of it."""
+
+    request: Request
+    files: Lender
+    answer: Answer | None = None
+    error: Exception | None = None
+    done: trio.Event = field(default_factory=trio.Event)
+
+    @property
+    def is_settled(self) -> bool:
+        return self.answer is not None or self.error is not None
+
+    def result(self) -> Answer:
+        """Return the answer, or raise why there is none."""
+        if self.error is not None:
+            raise self.error
+        assert self.answer is not None
+        return self.answer
+
+
 class Worker:
     """One reader process. *usable* is true only between whole exchanges: a file may have left it in any state."""
 
@@ -45,38 +69,55 @@ class Worker:
         self.usable = True
         self.files = 0
 
-    async def ask(self, request: Request, files: Lender, timeout_seconds: float) -> Answer:
-        """Return the answer to *request*. Raises ReaderFailed, and is then mostly not usable; OSError when the file
-        itself cannot be opened."""
-        descriptors = [] if request.name.endswith(b"/") else [await _opened(request.name, files)]
-        self.usable = False
+    async def ask(self, together: Sequence[Asked], timeout_seconds: float) -> None:
+        """Settle each of *together*, for which it has *timeout_seconds*; OSError when its file cannot be opened.
+
+        Raises ReaderFailed, for the first that is not settled then, or whichever it may have been, and is then not
+        usable.
+        """
+        with ExitStack() as descriptors:
+            opened: list[Asked] = []
+            given: list[int] = []
+            for one in together:
+                try:
+                    if not one.request.name.endswith(b"/"):
+                        given.append(await _opened(one.request.name, one.files))
+                        descriptors.callback(os.close, given[-1])
+                    opened.append(one)
+                except OSError as error:
+                    one.error = error
+            if not opened:
+                return
+            self.usable = False
+            await self._exchange(opened, given, timeout_seconds)
+            self.usable = True
+
+    async def _exchange(self, together: Sequence[Asked], descriptors: Sequence[int], timeout_seconds: float) -> None:
         try:
-            with trio.fail_after(timeout_seconds):
-                answer = await self._exchange(request, descriptors, files)
+            with trio.fail_after(timeout_seconds) as time:
+                if not self._ready:
+                    await self._receive_answer()  # it says that it is confined
+                    self._ready = True
+                await self.process.send(exchange.pack([one.request for one in together]), descriptors)
+                for one in together:
+                    self._settle(one, await self._answer_to(one))
+                    time.deadline = trio.current_time() + timeout_seconds
         except trio.TooSlowError:
             raise ReaderFailed(f"the reader did not finish within {timeout_seconds:g} s") from None
         except Gone as gone:
             raise ReaderFailed(self._cause_of_death(gone.exit_code)) from None
-        finally:
-            for descriptor in descriptors:
-                os.close(descriptor)
-        answers.require_possible(answer)
-        self.usable = True
-        self.files += 1
-        if answer.error is not None:
-            raise ReaderFailed(answer.error)
-        return answer
 
-    async def _exchange(self, request: Request, descriptors: Sequence[int], files: Lender) -> Answer:
-        if not self._ready:
-            await self._receive_answer()  # it says that it is confined
-            self._ready = True
-        await self.process.send(exchange.pack(request), descriptors)
+    async def _answer_to(self, one: Asked) -> Answer:
         while True:
             answer = await self._receive_answer()
             if isinstance(answer, Answer):
                 return answer
-            await self._give(answer, files)
+            await self._give(answer, one.files)
+
+    def _settle(self, one: Asked, answer: Answer) -> None:
+        answers.require_possible(answer)
+        self.files += 1
+        one.answer, one.error = answer, None if answer.error is None else ReaderFailed(answer.error)
 
     async def _give(self, wanted: Wanted, files: Lender) -> None:
         """Answer what the process asks; why it is refused is no reason to leave it without an answer."""
@@ -130,6 +171,7 @@ class Readers:
         self._limits = Limits(memory_bytes=settings.memory_bytes, cpu_seconds=math.ceil(settings.timeout_seconds))
         # One user's files keep all workers busy, or make them all hang: one more is for somebody else.
         self._turns = Turns(settings.workers + 1)
+        self._gathering: dict[bytes, list[Asked]] = {}  # small files of a user, until a process is free
         self._idle: list[Worker] = []
         self._starting = trio.Lock()
         self.parent: Parent | None = None
@@ -200,13 +242,47 @@ class Readers:
         return answer.picture
 
     async def _ask(self, request: Request, files: Lender, user: bytes) -> Answer:
+        one = Asked(request, files)
+        if files.is_small:
+            await self._ask_with_others(one, user)
+        if not one.is_settled:  # another may have been to blame
+            await self._ask_together([one], user)
+        return one.result()
+
+    async def _ask_with_others(self, one: Asked, user: bytes) -> None:
+        """Have *one* asked with other small files; it is not settled then when the process did not answer of all."""
+        gathering = self._gathering.get(user)
+        if gathering is not None and len(gathering) < TOGETHER:
+            gathering.append(one)
+            with trio.CancelScope(shield=True):  # its file is in use; who asks for all is cancelled with all
+                await one.done.wait()
+            return
+        self._gathering[user] = together = [one]
+        try:
+            await self._ask_together(together, user)
+        except ReaderFailed as error:
+            if len(together) == 1:
+                one.error = error
+        finally:
+            self._gathered(together, user)
+            for other in together:
+                other.done.set()
+
+    def _gathered(self, together: list[Asked], user: bytes) -> None:
+        """Let nobody join *together* any more."""
+        if self._gathering.get(user) is together:
+            del self._gathering[user]
+
+    async def _ask_together(self, together: list[Asked], user: bytes) -> None:
+        """Ask for all that is in *together* when a process is free. Raises ReaderFailed."""
         async with self._turns.turn(user):
             worker = self._idle.pop() if self._idle else await self._new_worker()
-            if worker.process.ended:  # while it was idle: no fault of this file
+            if worker.process.ended:  # while it was idle: no fault of these files
                 self._end(worker)
                 worker = await self._new_worker()
+            self._gathered(together, user)
             try:
-                return await worker.ask(request, files, self._timeout_seconds)
+                await worker.ask(together, self._timeout_seconds)
             finally:
                 if worker.usable and worker.files < FILES_PER_WORKER:
                     self._idle.append(worker)

@@ -86,6 +86,56 @@ async def test_a_wicked_file_costs_one_sentence(wicked: None, tmp_path: Path, na
         await still_works(some, tmp_path)
 
 
+async def test_small_files_that_are_asked_for_together_each_get_their_own(wicked: None, tmp_path: Path) -> None:
+    ends: dict[str, str] = {}
+
+    async def one(some: Readers, name: str, content: bytes) -> None:
+        fd = made(tmp_path / name, content)
+        lent = OneFile(name.encode(), fd, at_hand=True)
+        assert lent.is_small
+        try:
+            ends[name] = str((await some.read(name.encode(), lent, b"alice_2")).images[0].size_z)
+        except ReaderFailed as error:
+            ends[name] = error.message
+        finally:
+            os.close(fd)
+
+    async with pool(timeout_seconds=1.0) as some:
+        await still_works(some, tmp_path)  # the process is up: what follows is the hang alone
+        async with trio.open_nursery() as nursery:
+            for z in range(1, 30):
+                nursery.start_soon(one, some, f"{z}.tif", tiff(z))
+                if z % 5 == 0:
+                    deed = ("crash", "hang", "stumble", "lie", "flood")[z // 5 - 1]
+                    nursery.start_soon(one, some, f"{deed}.wicked", f"WICKED {deed}".encode())
+    assert {name: end for name, end in ends.items() if name.endswith(".tif")} == {
+        f"{z}.tif": str(z) for z in range(1, 30)
+    }
+    assert ends["crash.wicked"] == "the reader process was ended by SIGSEGV"
+    assert ends["hang.wicked"] == "the reader did not finish within 1 s"
+    assert "it has no legs" in ends["stumble.wicked"]
+    assert "makes no sense" in ends["lie.wicked"]
+    assert "more than 4194304 bytes" in ends["flood.wicked"]
+
+
+async def test_who_asks_with_others_and_is_cancelled_leaves_them_their_answers(wicked: None, tmp_path: Path) -> None:
+    sizes: list[int] = []
+    fd, other = made(tmp_path / "hang.wicked", b"WICKED hang"), made(tmp_path / "7.tif", tiff(7))
+    async with pool() as some, trio.open_nursery() as nursery:
+        with trio.move_on_after(0.5):
+            hangs = OneFile(b"hang.wicked", fd, at_hand=True)
+            nursery.start_soon(asks_for, some, other, sizes)
+            await some.read(b"hang.wicked", hangs, b"alice_2")
+    assert sizes == [7]
+    os.close(fd)
+    os.close(other)
+
+
+async def asks_for(some: Readers, fd: int, sizes: list[int]) -> None:
+    found = await some.read(b"7.tif", OneFile(b"7.tif", fd, at_hand=True), b"alice_2")
+    sizes.append(found.images[0].size_z)
+
+
 async def test_an_answer_that_makes_no_sense(wicked: None, tmp_path: Path) -> None:
     async with pool() as some:
         with pytest.raises(ReaderFailed, match="the answer of the reader makes no sense"):
