@@ -50,7 +50,7 @@ from repofs.importer.placement import Placement
 from repofs.importer.recognising import Recogniser, Recognising
 from repofs.importer.removal import Removals
 from repofs.importer.short_calls import ShortCalls
-from repofs.importer.transactions import Begun, Intent, Owners, Wanted
+from repofs.importer.transactions import Begun, Intent, Needs, Owners, Wanted
 from repofs.importer.turns import Turns
 from repofs.lifecycle import State
 from repofs.model import Drop, Duplicates, Identity, ImportId, ObjectRef, Outcome
@@ -229,7 +229,7 @@ class Pipeline:
                 self._suspects.release()
 
     async def _carry_out(self, job: Job, before: os.stat_result, found: Recognised, identity: Identity) -> Outcome:
-        begun = await self._begin(job, identity)
+        begun = await self._begin(job, identity, _needs_at_once(job.drop, len(found.images)))
         target = await self._target(job, begun)
         await self._make_room(job, begun)
         examined = await self._examine(job)
@@ -256,7 +256,7 @@ class Pipeline:
         job.deaths = self._interrupted.pop((identity.device, identity.inode), Deaths())
         return identity
 
-    async def _begin(self, job: Job, identity: Identity) -> Begun:
+    async def _begin(self, job: Job, identity: Identity, needs: Needs | None = None) -> Begun:
         drop, origin, deaths = job.drop, job.origin, job.deaths.times
         intent = Intent(
             drop.user_directory,
@@ -268,6 +268,7 @@ class Pipeline:
             deaths + 1,
             now(),
             drop.source,
+            needs,
         )
         with trio.CancelScope(shield=True):  # a row that we do not know of would look like a death
             begun = job.begun = await self._commits.write(self._owners.begin, intent)
@@ -330,8 +331,11 @@ class Pipeline:
     ) -> Outcome:
         """Reserve, place, sync and commit. Not to be cancelled: it is short, and either whole or taken back."""
         with trio.CancelScope(shield=True):
-            wanted = Wanted(len(examined), len(recognised.images), target, begun.owner.id, begun.group.id)
-            ids = await self._commits.write(transactions.reserve, wanted)
+            ids = begun.ids
+            if ids is None:
+                needs = Needs(len(examined), len(recognised.images), target)
+                wanted = Wanted(needs, begun.owner.id, begun.group.id)
+                ids = await self._commits.write(transactions.reserve, wanted)
             passed(Step.RESERVED)
             job.log.note(", ".join(final_rows.names_of(ids)))
             name_for = self._names.of(begun, job.drop, tuple(os.fsdecode(file.path) for file in examined))
@@ -389,6 +393,12 @@ class Pipeline:
         except OSError as error:
             raise StoreFailed.because(f"syncfs: {error.strerror}") from error
         return [None] * len(waiting)
+
+
+def _needs_at_once(drop: Drop, images: int) -> Needs | None:
+    """Return what the import of *drop* will need, if nothing that is looked at later can change that."""
+    known = drop.is_one_file and drop.target is None and drop.policy.duplicates is Duplicates.IMPORT
+    return Needs(1, images, target_of(drop.path)) if known else None
 
 
 def _sentence(error: OSError) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -55,18 +56,17 @@ class Placement:
 
     def directory_of(self, drop: Drop) -> Directory:
         """Return what lends the directory that *drop* lies in."""
+        return functools.partial(self._directory_of, drop)
 
-        @contextmanager
-        def lend() -> Iterator[int]:
-            path = os.path.join(drop.user_directory, os.path.dirname(drop.path))
-            with opened(self._layout.managed) as managed:
-                directory = openat2.beneath(managed, path, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                yield directory
-            finally:
-                os.close(directory)
-
-        return lend
+    @contextmanager
+    def _directory_of(self, drop: Drop) -> Iterator[int]:
+        path = os.path.join(drop.user_directory, os.path.dirname(drop.path))
+        with opened(self._layout.managed) as managed:
+            directory = openat2.beneath(managed, path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            yield directory
+        finally:
+            os.close(directory)
 
     def put(
         self,

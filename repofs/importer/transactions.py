@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from repofs.administration.user_directories import UserDirectories
 from repofs.catalog import audit, containers, filesets, holdings, ids, imports, moves, tables, users, verification
@@ -37,6 +38,15 @@ class Intent:
     attempts: int
     started: str  # ISO 8601, UTC
     source: bytes | None
+    needs: Needs | None = None  # to be reserved with it; None: something has to be found out first
+
+
+class Needs(NamedTuple):
+    """How many ids an import needs, besides one for its fileset, and what it is to be attached to."""
+
+    originals: int
+    images: int
+    target: Target | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +57,14 @@ class Begun:
     owner: Experimenter
     group: Group
     intent: NewImport
+    ids: Ids | None = None  # None: not reserved yet
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """How many ids an import needs, besides one for its fileset, and into which dataset its images are to go."""
+    """What an import needs, and whose it is."""
 
-    originals: int
-    images: int
-    target: Target | None
+    needs: Needs
     owner: ExperimenterId
     group: GroupId
 
@@ -90,7 +99,10 @@ class Owners:
         return {os.fsencode(self._directories.name(*pair)): pair for pair in pairs}
 
     def begin(self, conn: Connection, items: Sequence[Intent]) -> Sequence[Begun | Exception]:
-        """Write the intent rows; NotFound for a drop in nobody's directory."""
+        """Write the intent rows, and reserve what each needs that knows it; NotFound for a drop in nobody's directory.
+
+        What cannot be reserved is left for `reserve` to say why.
+        """
         known, groups = self.read(conn), {group.gid: group for group in users.groups(conn)}
         owned = [
             (one, person, groups.get(one.gid, home))
@@ -100,7 +112,12 @@ class Owners:
         ]
         rows = [_new(one, person.id, group.gid) for one, person, group in owned]
         new = zip(imports.begin(conn, rows), owned, rows, strict=True)
-        begun = iter(Begun(number, person, group, row) for number, (_, person, group), row in new)
+        wanted = [Wanted(one.needs, person.id, group.id) for one, person, group in owned if one.needs is not None]
+        reserved = iter(reserve(conn, wanted))
+        begun = iter(
+            Begun(number, person, group, row, None if one.needs is None else _ids(next(reserved)))
+            for number, (one, person, group), row in new
+        )
         return [next(begun) if one.user_directory in known else _nobodys(one) for one in items]
 
 
@@ -120,6 +137,10 @@ def _new(one: Intent, owner: ExperimenterId, gid: int) -> NewImport:
         gid=gid,
         source=one.source,
     )
+
+
+def _ids(reserved: Ids | Exception) -> Ids | None:
+    return reserved if isinstance(reserved, Ids) else None
 
 
 def _nobodys(one: Intent) -> NotFound:
@@ -144,13 +165,15 @@ def reserve(conn: Connection, items: Sequence[Wanted]) -> Sequence[Ids | Excepti
 
     An import that comes to nothing after this leaves its new dataset empty, for when it is tried again.
     """
+    if not items:
+        return []
     fileset = iter(ids.reserve(conn, "Fileset", len(items)))
-    original = ids.reserve(conn, "OriginalFile", sum(one.originals for one in items)).start
-    image = ids.reserve(conn, "Image", sum(one.images for one in items)).start
+    original = ids.reserve(conn, "OriginalFile", sum(one.needs.originals for one in items)).start
+    image = ids.reserve(conn, "Image", sum(one.needs.images for one in items)).start
     home = _Homes(conn)
     reserved: list[Ids | Exception] = []
     for one in items:
-        originals, images = range(original, original + one.originals), range(image, image + one.images)
+        originals, images = range(original, original + one.needs.originals), range(image, image + one.needs.images)
         original, image = originals.stop, images.stop
         try:
             reserved.append(Ids(next(fileset), originals, images, home.of(one)))
@@ -168,10 +191,11 @@ class _Homes:
 
     def of(self, one: Wanted) -> Home | None:
         """Return where the images of an import go, made if it is new; None for nowhere. Raises InvalidValue."""
-        if one.target is None or not one.images:
+        target = one.needs.target
+        if target is None or not one.needs.images:
             return None
-        key = one.target, one.owner, one.group
-        if one.target.makes_new or key not in self._known:
+        key = target, one.owner, one.group
+        if target.makes_new or key not in self._known:
             self._known[key] = containers.home(self._conn, containers.dataset_for(self._conn, *key))
         return self._known[key]
 

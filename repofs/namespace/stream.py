@@ -9,13 +9,26 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from repofs.events import RECENT, News
 from repofs.namespace.rights import Rights
 
 MOST_BYTES = 1 << 20  # of one reader's file: then it is emptied and goes on, as by logrotate's copytruncate
 
-Line = tuple[News, bytes]
+
+@dataclass(slots=True)
+class Line:
+    """A piece of news, whose text is made when somebody reads it first."""
+
+    news: News
+    _text: bytes | None = None
+
+    @property
+    def text(self) -> bytes:
+        if self._text is None:
+            self._text = self.news.line()
+        return self._text
 
 
 class Stream:
@@ -30,15 +43,15 @@ class Stream:
 
     def hear(self, news: Sequence[News]) -> None:
         """Take in news; what was heard before is passed over."""
-        fresh = [(one, one.line()) for one in news if one.number > self._newest]
+        fresh = [Line(one) for one in news if one.number > self._newest]
         if not fresh:
             return
-        self._newest = fresh[-1][0].number
+        self._newest = fresh[-1].news.number
         self._add(fresh)
 
     def tell(self, one: News) -> None:
         """Take in what no catalogue has: it is everybody's."""
-        self._add([(one, one.line())])
+        self._add([Line(one)])
 
     def _add(self, lines: Sequence[Line]) -> None:
         self._lines += lines
@@ -67,7 +80,7 @@ class Stream:
         return len(self._visible(self._lines, uid)) if file is None else os.fstat(file).st_size
 
     def _visible(self, lines: Iterable[Line], uid: int) -> bytes:
-        return b"".join(line for news, line in lines if self._may_view(news, uid))
+        return b"".join(line.text for line in lines if self._may_view(line.news, uid))
 
     def _may_view(self, news: News, uid: int) -> bool:
         return not news.user_directory or self._rights.may_view_in(news.user_directory, news.gid, uid)
