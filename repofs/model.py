@@ -143,6 +143,8 @@ class Event:
 
 def printable(text: str) -> str:
     """Return *text*, which may hold any name, so that it stays one line and says nothing to a terminal."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
