@@ -15,7 +15,7 @@ from repofs.events import News
 from repofs.health import Health
 from repofs.importer import inbox as inbox_module
 from repofs.importer.inbox import SHARE, WINDOW, Inbox
-from repofs.importer.wire import Done, Failed, Growing, Happened, Stop
+from repofs.importer.wire import TOGETHER, Done, Failed, Growing, Handed, Happened, Stop
 from repofs.lifecycle import State
 from repofs.model import Outcome
 from tests.helpers.inbox import ALICE, BOB, SETTLE_SECONDS, Accountant, FakeMount, FakeProcess, Lives, Rights, running
@@ -134,6 +134,18 @@ async def test_ten_thousand_drops_of_one_user_leave_room_for_another(autojump_cl
         world.inbox.dropped(77_777, BOB, 0.0)
         await world.after(0.1)
         assert world.lives.last.tokens[-1] == 77_777
+
+
+async def test_drops_that_are_due_together_are_handed_over_together(autojump_clock: trio.abc.Clock) -> None:
+    async with running() as world:
+        for token in range(2 * TOGETHER + 1):
+            world.inbox.dropped(token, ALICE, 1.0)
+        world.mount.no_drop.add(3)
+        world.mount.unreadable.add(5)
+        await world.after(1.5)
+        handed = [message for message in world.lives.last.messages if isinstance(message, Handed)]
+        assert [len(message.drops) for message in handed] == [TOGETHER - 2, TOGETHER, 1]
+        assert world.lives.last.tokens == [token for token in range(2 * TOGETHER + 1) if token not in (3, 5)]
 
 
 async def test_no_more_than_the_window_is_in_hand(autojump_clock: trio.abc.Clock) -> None:

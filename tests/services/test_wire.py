@@ -8,6 +8,7 @@ import resource
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from repofs.deeds import Deed
 from repofs.events import News
 from repofs.importer.wire import (
     INLINE_BYTES,
+    TOGETHER,
     Administer,
     Answer,
     Ask,
@@ -109,6 +111,21 @@ async def test_a_descriptor_travels_and_the_sender_keeps_its_own(tmp_path: Path)
     assert os.read(received, 100) == b"pixels"
     assert not os.get_inheritable(received)
     os.close(received)
+
+
+async def test_drops_travel_together_each_with_its_descriptor(tmp_path: Path) -> None:
+    drops, files = [], []
+    for number in range(TOGETHER):
+        (tmp_path / str(number)).write_bytes(b"%d" % number)
+        drops.append(replace(DROP, token=number, path=b"x" * 4000))
+        files.append(os.open(tmp_path / str(number), os.O_RDONLY))
+    with channels() as (ours, theirs):
+        await ours.send(Handed(tuple(drops)), files)
+        message, received = await theirs.receive()
+    assert message == Handed(tuple(drops))
+    assert [os.read(fd, 10) for fd in received] == [b"%d" % number for number in range(TOGETHER)]
+    for fd in (*files, *received):
+        os.close(fd)
 
 
 async def test_messages_too_long_for_a_packet(tmp_path: Path) -> None:
