@@ -271,7 +271,7 @@ class Pipeline:
             needs,
         )
         with trio.CancelScope(shield=True):  # a row that we do not know of would look like a death
-            begun = job.begun = await self._commits.write(self._owners.begin, intent)
+            begun = job.begun = await self._write(intent)
         passed(Step.INTENT_COMMITTED)
         by = "" if drop.actor_uid == begun.owner.uid else f", by {drop.actor}"
         job.log.note(
@@ -281,6 +281,18 @@ class Pipeline:
         if deaths >= (most if job.deaths.alone else max(most, _DEATHS_WITH_OTHERS)):
             raise RepofsError(f"the importer died {deaths} times with this file: see the daemon's log, then retry")
         return begun
+
+    async def _write(self, intent: Intent) -> Begun:
+        """Write the row. One whose needs break the catalogue gets it without them: it fails by them later, with it."""
+        try:
+            return await self._commits.write(self._owners.begin, intent)
+        except RepofsError:
+            raise
+        except Exception:
+            if intent.needs is None:
+                raise
+            log.exception("what an import needs could not be reserved at once", path=intent.path)
+            return await self._commits.write(self._owners.begin, replace(intent, needs=None))
 
     async def _make_room(self, job: Job, begun: Begun) -> None:
         """Have the bytes counted that are about to be copied. Raises QuotaExceeded."""

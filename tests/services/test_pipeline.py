@@ -16,6 +16,7 @@ import numpy
 import pytest
 import tifffile
 import trio
+from sqlalchemy import event
 
 from repofs import config
 from repofs.catalog import audit, filesets, news, users
@@ -92,6 +93,47 @@ async def test_a_file_becomes_an_original(repository: Repository) -> None:
     assert "ProjectX" in str(known["datasets"])
     with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
         os.fstat(fd)
+
+
+async def test_one_file_costs_two_commits(repository: Repository) -> None:
+    path = repository.write(repository.alice, b"ProjectX/DatasetY/scan.tif")
+    readers = FakeReaders()
+    readers.answers["scan.tif"] = Recognised("TIFF", (IMAGE,))
+    drop, fd = repository.drop(repository.alice, b"ProjectX/DatasetY/scan.tif")
+    repository.write(repository.alice, b"other")
+    commits: list[object] = []
+    async with pipeline(repository, readers) as importing:
+        await importing.take(*repository.drop(repository.alice, b"other"))  # what a start commits is done
+        event.listen(repository.engine, "commit", commits.append)
+        await importing.take(drop, fd)
+        assert len(commits) == 2
+    repository.check_whole(path)
+
+
+async def test_a_target_that_cannot_be_used_fails_its_own_file_alone(repository: Repository) -> None:
+    readers = FakeReaders()
+    long = b"/".join((b"x" * 255, b"scan.tif"))
+    outcomes: dict[bytes, Outcome] = {}
+
+    async def take(importing: Pipeline, path: bytes) -> None:
+        repository.write(repository.alice, path)
+        outcomes[path] = await importing.take(*repository.drop(repository.alice, path))
+
+    readers.answers["scan.tif"] = Recognised("TIFF", (IMAGE,))
+    with repository.engine.begin() as conn:
+        conn.exec_driver_sql(
+            "CREATE TRIGGER no BEFORE INSERT ON datasets WHEN NEW.name LIKE 'xxx%' BEGIN "
+            "SELECT RAISE(ABORT, 'no such name'); END"
+        )
+    async with pipeline(repository, readers) as importing, trio.open_nursery() as nursery:
+        nursery.start_soon(take, importing, long)
+        nursery.start_soon(take, importing, b"DatasetY/scan.tif")
+    assert outcomes[long].state is State.FAILED
+    with repository.engine.begin() as conn:
+        assert {one.path: one.kind for one in news.after(conn, 0)} == {
+            path: one.state for path, one in outcomes.items()
+        }
+    assert outcomes[b"DatasetY/scan.tif"].state is State.IMPORTED
 
 
 async def test_what_somebody_else_dropped_is_its_owners_and_names_who_did(repository: Repository) -> None:
