@@ -37,7 +37,7 @@ class Scale:
 
 _SCALES = {
     "full": Scale(5, workloads.FULL, growth.SHORT, imports.FULL),
-    "growth": Scale(5, workloads.FULL, growth.FULL, imports.FULL),
+    "growth": Scale(5, workloads.FULL, growth.FULL, imports.LONG),
     "quick": Scale(5, workloads.QUICK, growth.QUICK, imports.QUICK),
     "tiny": Scale(1, workloads.TINY, growth.TINY, imports.TINY),
 }
@@ -53,11 +53,13 @@ def main() -> None:
         top = Path(name)
         calls = Calls(top)
         told = {"scale": arguments.scale, "rounds": scale.rounds, "machine": report.machine(top)}
-        told |= _measure_files(_made(top / "files"), calls, scale, arguments.example)
-        told["imports"] = _told(imports.measure(_made(top / "imports"), calls, scale.imports), "imports")
+        try:
+            told |= _measure_files(_made(top / "files"), calls, scale, arguments.example)
+            told["imports"] = _told(imports.measure(_made(top / "imports"), calls, scale.imports), "imports")
+        finally:
+            if arguments.json:
+                arguments.json.write_text(json.dumps(told, indent=2) + "\n")
     report.show(told)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(told, indent=2) + "\n")
 
 
 def _arguments() -> argparse.Namespace:

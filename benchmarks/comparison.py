@@ -13,6 +13,8 @@ from benchmarks.calls import Calls
 from benchmarks.places import BARE, REPOFS, Place
 from benchmarks.workloads import State, Target, Workload
 
+ENOUGH_SECONDS = 30.0  # for one workload, after which a place takes part in no more of its rounds
+
 
 @dataclass(slots=True)
 class Row:
@@ -66,13 +68,18 @@ def compare(calls: Calls, places: Sequence[Place], workloads: Sequence[Workload]
         rows = {state: Row(workload, state) for state in workload.states}
         for _ in range(rounds):
             for place in places:
-                for state, row in _prepared(calls, place, workload, rows):
-                    _measure(calls, place, state, row)
+                if _spent(place, rows) < ENOUGH_SECONDS:
+                    for state, row in _prepared(calls, place, workload, rows):
+                        _measure(calls, place, state, row)
         if kernel.can_count():
             [repofs] = [place for place in places if place.name == REPOFS]
             for state, row in _prepared(calls, repofs, workload, rows):
                 row.requests = _count(calls, repofs, state, row)
         yield from rows.values()
+
+
+def _spent(place: Place, rows: dict[State, Row]) -> float:
+    return sum(sum(row.seconds.get(place.name, ())) for row in rows.values())
 
 
 def _prepared(calls: Calls, place: Place, workload: Workload, rows: dict[State, Row]) -> Iterator[tuple[State, Row]]:

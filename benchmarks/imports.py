@@ -31,7 +31,8 @@ class Sizes:
     names: int  # that are walked
 
 
-FULL = Sizes(large=GIB, small=20_000, dropped=10_000, names=1_000_000)
+LONG = Sizes(large=GIB, small=20_000, dropped=10_000, names=1_000_000)
+FULL = Sizes(large=GIB, small=20_000, dropped=10_000, names=100_000)
 QUICK = Sizes(large=64 * MIB, small=200, dropped=200, names=5000)
 TINY = Sizes(large=MIB, small=20, dropped=20, names=100)
 

@@ -16,7 +16,10 @@ SETTLE_SECONDS = 0.1  # as short as the settings allow, so that the work is meas
 
 
 def repofs(*arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", "repofs", *arguments], check=True, stdout=subprocess.DEVNULL)
+    """Run a command of ours. Raises RuntimeError with what it has said when it fails."""
+    done = subprocess.run([sys.executable, "-m", "repofs", *arguments], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"repofs {' '.join(arguments)} ended with {done.returncode}: {done.stdout}{done.stderr}")
 
 
 class Repository:

@@ -31,7 +31,7 @@ class Sizes:
     random: int  # reads of 4 KiB
 
 
-FULL = Sizes(large=512 * MIB, small=4000, directories=100, files=1000, random=10_000)
+FULL = Sizes(large=256 * MIB, small=4000, directories=100, files=1000, random=10_000)
 QUICK = Sizes(large=64 * MIB, small=200, directories=10, files=100, random=500)
 TINY = Sizes(large=2 * MIB, small=20, directories=2, files=10, random=50)
 
