@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from repofs.namespace.nodes import ROOT_INODE, Area, Node
 from repofs.namespace.packed import MOST, Packed
 
-KEPT_NODES = 4096  # of files that only the kernel refers to: those that were asked about last
+KEPT_NODES = 32_768  # of files that only the kernel refers to: those that were asked about last
 
 
 class InodeTable:
