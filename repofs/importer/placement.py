@@ -32,9 +32,7 @@ from repofs.repository.trees import opened
 
 
 class Placement:
-    def __init__(
-        self, layout: Layout, sources: Sources, reserve_bytes: int | None = None, ahead: Ahead | None = None
-    ) -> None:
+    def __init__(self, layout: Layout, sources: Sources, reserve_bytes: int | None, ahead: Ahead) -> None:
         self.marks = Marks(load_key(layout))
         self._layout = layout
         self._records = LogRecords(load_key(layout))
