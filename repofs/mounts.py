@@ -134,6 +134,8 @@ def require_mountable(mountpoint: Path) -> None:
         raise NotFound(f"{mountpoint} does not exist: make it with mkdir {mountpoint}")
     if not mountpoint.is_dir():
         raise InvalidValue(f"{mountpoint} is not a directory: a mountpoint is one")
+    if Path(__file__).resolve().is_relative_to(mountpoint.resolve()):  # behind the mount it would wait for itself
+        raise InvalidValue(f"repofs itself lies in {mountpoint}, which a mount would hide: choose an empty directory")
 
 
 def unmount(mountpoint: Path, *, detach: bool = False) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from repofs import mounts
-from repofs.errors import AccessDenied, NotFound, RepofsError
+from repofs.errors import AccessDenied, InvalidValue, NotFound, RepofsError
 from repofs.mounts import Mount
+from tests.helpers.mounting import CHECKOUT
 
 MOUNTINFO = rb"""21 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
 40 21 0:50 / /mnt/two\040words rw,nosuid,nodev shared:9 master:2 - fuse.repofs /srv/a\134b\011c\043 rw,user_id=0
@@ -103,3 +104,10 @@ def test_whether_a_file_system_is_this_machines_alone(path: str, local: bool) ->
         assert mounts.is_local(fd) is local
     finally:
         os.close(fd)
+
+
+def test_nothing_is_mounted_over_the_program_itself() -> None:
+    """Behind such a mount the daemon would wait for itself; it could not even be killed."""
+    for mountpoint in (CHECKOUT, CHECKOUT.parent):
+        with pytest.raises(InvalidValue, match="choose an empty directory"):
+            mounts.require_mountable(mountpoint)
