@@ -213,6 +213,10 @@ class Drive:
         """Wait until ``user.repofs.state`` of *path* is *state*."""
         until(lambda: fact(path, "state") == state, lambda: f"{path} {state}: it is {facts(path)}", seconds)
 
+    def wait_counted(self) -> None:
+        """Wait until the mount, the first of its repository, has looked for drops that nobody has counted."""
+        until(lambda: "counted the bytes of all drops anew" in self.log.read_text(), "the drops counted")
+
     def wait_imported(self, *paths: Path, seconds: float = 30.0) -> None:
         for path in paths:
             self.wait_state(path, "imported", seconds)

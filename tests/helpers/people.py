@@ -50,21 +50,29 @@ class Person:
 
         The child cannot import what lies where only root may read: import before.
         """
+        return self.begin(function, *arguments)()
+
+    def begin(self, function: Callable[..., Answer], *arguments: Any) -> Callable[[], Answer]:
+        """Do it in the background; what is returned waits for its answer."""
         reader, writer = os.pipe()
         child = os.fork()
         if child == 0:
             os.close(reader)
             self._answer(writer, function, arguments)
         os.close(writer)
-        with os.fdopen(reader, "rb") as pipe:
-            told = pipe.read()
-        _, status = os.waitpid(child, 0)
-        if not told:
-            raise AssertionError(f"{function} ended its process: {os.waitstatus_to_exitcode(status)}")
-        worked, answer = pickle.loads(told)
-        if not worked:
-            raise answer
-        return answer  # type: ignore[no-any-return]
+
+        def answer() -> Answer:
+            with os.fdopen(reader, "rb") as pipe:
+                told = pipe.read()
+            _, status = os.waitpid(child, 0)
+            if not told:
+                raise AssertionError(f"{function} ended its process: {os.waitstatus_to_exitcode(status)}")
+            worked, what = pickle.loads(told)
+            if not worked:
+                raise what
+            return what  # type: ignore[no-any-return]
+
+        return answer
 
     def _answer(self, writer: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         try:

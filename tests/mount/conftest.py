@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from tests.helpers import mounting
+from tests.helpers import kernel_caches, mounting
 from tests.helpers.mounting import Drive
 from tests.helpers.people import ALICE
 
@@ -37,6 +37,13 @@ def drive(module_drive: Drive) -> Iterator[Drive]:
     module_drive.allowed = []
     yield module_drive
     module_drive.check()
+
+
+@pytest.fixture
+def kernel_keeps() -> Iterator[None]:
+    """The kernel forgets nothing during the test that it could keep: for who counts what it asks for."""
+    with kernel_caches.kept():
+        yield
 
 
 @pytest.fixture

@@ -112,6 +112,7 @@ def test_two_writers_and_a_reader_and_writer(path: Path) -> None:
     ALICE.do(work)
 
 
+@pytest.mark.usefixtures("kernel_keeps")
 def test_readers_beside_the_writer_keep_nothing(drive: Drive, path: Path) -> None:
     """Those that come first after it throw away what there is, and keep what they read: the kernel counts."""
     if not kernel.can_count():

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers import kernel_caches
 from tests.helpers.calls import refusal, write
 from tests.helpers.mounting import Drive
 from tests.helpers.people import ALICE, BOB, CAROL, ROOT
@@ -135,7 +136,7 @@ def test_many_bytes_come_back_as_they_went(folder: Path) -> None:
     ALICE.do(work)
     assert (folder / "large").read_bytes() == content
     ALICE.do(os.rename, folder / "large", folder / "large2")
-    ROOT.run("sh", "-c", "echo 1 > /proc/sys/vm/drop_caches")
+    kernel_caches.drop(kernel_caches.PAGES)
     assert (folder / "large2").read_bytes() == content
 
 

@@ -23,6 +23,8 @@ from tests.helpers.people import ALICE
 FILES = 20  # in each of two directories
 SAME = "" if native is not None else "without the native module: "
 
+pytestmark = pytest.mark.usefixtures("kernel_keeps")
+
 
 @pytest.fixture(autouse=True)
 def _counting_is_possible() -> None:

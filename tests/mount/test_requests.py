@@ -27,6 +27,8 @@ STRANGER = Person("stranger", 61009, 61009)
 CALLS = 10_000
 BESIDE = 60  # reads of the daemon's own meanwhile: of its timers, of the importer
 
+pytestmark = pytest.mark.usefixtures("kernel_keeps")
+
 
 @pytest.fixture(scope="module")
 def drive() -> Iterator[Administered]:

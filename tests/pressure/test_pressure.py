@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from repofs.lifecycle import State
+from tests.helpers import kernel_caches
 from tests.helpers.command_line import repofs
 from tests.helpers.hanging_store import hanging_store
 from tests.helpers.mounting import QUICK, Drive, fact, mounted
@@ -110,6 +111,7 @@ def test_a_large_directory(drive: Drive, scale: int, record_property: Told) -> N
 
 def test_what_the_kernel_forgets_costs_no_memory(drive: Drive, scale: int, record_property: Told) -> None:
     folder, count = drive.backing(drive.home(ALICE)) / "known", LOOKUPS // 10
+    drive.wait_counted()  # what is made behind the mount's back
     folder.mkdir()
     for number in range(count):
         (folder / f"{number}.txt").touch()
@@ -119,22 +121,19 @@ def test_what_the_kernel_forgets_costs_no_memory(drive: Drive, scale: int, recor
         for number in range(count):
             (shown / f"{number}.txt").stat()
 
-    def forget() -> None:
-        Path("/proc/sys/vm/drop_caches").write_text("2")
-
     look()
     known = memory(drive.pid)
-    forget()
+    kernel_caches.drop(kernel_caches.NAMES)
     before = memory(drive.pid)
     for _ in range(10 * scale):
         look()
-        forget()
+        kernel_caches.drop(kernel_caches.NAMES)
     after = memory(drive.pid)
     looked_up = count * 10 * scale
     assert after - before < FORGOTTEN_BYTES, f"{(after - before) >> 20} MiB more after {looked_up} lookups"
     look()
     assert memory(drive.pid) - after < count * BYTES_A_NAME + FORGOTTEN_BYTES
-    shutil.rmtree(folder)  # it was made behind the mount's back, which counts what it holds
+    shutil.rmtree(folder)  # the mount counts what it holds
     told = f"{before >> 20} MiB before, {after >> 20} MiB after, {known >> 20} MiB with {count} names known"
     record_property("told", f"{looked_up} lookups and forgets: {told}")
 
@@ -143,6 +142,7 @@ def test_what_the_kernel_forgets_costs_no_memory(drive: Drive, scale: int, recor
 def test_a_walk_of_very_many_files(scale: int, record_property: Told) -> None:
     count = WALKED * scale
     with mounted(QUICK) as drive:
+        drive.wait_counted()  # what is made behind the mount's back
         home = drive.home(ALICE)
         folders = [drive.backing(home) / f"walked-{number}" for number in range(count // IN_ONE_DIRECTORY)]
         for folder in folders:
@@ -154,11 +154,11 @@ def test_a_walk_of_very_many_files(scale: int, record_property: Told) -> None:
         walked = memory(drive.pid)
         assert sizes == [0] * count
         assert walked < WALKED_BYTES and walked - before < count * BYTES_A_FILE, f"{walked >> 20} MiB"
-        Path("/proc/sys/vm/drop_caches").write_text("2")
+        kernel_caches.drop(kernel_caches.NAMES)
         left = FORGOTTEN_BYTES + (walked - before) // 10
         until(lambda: memory(drive.pid) - before < left, "the memory given back", seconds=60)
         for folder in folders:
-            shutil.rmtree(folder)  # they were made behind the mount's back, which counts what they hold
+            shutil.rmtree(folder)  # the mount counts what they hold
         told = f"{before >> 20} MiB before, {walked >> 20} MiB after, {memory(drive.pid) >> 20} MiB forgotten"
     record_property("told", f"{count} files walked through: {told}")
 
@@ -199,28 +199,21 @@ def read(path: Path) -> bytes | int:
         return error.errno or 0
 
 
-def read_together(paths: list[Path]) -> list[bytes | int]:
-    """Read each of *paths* by a thread of its own."""
-    with ThreadPoolExecutor(len(paths)) as threads:
-        return list(threads.map(read, paths))
-
-
 def test_a_store_that_hangs_holds_up_nobody_else(hanging: tuple[Drive, Path]) -> None:
     drive, switch = hanging
     drive.allowed = ["a store does not answer", "a store answers again", "an original in place"]
     near, new = drive.home(ALICE) / "near.dat", drive.home(ALICE) / "new.dat"
     ALICE.do(near.write_bytes, b"near")
     drive.wait_imported(near)
-    with ThreadPoolExecutor(1) as threads:
-        switch.touch()
-        waiting = threads.submit(BOB.do, read_together, far_files(drive))
-        assert ALICE.do(read, near) == b"near"
-        ALICE.do(new.write_bytes, b"new")
-        drive.wait_imported(new)
-        assert set(waiting.result(60)) == {errno.EIO}
-        told = json.loads(ALICE.do(repofs, "status", "--json", drive.home(ALICE)).out)
-        assert "the source store has not answered" in told[0]["hanging"][0]
-        switch.unlink()
+    switch.touch()
+    waiting = [BOB.begin(read, far) for far in far_files(drive)]
+    assert ALICE.do(read, near) == b"near"
+    ALICE.do(new.write_bytes, b"new")
+    drive.wait_imported(new)
+    assert {answer() for answer in waiting} == {errno.EIO}
+    told = json.loads(ALICE.do(repofs, "status", "--json", drive.home(ALICE)).out)
+    assert "the source store has not answered" in told[0]["hanging"][0]
+    switch.unlink()
     for far in far_files(drive):
         until(lambda far=far: BOB.do(read, far) == FAR, "it answers again")  # type: ignore[misc]
         assert fact(far, "state") == State.IMPORTED
