@@ -25,7 +25,7 @@ from repofs.control.protocol import OriginalsFound
 from repofs.control.server import Control, listening
 from repofs.errors import RepofsError
 from repofs.events import News, read_only
-from repofs.fuse import mount
+from repofs.fuse import mount, native
 from repofs.fuse.operations import Operations
 from repofs.importer.inbox import Inbox
 from repofs.importer.link import importer_process
@@ -51,6 +51,7 @@ from repofs.namespace.passthrough import Passthrough
 from repofs.namespace.recount import Recount
 from repofs.namespace.registered import Registered
 from repofs.namespace.regrouping import Regrouping
+from repofs.namespace.reopening import Reopening
 from repofs.namespace.reporting import Reporting
 from repofs.namespace.rights import Rights
 from repofs.namespace.session_file import SessionFile
@@ -182,6 +183,7 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path, device: 
 
     async def adopt(people: People) -> None:
         usage.accounts.adopt(people)
+        reopening.forget_all()
         await rights.adopt(people)
 
     inbox = Inbox(claims, functools.partial(importer_process, layout.root), adopt, hear, backing.health, usage)
@@ -196,6 +198,7 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path, device: 
     wanted = settings.mount.passthrough == "auto"
     why_not = functools.partial(mount.why_no_passthrough, wanted=wanted, device=device is not None)
     passthrough = Passthrough(standing, device, why_not)
+    reopening = Reopening(standing, drops, passthrough, native)
     survey = Survey(standing, rights, drops, patience, linking.resume)
 
     async def move(filesets: Sequence[int], gid: int, actor_uid: int, path: bytes) -> None:
@@ -241,7 +244,9 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path, device: 
         own_files[b"session"] = SessionFile(web.sessions.create)
     own = OwnFiles(own_files)
     durable_close = settings.mount.durability == "close"
-    handles = Handles(standing, rights, drops, tree, elsewhere, own, patience, passthrough, durable_close=durable_close)
+    handles = Handles(
+        standing, rights, drops, tree, elsewhere, own, patience, passthrough, reopening, durable_close=durable_close
+    )
     registry.on_change(handles.tables_changed)
     registry.on_change(usage.tables_changed)
 
@@ -261,6 +266,7 @@ def _rooms(layout: Layout, settings: config.Settings, mountpoint: Path, device: 
         rights,
         tree,
         handles,
+        reopening,
         directories,
         facts,
         regrouping,

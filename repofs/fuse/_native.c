@@ -7,6 +7,8 @@
  *   listings      it keeps the names in a directory
  *   mapping       it lets a file be mapped that is read past its pages, because somebody writes it so
  *
+ * Besides, files that were opened before are opened again here, without a word of Python: see _reopened.c.
+ *
  * This module stands between pyfuse3 and libfuse: it is loaded with RTLD_GLOBAL before pyfuse3, so that the dynamic
  * linker binds two public functions of libfuse, as pyfuse3 calls them, to those below, which call libfuse's own.
  *
@@ -34,6 +36,7 @@
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
+#include "_reopened.h"
 
 #define INIT_KILLPRIV (1u << 28)         /* of flags: who writes, truncates or chowns a file takes what it grants, here */
 #define INIT_EXT (1u << 30)              /* of flags: there are flags2 */
@@ -42,6 +45,7 @@
 #define OPEN_NOFLUSH (1u << 5)           /* close() of it sends no FLUSH: nothing was written */
 #define OPEN_PASSTHROUGH (1u << 7)
 #define STACK_DEPTH 1                    /* the backing store is no stacked file system itself */
+#define BURST 64                         /* requests answered here in a row before others have their turn */
 
 /* A handle number below 2^63 is the daemon's own in the lower half. The kernel is told of that only. In the upper one it
  * has, of a file, the number that the kernel gave the backing file, 0 for none; of a directory two bits: the kernel may
@@ -66,6 +70,13 @@ static uint32_t offered, offered2;       /* by that, of INIT_KILLPRIV; of INIT2_
 static ssize_t read_request(int fd, void *buffer, size_t size, void *userdata)
 {
     ssize_t length = read(fd, buffer, size);
+    for (int answered = 1; length > 0 && reopened_answer(fd, buffer, (size_t)length); answered++) {
+        if (answered == BURST || !reopened_wait(fd)) {
+            errno = EINTR;               /* pyfuse3 comes again, after a turn of its loop */
+            return -1;
+        }
+        length = read(fd, buffer, size);
+    }
     const struct fuse_in_header *head = buffer;
     const struct fuse_init_in *init = (const void *)(head + 1);
     (void)userdata;
@@ -166,6 +177,11 @@ static PyObject *agreed(PyObject *module, PyObject *nothing)
 
 static PyMethodDef methods[] = {
     {"wish", wish, METH_NOARGS, "Ask the kernel for passthrough at the next mount of this process."},
+    {"remember", reopened_remember, METH_VARARGS,
+     "remember(root, path, uid, device, ino, ctime_ns): the user may open the file again, path below directory root."},
+    {"forget_all", reopened_forget_all, METH_NOARGS, "Remember nothing: each file is asked about anew."},
+    {"descriptor", reopened_descriptor, METH_O,
+     "descriptor(ino): a new descriptor of what users have open here, None when nobody has."},
     {"agreed", agreed, METH_NOARGS, "Whether the kernel has agreed; None while no INIT has come through here."},
     {NULL, NULL, 0, NULL},
 };

@@ -32,6 +32,7 @@ from repofs.namespace.linking import Linking
 from repofs.namespace.nodes import Area, Node
 from repofs.namespace.own_files import OwnFiles
 from repofs.namespace.regrouping import Regrouping
+from repofs.namespace.reopening import Reopening
 from repofs.namespace.request import Change
 from repofs.namespace.rights import Rights
 from repofs.namespace.source_tree import SourceTree
@@ -61,6 +62,7 @@ class Operations(pyfuse3.Operations):
         rights: Rights,
         tree: Tree,
         handles: Handles,
+        reopening: Reopening,
         directories: Directories,
         facts: Facts,
         regrouping: Regrouping,
@@ -80,6 +82,7 @@ class Operations(pyfuse3.Operations):
         self._rights = rights
         self._tree = tree
         self._handles = handles
+        self._reopening = reopening
         self._directories = directories
         self._xattrs = XattrTable(facts, standing, rights)
         self._regrouping = regrouping
@@ -106,7 +109,7 @@ class Operations(pyfuse3.Operations):
         node = self._table.get(ino)
         if ino >= FIRST:
             raise ReadOnly(READ_ONLY)
-        if node is None or node.removed:
+        if node is None or (node.removed and not self._reopening.is_open(node)):
             raise OSError(errno.ESTALE, "the file has been removed")
         return node
 
@@ -148,6 +151,7 @@ class Operations(pyfuse3.Operations):
     async def forget(self, inode_list: Sequence[tuple[pyfuse3.InodeT, int]]) -> None:
         for ino, lookups in inode_list:
             (self._table if ino < FIRST else self.room_of(ino).tree.nodes).forget(ino, lookups)
+            self._reopening.forgotten(ino)
 
     async def mkdir(
         self, parent: pyfuse3.InodeT, name: bytes, mode: int, ctx: pyfuse3.RequestContext
@@ -273,7 +277,7 @@ class Operations(pyfuse3.Operations):
         number = await self._handles.pass_through(fh)
         if number:
             return pyfuse3.FileInfo(fh=fh | number << BACKING_SHIFT)
-        return pyfuse3.FileInfo(fh=fh, keep_cache=self._handles.keeps_bytes(fh))
+        return pyfuse3.FileInfo(fh=fh, keep_cache=self._handles.keeps_bytes(fh, caller))
 
     # pyfuse3 takes any buffer (PyObject_GetBuffer), whatever its stub says
     async def read(  # type: ignore[override]

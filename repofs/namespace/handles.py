@@ -18,6 +18,7 @@ from repofs.namespace.openers import Opener, Openers, killed_by
 from repofs.namespace.own_files import OwnFiles
 from repofs.namespace.passthrough import Passthrough
 from repofs.namespace.registered import REFUSAL
+from repofs.namespace.reopening import Reopening
 from repofs.namespace.request import Caller, Change
 from repofs.namespace.rights import Rights
 from repofs.namespace.standing import Standing
@@ -74,6 +75,7 @@ class Handles:
         own: OwnFiles,
         patience: Patience,
         passthrough: Passthrough,
+        reopening: Reopening,
         *,
         durable_close: bool = False,
     ) -> None:
@@ -87,6 +89,7 @@ class Handles:
         self._own = own
         self._patience = patience
         self._passthrough = passthrough
+        self._reopening = reopening
         self._durable_close = durable_close
         self._openers = Openers()
         self._handles: dict[int, Handle] = {}
@@ -210,14 +213,18 @@ class Handles:
         written = None if opener is None else self._usage.opened(node, status)
         return Handle(fd, node, opener, written=written)
 
-    def keeps_bytes(self, fh: int) -> bool:
-        """Whether the kernel may keep what it reads by *fh* for later opens: every write goes through the mount, and an
-        original is served only while it is what was imported. Not of a registered array: whoever has mapped a file of
-        it before writes on into the kernel's pages, although none of that comes through. And not at the first open
-        after the file was written past these pages: a mapping may have brought in some that are older."""
+    def keeps_bytes(self, fh: int, caller: Caller) -> bool:
+        """Whether the kernel may keep what it reads by *fh*, which *caller* has just opened, for later opens: every
+        write goes through the mount, and an original is served only while it is what was imported. Not of a registered
+        array: whoever has mapped a file of it before writes on into the kernel's pages, although none of that comes
+        through. And not at the first open after the file was written past these pages: a mapping may have brought in
+        some that are older."""
         handle = self._handles[fh]
         aged, handle.node.aged = handle.node.aged, False
-        return not aged and self._is_lasting(handle)
+        keeps = not aged and self._is_lasting(handle)
+        if keeps and handle.opened is not None:
+            self._reopening.allow(handle.node, handle.opened, caller.uid)
+        return keeps
 
     def _is_lasting(self, handle: Handle) -> bool:
         if self._standing.registered.has(handle.node):
@@ -304,6 +311,7 @@ class Handles:
     def tables_changed(self, before: Table | None, after: Table | None) -> None:
         """Heed which arrays are registered from now on: who has a file of one open to write writes no more."""
         if before is None or after is None:
+            self._reopening.forget_all()
             for handle in self._handles.values():
                 handle.frozen = handle.opener is not None and self._standing.registered.has(handle.node)
 

@@ -31,6 +31,7 @@ from repofs.namespace.own_files import OwnFiles
 from repofs.namespace.passthrough import Passthrough
 from repofs.namespace.registered import Registered
 from repofs.namespace.regrouping import Regrouping
+from repofs.namespace.reopening import Reopening
 from repofs.namespace.request import Caller, Change
 from repofs.namespace.rights import Rights
 from repofs.namespace.standing import Standing
@@ -149,7 +150,15 @@ class World:
         self.passthrough = Passthrough(self.standing, None, lambda: "there is no kernel")
         self.survey = Survey(self.standing, self.rights, self.drops, self.patience, self.linking.resume)
         self.handles = Handles(
-            self.standing, self.rights, self.drops, self.tree, self.elsewhere, self.own, self.patience, self.passthrough
+            self.standing,
+            self.rights,
+            self.drops,
+            self.tree,
+            self.elsewhere,
+            self.own,
+            self.patience,
+            self.passthrough,
+            Reopening(self.standing, self.drops, self.passthrough, None),
         )
         self.registry.on_change(self.handles.tables_changed)
         self.directories = Directories(self.standing, self.rights, self.drops)
