@@ -17,6 +17,7 @@
 #include <linux/fuse.h>
 #include <linux/openat2.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -169,9 +170,15 @@ bool reopened_answer(int device, void *request, size_t length)
 bool reopened_wait(int device)
 {
     struct pollfd polled = {.fd = device, .events = POLLIN};
-    const struct timespec wait = {.tv_nsec = WAIT_NS};
+    struct timespec now, end;
+    int ready;
     PyThreadState *thread = PyEval_SaveThread();
-    const int ready = ppoll(&polled, 1, &wait, NULL);
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    do {
+        sched_yield();
+        ready = poll(&polled, 1, 0);
+        clock_gettime(CLOCK_MONOTONIC, &now);
+    } while (ready == 0 && (now.tv_sec - end.tv_sec) * 1000000000L + now.tv_nsec - end.tv_nsec < WAIT_NS);
     PyEval_RestoreThread(thread);
     return ready > 0 && polled.revents & POLLIN;
 }

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.kernel import resident_bytes
 from repofs.fuse import native
 from tests.helpers.administered import Administered, administered
 from tests.helpers.companion import Companion, answer, companion
@@ -176,3 +177,20 @@ def test_who_has_it_open_goes_on_when_it_is_deleted(drive: Administered, origina
         bob.do(os.fsync, fd)
         bob.do(os.close, fd)
     drive.check()  # nothing of it is kept open
+
+
+def test_what_is_remembered_has_a_bound() -> None:
+    def memory_of_remembering(first: int) -> int:
+        for ino in range(first, first + 400_000):
+            native.remember(0, b"alice/2026-11/29/12-00-00.000/scan.ome.tif", 61001, 1, ino, 10**18)
+        return resident_bytes(os.getpid())
+
+    def remember() -> tuple[int, int, bool]:
+        before = resident_bytes(os.getpid())
+        once, again = memory_of_remembering(1), memory_of_remembering(10**6)
+        native.forget_all()
+        return once - before, again - before, native.descriptor(1) is None
+
+    once, again, nothing_open = ALICE.do(remember)
+    assert nothing_open
+    assert once < 64 << 20 and again < once + (8 << 20)
