@@ -18,6 +18,7 @@
 #include <linux/openat2.h>
 #include <poll.h>
 #include <sched.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -29,7 +30,8 @@
 #define REOPENED (1ull << 62)
 #define SETS (1u << 16)
 #define WAYS 4                           /* files that share a set; the one remembered first gives way */
-#define WAIT_NS 100000                   /* for the next request: who opens many files asks sooner */
+#define NO_TIME_NS 100000                /* that a processor is kept for the next request: who opens many files asks sooner,
+                                            and to go to sleep and to wake takes as long */
 #define OPEN_KEEP_CACHE (1u << 1)
 #define OPEN_NOFLUSH (1u << 5)           /* of Linux 5.18; others send a FLUSH, which is answered */
 
@@ -166,19 +168,24 @@ bool reopened_answer(int device, void *request, size_t length)
     }
 }
 
-/* Whether another request comes at once. */
+static int64_t nanoseconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
+/* Whether another request comes in no time. Who has something to do on this processor does it meanwhile. */
 bool reopened_wait(int device)
 {
     struct pollfd polled = {.fd = device, .events = POLLIN};
-    struct timespec now, end;
     int ready;
     PyThreadState *thread = PyEval_SaveThread();
-    clock_gettime(CLOCK_MONOTONIC, &end);
+    const int64_t begin = nanoseconds();
     do {
         sched_yield();
         ready = poll(&polled, 1, 0);
-        clock_gettime(CLOCK_MONOTONIC, &now);
-    } while (ready == 0 && (now.tv_sec - end.tv_sec) * 1000000000L + now.tv_nsec - end.tv_nsec < WAIT_NS);
+    } while (ready == 0 && nanoseconds() - begin < NO_TIME_NS);
     PyEval_RestoreThread(thread);
     return ready > 0 && polled.revents & POLLIN;
 }

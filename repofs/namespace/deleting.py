@@ -52,11 +52,12 @@ class Forgetful(Protocol):
 
 @dataclass(slots=True)
 class _Removal:
-    """What somebody has removed of one fileset so far; directories by their inode numbers."""
+    """What somebody has removed of one fileset so far; directories by their inode numbers, which are theirs while the
+    import directory is held."""
 
     uid: int
     fileset: int
-    top: int  # the import directory
+    top: Node  # the import directory
     since: float  # of the last name that was removed
     gone: defaultdict[int, set[bytes]] = field(default_factory=lambda: defaultdict(set))
     ending: trio.Event | None = None  # it is being carried out: set at the end, for an rmdir that comes late
@@ -103,9 +104,8 @@ class Deleting:
         quiet = trio.current_time() - removal.since
         if quiet < QUIET_SECONDS:
             return
-        directory = self._table.get(removal.top)
-        whole = directory is not None and not await self._left(removal, directory)
-        if not whole and quiet < PATIENCE_SECONDS:
+        whole = await self._is_whole(removal)
+        if removal.top.names and not whole and quiet < PATIENCE_SECONDS:
             return
         if whole:
             removal.ending = trio.Event()
@@ -119,7 +119,23 @@ class Deleting:
                 )
             finally:
                 removal.ending.set()
-        self._removals.pop((removal.uid, removal.fileset), None)
+        self._over(removal)
+
+    async def _is_whole(self, removal: _Removal) -> bool:
+        """Whether all that is in the import directory was removed; what is gone, or cannot be looked at, was not."""
+        try:
+            return not await self._left(removal, removal.top)
+        except OSError as error:
+            log.info(
+                "a fileset whose files were removed cannot be looked at", fileset=removal.fileset, error=str(error)
+            )
+            return False
+
+    def _over(self, removal: _Removal) -> None:
+        """Hide nothing any more."""
+        if self._removals.pop((removal.uid, removal.fileset), None) is not None:
+            removal.top.users -= 1
+            self._table.release(removal.top)
 
     # --- what programs do ------------------------------------------------------------------------
 
@@ -147,7 +163,8 @@ class Deleting:
         key = (caller.uid, mark.fileset)
         if key not in self._removals:
             top = self._import_directory(parent, mark)
-            self._removals[key] = _Removal(caller.uid, mark.fileset, top.ino, 0.0)
+            top.users += 1
+            self._removals[key] = _Removal(caller.uid, mark.fileset, top, 0.0)
         self._note(self._removals[key], parent, name)
 
     def _import_directory(self, parent: Node, mark: Original) -> Node:
@@ -178,10 +195,10 @@ class Deleting:
             return
         if await self._left(removal, node):
             raise OSError(errno.ENOTEMPTY, "not all in it was removed")
-        if node.ino != removal.top:
+        if node is not removal.top:
             self._note(removal, parent, name)
             return
-        self._removals.pop((removal.uid, removal.fileset), None)
+        self._over(removal)
         await self._carry_out(removal)
 
     async def _end(self, removal: _Removal, parent: Node, name: bytes) -> None:
@@ -211,6 +228,8 @@ class Deleting:
     async def gone(self, names: Sequence[bytes]) -> None:
         """These, below the mount, are not there any more; when this returns the kernel has none of them."""
         await in_thread(self._kernel.names_gone, self._lose(names))
+        for removal in [one for one in self._removals.values() if not one.top.names and one.ending is None]:
+            self._over(removal)
         self._changed()
 
     def _lose(self, names: Sequence[bytes]) -> list[Name]:

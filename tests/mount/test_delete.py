@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ import pytest
 from repofs.catalog import audit
 from repofs.catalog.engine import open_engine
 from repofs.cli import app, attributes, delete, exit_codes, trash
+from repofs.namespace.deleting import QUIET_SECONDS
 from tests.helpers.administered import Administered, administered
 from tests.helpers.command_line import Answer, repofs
-from tests.helpers.companion import answer
+from tests.helpers.companion import answer, companion
 from tests.helpers.drops import drop
 from tests.helpers.mounting import QUICK, REPOFS, fact, scratch
 from tests.helpers.people import ROOT, Person
@@ -171,6 +173,22 @@ def test_who_stops_half_way_has_deleted_nothing(drive: Administered, folder: Pat
     told(drive, ALICE, "delete", fileset)
     assert in_trash(drive) == [fileset]
     told(drive, ALICE, "trash", "empty", fileset)
+
+
+def test_what_somebody_else_deletes_meanwhile_is_looked_at_no_more(drive: Administered, folder: Path) -> None:
+    """Its import directory is gone, but Bob has it open; then its inode number is free for another."""
+    fileset, directory = imported(drive, folder / "b.zarr", "0", "1")
+    with companion(BOB) as bob:
+        fd = bob.do(os.open, directory, os.O_RDONLY)
+        ALICE.do(os.unlink, directory / "b.zarr" / "0")
+        told(drive, BOSS, "delete", fileset)
+        time.sleep(QUIET_SECONDS + 1)
+        assert bob.do(os.listdir, fd) == ["b.zarr"]  # in the trash
+        told(drive, ALICE, "trash", "empty", fileset)
+    another, directory = imported(drive, folder / "b.zarr", "0", "1")
+    assert sorted(ALICE.do(os.listdir, directory / "b.zarr")) == ["0", "1"]
+    told(drive, ALICE, "delete", another)
+    told(drive, ALICE, "trash", "empty", another)
 
 
 def test_its_last_file_takes_a_fileset_along(drive: Administered, folder: Path) -> None:
