@@ -2,8 +2,8 @@
 
 pyfuse3 looks trio up as an attribute of its module, which is how `pyfuse3.asyncio.enable` puts another in its place.
 Ours differs in two things. Waiting for a request that is there already, or comes in no time, returns without a turn of
-the scheduler, some times in a row; then all other tasks have theirs. And the lock of its workers goes to who asks first:
-trio's suspends whoever takes it.
+the scheduler, some times in a row; then all other tasks have theirs. And the lock of its workers goes to who asks
+first: trio's suspends whoever takes it.
 """
 
 from __future__ import annotations
