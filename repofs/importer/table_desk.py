@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Sequence
 
 import msgspec
-import structlog
 
 from repofs.administration.user_directories import UserDirectories
 from repofs.catalog import audit, tables
@@ -14,13 +12,12 @@ from repofs.catalog.engine import Connection, Engine
 from repofs.config import Settings
 from repofs.errors import NotFound, RepofsError
 from repofs.importer.commits import Commits
+from repofs.importer.refusal import refused
 from repofs.importer.transactions import Owners
 from repofs.importer.wire import Answer, ListTables, RegisterTable, TableIs, TableMessage, UnregisterTable
 from repofs.people import People
 from repofs.table import Table
 from repofs.threads import in_thread
-
-log = structlog.get_logger(__name__)
 
 
 class TableDesk:
@@ -38,9 +35,8 @@ class TableDesk:
             return Answer(message.id, msgspec.json.encode(await self._see_to(message)).decode())
         except RepofsError as error:
             return Answer(message.id, None, error.message, error.code)
-        except Exception as error:  # nothing was changed, and it is no reason to leave imports undone
-            log.exception("a table could not be written into the catalogue")
-            return Answer(message.id, None, f"the catalogue refused it: {error}", errno.EIO)
+        except Exception as error:  # noqa: BLE001 -- told in the answer
+            return refused(message.id, "a table could not be written into the catalogue", error)
 
     async def _see_to(self, message: TableMessage) -> Table | list[Table] | None:
         match message:

@@ -244,6 +244,8 @@ class Stop(msgspec.Struct, frozen=True, tag="stop"):
     """Mount to importer: finish what is in hand, give the rest back, and end."""
 
 
+Question = Ask | View | SumUp | AskVerified
+
 TableMessage = ListTables | RegisterTable | UnregisterTable | TableIs
 
 Message = (

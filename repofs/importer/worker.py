@@ -8,29 +8,22 @@ from __future__ import annotations
 
 import errno
 import functools
-import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-import msgspec
-import structlog
 import trio
 
 from repofs import config, logs
 from repofs.administration import keeping
 from repofs.administration.office import Office
-from repofs.catalog import records, usage, views
-from repofs.catalog.engine import Engine, open_engine
-from repofs.catalog.moves import Place
-from repofs.catalog.objects import describe
-from repofs.catalog.verification import Found
-from repofs.errors import InvalidValue, NotFound, RepofsError, StoreFailed
+from repofs.catalog.engine import open_engine
+from repofs.errors import RepofsError
 from repofs.events import read_only
 from repofs.health import Health
-from repofs.importer import transactions
 from repofs.importer.administration import Administration
 from repofs.importer.arrivals import Arrivals
 from repofs.importer.backups import Backups
@@ -43,8 +36,11 @@ from repofs.importer.dropbox.dropboxes import Dropboxes
 from repofs.importer.gathering import Gathering
 from repofs.importer.herald import Herald
 from repofs.importer.hooks.queue import HookQueue, delivery, tell_read_only
+from repofs.importer.move_desk import MoveDesk
+from repofs.importer.note_desk import NoteDesk
 from repofs.importer.pipeline import Pipeline
 from repofs.importer.preparing import Preparing
+from repofs.importer.question_desk import QuestionDesk
 from repofs.importer.readers import Readers
 from repofs.importer.reception import Reception
 from repofs.importer.recovery import recover
@@ -79,26 +75,25 @@ from repofs.importer.wire import (
     Stop,
     SumUp,
     TableIs,
-    TableMessage,
     Trashing,
     UnregisterTable,
     View,
 )
 from repofs.lifecycle import State
-from repofs.model import Drop, FilesetId, ObjectRef, OriginalFileId, Outcome
+from repofs.model import Drop, Outcome
 from repofs.people import People
-from repofs.repository import import_directory
 from repofs.repository.layout import Layout, load_key
-from repofs.repository.log_records import LogRecords
 from repofs.repository.marks import Marks
 from repofs.repository.sources import Sources
 from repofs.threads import in_thread
-from repofs.usage import Sum, Sums
-from repofs.views import Look, Page
 
 FINISH_SECONDS = 6.0  # at a stop, for what is in hand; what needs longer is taken back
 
-log = structlog.get_logger(__name__)
+Desk = Callable[[Any], Awaitable[Answer]]
+"""Sees to a message and returns the answer."""
+
+Desks = dict[type, Desk]
+"""By kind of message."""
 
 
 async def serve(directory: Path, channel: Channel) -> None:
@@ -153,23 +148,20 @@ async def serve(directory: Path, channel: Channel) -> None:
                 services.start_soon(health.while_sound, HookQueue(hook, delivery(hook), catalogue, commits).run)
             scrub = Scrub(layout, settings, commits, catalogue, pipeline.idle, functools.partial(_tell_marked, channel))
             services.start_soon(health.while_sound, scrub.run)
-            tables = TableDesk(settings, commits, catalogue, who)
+            tables, notes = TableDesk(settings, commits, catalogue, who), NoteDesk(commits)
+            questions = QuestionDesk(catalogue, scrub)
+            moves = MoveDesk(layout, commits, catalogue, counting, pipeline.sync)
             trash = TrashDesk(settings.trash, disposal, catalogue, commits.committed, who, counting)
             services.start_soon(health.while_sound, trash.run)
-            desk = _Desk(
-                channel,
-                layout,
-                pipeline,
-                commits,
-                catalogue,
-                people,
-                reception,
-                watching,
-                tables,
-                scrub,
-                trash,
-                counting,
-            )
+            desks: Desks = {
+                **dict.fromkeys((Ask, View, SumUp, AskVerified), questions.see_to),
+                **dict.fromkeys((ListTables, RegisterTable, UnregisterTable, TableIs), tables.see_to),
+                Trashing: trash.see_to,
+                Move: moves.see_to,
+                Stands: notes.stands,
+                Deeds: notes.keep,
+            }
+            desk = _Desk(channel, pipeline, commits, people, reception, watching, counting, desks)
             await desk.run()
             services.cancel_scope.cancel()
     await health.while_sound(in_thread, keeping.end_counters, counters, engine)
@@ -195,31 +187,22 @@ class _Desk:
     def __init__(
         self,
         channel: Channel,
-        layout: Layout,
         pipeline: Pipeline,
         commits: Commits,
-        catalogue: Engine,
         people: Administration,
         reception: Reception,
         watching: Dropboxes,
-        tables: TableDesk,
-        scrub: Scrub,
-        trash: TrashDesk,
         counting: Counting,
+        desks: Desks,
     ) -> None:
         self._channel = channel
-        self._layout = layout
-        self._records = LogRecords(load_key(layout))
-        self._commits = commits
         self._pipeline = pipeline
-        self._catalogue = catalogue
+        self._commits = commits
         self._people = people
         self._reception = reception
         self._watching = watching
-        self._tables = tables
-        self._scrub = scrub
-        self._trash = trash
         self._counting = counting
+        self._desks = desks
         self._ended, self._untold = trio.open_memory_channel[Outcome](math.inf)  # no more than the mount hands over
 
     async def run(self) -> None:
@@ -257,20 +240,8 @@ class _Desk:
                 self._pipeline.ahead.grows(fd)
             case Growing(), []:
                 pass  # this process has too many files open: it is hashed at its end
-            case Ask(), []:
-                nursery.start_soon(self._describe, message)
-            case View(), []:
-                nursery.start_soon(self._view, message)
             case Committed(), []:
                 self._commits.committed.ring()
-            case AskVerified(), []:
-                nursery.start_soon(self._verified, message)
-            case SumUp(), []:
-                nursery.start_soon(self._sum_up, message)
-            case Stands(), []:
-                nursery.start_soon(self._stands, message)
-            case Move(), []:
-                nursery.start_soon(self._move, message)
             case Administer(), []:
                 nursery.start_soon(self._people.see_to, message)
             case Arriving(), [fd]:
@@ -278,16 +249,12 @@ class _Desk:
             case Arriving(), []:
                 busy = Answer(message.id, None, "the importer has too many files open: try again", errno.EBUSY)
                 nursery.start_soon(self._answer, busy)
-            case ((ListTables() | RegisterTable() | UnregisterTable() | TableIs()), []):
-                nursery.start_soon(self._see_to_table, message)
-            case Trashing(), []:
-                nursery.start_soon(self._see_to_trash, message)
             case Failed(error), []:
                 self._commits.health.fail(error)
             case Room(), []:
                 self._counting.answered(message)
-            case Deeds(), []:
-                nursery.start_soon(self._keep, message)
+            case _, [] if type(message) in self._desks:
+                nursery.start_soon(self._ask, self._desks[type(message)], message)
             case _:
                 raise AssertionError(f"the mount does not send {message} with {len(descriptors)} descriptors")
 
@@ -303,99 +270,11 @@ class _Desk:
                     together.append(self._untold.receive_nowait())
             await self._answer(Done(tuple(together)))
 
+    async def _ask(self, desk: Desk, message: Message) -> None:
+        await self._answer(await desk(message))
+
     async def _arrive(self, asked: Arriving, directory: int) -> None:
         await self._answer(await self._reception.see_to(asked, directory))
-
-    async def _see_to_table(self, message: TableMessage) -> None:
-        await self._answer(await self._tables.see_to(message))
-
-    async def _see_to_trash(self, message: Trashing) -> None:
-        await self._answer(await self._trash.see_to(message))
-
-    async def _describe(self, ask: Ask) -> None:
-        try:
-            facts = await in_thread(self._facts, ObjectRef.parse(ask.what))
-        except (NotFound, InvalidValue) as error:
-            await self._answer(Answer(ask.id, None, error.message, error.code))
-        else:
-            await self._answer(Answer(ask.id, json.dumps(facts)))
-
-    async def _view(self, asked: View) -> None:
-        page = await in_thread(self._page, asked.look)
-        await self._answer(Answer(asked.id, msgspec.json.encode(page).decode()))
-
-    async def _verified(self, asked: AskVerified) -> None:
-        await self._answer(Answer(asked.id, json.dumps(await self._scrub.facts())))
-
-    async def _sum_up(self, asked: SumUp) -> None:
-        sums = await in_thread(self._sums, asked.sums)
-        await self._answer(Answer(asked.id, msgspec.json.encode(sums).decode()))
-
-    async def _stands(self, found: Stands) -> None:
-        try:
-            await self._commits.write(transactions.found, [Found(OriginalFileId(found.original), found.state)])
-        except Exception as error:  # noqa: BLE001 -- the mount tells it again, and it is no reason to leave imports undone
-            await self._refuse(found.id, "how a source stands could not be written", error)
-        else:
-            await self._answer(Answer(found.id, "null"))
-
-    async def _move(self, move: Move) -> None:
-        try:
-            places, changes = await self._commits.write(transactions.move, move)
-            self._counting.add(changes)
-            await self._give(places, move.gid)
-        except OSError as error:
-            await self._answer(Answer(move.id, None, str(error), error.errno or errno.EIO))
-        except Exception as error:  # noqa: BLE001 -- nothing was moved, and it is no reason to leave imports undone
-            await self._refuse(move.id, "filesets could not be moved to another group", error)
-        else:
-            await self._answer(Answer(move.id, json.dumps(len(places))))
-
-    async def _give(self, places: list[Place], gid: int) -> None:
-        """Give import directories to the group: all that can be, then raise the first OSError that came of one."""
-        failed = None
-        for fileset, user_directory, directory in places:
-            try:
-                record = await in_thread(self._record, fileset)
-                await in_thread(import_directory.give, self._layout, user_directory, directory, gid, record)
-            except OSError as error:  # the others are to be where the catalogue says
-                log.error(
-                    "an import directory keeps its group", path=user_directory + b"/" + directory, error=str(error)
-                )
-                failed = failed or error
-        await self._pipeline.sync()
-        if failed is not None:
-            raise failed
-
-    def _record(self, fileset: FilesetId) -> bytes:
-        with self._catalogue.begin() as conn:
-            return self._records.lines(records.written(records.of_move(conn, fileset)))
-
-    def _facts(self, what: ObjectRef) -> dict[str, object]:
-        with self._catalogue.begin() as conn:
-            return describe(conn, what)
-
-    def _page(self, look: Look) -> Page:
-        with self._catalogue.begin() as conn:
-            return views.page(conn, look)
-
-    def _sums(self, asked: Sums) -> list[Sum]:
-        with self._catalogue.begin() as conn:
-            return usage.sums(conn, asked)
-
-    async def _keep(self, message: Deeds) -> None:
-        try:
-            written = await self._commits.write(transactions.keep, message.deeds)
-        except Exception as error:  # noqa: BLE001 -- they are the mount's again, and no reason to leave imports undone
-            await self._refuse(message.id, "deeds could not be written into the audit trail", error)
-        else:
-            await self._answer(Answer(message.id, json.dumps(written)))
-
-    async def _refuse(self, number: int, what: str, error: Exception) -> None:
-        """Answer that *what*, by *error*; that the disk has failed is logged already, however often it is met."""
-        if not isinstance(error, StoreFailed):
-            log.error(what, exc_info=error)
-        await self._answer(Answer(number, None, f"the catalogue refused it: {error}", errno.EIO))
 
     async def _answer(self, message: Message) -> None:
         await self._counting.tell()  # before: whoever hears of an import has counted it

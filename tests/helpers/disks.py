@@ -10,6 +10,8 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.helpers.waiting import until
+
 _SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN
 _NOLOGFLUSH = struct.pack("I", 2)  # not even the journal is written any more
 
@@ -31,7 +33,7 @@ class Disk:
         _run("mount", "-o", "loop", self._image, self.mountpoint)
 
     def unmount(self) -> None:
-        _run("umount", self.mountpoint)
+        unmount(self.mountpoint)
 
     def cut(self) -> None:
         """Cut the power: from now on nothing reaches the disk, and all calls about its files fail."""
@@ -46,6 +48,15 @@ class Disk:
         self.unmount()
         self.mountpoint = mountpoint
         self.mount()
+
+
+def unmount(mountpoint: Path) -> None:
+    """Unmount it once all who use it have ended: a process that was killed lets go of its files a moment later."""
+
+    def is_unmounted() -> bool:
+        return subprocess.run(["umount", str(mountpoint)], check=False, capture_output=True).returncode == 0
+
+    until(is_unmounted, f"the end of all who use {mountpoint}")
 
 
 @contextlib.contextmanager

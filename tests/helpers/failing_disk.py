@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.helpers.waiting import until
+from tests.helpers.disks import unmount
 
 _CONTROL = Path("/sys/class/zram-control")
 
@@ -35,10 +35,7 @@ class FailingDisk:
         _run("mount", str(self._device), str(self.mountpoint))
 
     def unmount(self) -> None:
-        until(self._is_unmounted, "the end of all who use the disk")
-
-    def _is_unmounted(self) -> bool:
-        return subprocess.run(["umount", str(self.mountpoint)], check=False, capture_output=True).returncode == 0
+        unmount(self.mountpoint)
 
     def fail(self) -> None:
         """From now on nothing can be written to the disk but zeros; what is there can be read."""
