@@ -218,7 +218,7 @@ class Handles:
         write goes through the mount, and an original is served only while it is what was imported. Not of a registered
         array: whoever has mapped a file of it before writes on into the kernel's pages, although none of that comes
         through. And not at the first open after the file was written past these pages: a mapping may have brought in
-        some that are older."""
+        some that are older. Who may keep the bytes of an original may open it again (`reopening`)."""
         handle = self._handles[fh]
         aged, handle.node.aged = handle.node.aged, False
         keeps = not aged and self._is_lasting(handle)
