@@ -65,14 +65,15 @@ enum outcome { UNASKED, ASKED, REFUSED, AGREED };
 
 static enum outcome outcome = UNASKED;   /* of passthrough */
 static uint64_t init_request;            /* the number of the INIT whose reply is to be completed, 0 for none */
+static int in_a_row;                     /* requests answered here since the last turn of others */
 static uint32_t offered, offered2;       /* by that, of INIT_KILLPRIV; of INIT2_MAPPING and INIT2_PASSTHROUGH */
 
 static ssize_t read_request(int fd, void *buffer, size_t size, void *userdata)
 {
     ssize_t length = read(fd, buffer, size);
-    for (int answered = 1; length > 0 && reopened_answer(fd, buffer, (size_t)length); answered++) {
-        if (answered == BURST || !reopened_wait(fd)) {
-            errno = EINTR;               /* pyfuse3 comes again, after a turn of its loop */
+    while (length > 0 && reopened_answer(fd, buffer, (size_t)length)) {
+        if (++in_a_row >= BURST || !reopened_wait(fd)) {
+            errno = EINTR;               /* pyfuse3 comes again */
             return -1;
         }
         length = read(fd, buffer, size);
@@ -167,6 +168,13 @@ static PyObject *wish(PyObject *module, PyObject *nothing)
     Py_RETURN_NONE;
 }
 
+static PyObject *turn(PyObject *module, PyObject *nothing)
+{
+    (void)module, (void)nothing;
+    in_a_row = 0;
+    Py_RETURN_NONE;
+}
+
 static PyObject *agreed(PyObject *module, PyObject *nothing)
 {
     (void)module, (void)nothing;
@@ -177,6 +185,7 @@ static PyObject *agreed(PyObject *module, PyObject *nothing)
 
 static PyMethodDef methods[] = {
     {"wish", wish, METH_NOARGS, "Ask the kernel for passthrough at the next mount of this process."},
+    {"turn", turn, METH_NOARGS, "Others have their turn: as many requests as ever may be answered in a row after it."},
     {"remember", reopened_remember, METH_VARARGS,
      "remember(root, path, uid, device, ino, ctime_ns): the user may open the file again, path below directory root."},
     {"forget_all", reopened_forget_all, METH_NOARGS, "Remember nothing: each file is asked about anew."},

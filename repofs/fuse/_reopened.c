@@ -6,8 +6,8 @@
  * decides besides, and is not written on the file (who the people are, which arrays are registered), changes seldom:
  * then Python has all forgotten.
  *
- * Such a handle is a descriptor with REOPENED set, for the kernel. Python learns of it when it is read by, and then sees
- * the descriptor alone; of its end it hears nothing. It is opened to read only, and needs no FLUSH.
+ * Such a handle is a descriptor with REOPENED set, for the kernel. Python learns of it when it is read or synced by, and then
+ * sees the descriptor alone; of its end it hears nothing. It is opened to read only, and needs no FLUSH.
  */
 #define _GNU_SOURCE
 #define PY_SSIZE_T_CLEAN
@@ -44,6 +44,7 @@ struct known {
 };
 
 static struct known (*sets)[WAYS];       /* SETS of them, NULL before the first */
+static size_t remembered;                /* since all was forgotten: 0 when there is nothing */
 static int root = -1;
 static uint64_t *lent;                   /* by descriptor: the inode that is open here, 0 for none */
 static size_t lent_size;
@@ -151,6 +152,7 @@ bool reopened_answer(int device, void *request, size_t length)
     case FUSE_OPEN:
         return answer_open(device, head);
     case FUSE_READ:
+    case FUSE_FSYNC:                     /* of the file, its names and what leads to it, whoever has changed them */
         if (*fh >> 62 == REOPENED >> 62)
             *fh &= ~REOPENED;
         return false;
@@ -161,7 +163,6 @@ bool reopened_answer(int device, void *request, size_t length)
         reply(device, head->unique, NULL, 0);
         return true;
     case FUSE_FLUSH:
-    case FUSE_FSYNC:                     /* there is nothing that it could have changed */
         return *fh >> 62 == REOPENED >> 62 && (reply(device, head->unique, NULL, 0), true);
     default:
         return false;
@@ -182,10 +183,8 @@ bool reopened_wait(int device)
     int ready;
     PyThreadState *thread = PyEval_SaveThread();
     const int64_t begin = nanoseconds();
-    do {
+    while ((ready = poll(&polled, 1, 0)) == 0 && nanoseconds() - begin < NO_TIME_NS)
         sched_yield();
-        ready = poll(&polled, 1, 0);
-    } while (ready == 0 && nanoseconds() - begin < NO_TIME_NS);
     PyEval_RestoreThread(thread);
     return ready > 0 && polled.revents & POLLIN;
 }
@@ -213,6 +212,7 @@ PyObject *reopened_remember(PyObject *module, PyObject *arguments)
         memmove(known + 1, known, (WAYS - 1) * sizeof *known);
     } else
         free(known->path);
+    remembered++;
     *known = (struct known){ino, device, {changed / 1000000000, changed % 1000000000}, uid, copy};
     Py_RETURN_NONE;
 }
@@ -220,10 +220,11 @@ PyObject *reopened_remember(PyObject *module, PyObject *arguments)
 PyObject *reopened_forget_all(PyObject *module, PyObject *nothing)
 {
     (void)module, (void)nothing;
-    for (size_t set = 0; sets != NULL && set < SETS; set++)
+    for (size_t set = 0; remembered != 0 && set < SETS; set++)
         for (int way = 0; way < WAYS; way++)
             if (sets[set][way].ino != 0)
                 forget(&sets[set][way]);
+    remembered = 0;
     Py_RETURN_NONE;
 }
 

@@ -19,6 +19,8 @@ from typing import Any
 import pyfuse3
 import trio
 
+from repofs.fuse import native
+
 BURST = 64  # requests in a row before other tasks have their turn
 NO_TIME_SECONDS = 50e-6  # that a processor is kept for the next request: to go to sleep and to wake takes as long
 SOON_SECONDS = 200e-6  # between two requests of somebody who asks one after another
@@ -59,6 +61,8 @@ class Requests:
         if self._in_a_row < BURST and (self._poll.poll(0) or (self._asks_on and self._comes())):
             return
         self._in_a_row = 0
+        if native is not None:
+            native.turn()
         began = time.perf_counter()
         await trio.lowlevel.wait_readable(fd)
         self._asks_on = time.perf_counter() - began < SOON_SECONDS

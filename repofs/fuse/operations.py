@@ -109,7 +109,7 @@ class Operations(pyfuse3.Operations):
         node = self._table.get(ino)
         if ino >= FIRST:
             raise ReadOnly(READ_ONLY)
-        if node is None or (node.removed and not self._reopening.is_open(node)):
+        if node is None or node.removed:
             raise OSError(errno.ESTALE, "the file has been removed")
         return node
 

@@ -341,7 +341,7 @@ class Drops:
         """The last name of *node* is gone."""
         self._stop(node)
         self.failed.over(node)
-        if not node.handles:
+        if self._backing.table.is_over(node):
             self.end(node)
             node.removed = True
 

@@ -222,7 +222,7 @@ class Handles:
         handle = self._handles[fh]
         aged, handle.node.aged = handle.node.aged, False
         keeps = not aged and self._is_lasting(handle)
-        if keeps and handle.opened is not None:
+        if keeps and handle.opened is not None and handle.stand_in is None:
             self._reopening.allow(handle.node, handle.opened, caller.uid)
         return keeps
 
@@ -319,7 +319,7 @@ class Handles:
         """Wait until the file is on the disk, and what leads to it; *data_only*: of its inode only the bytes."""
         if self._own.has(fh):
             return
-        handle = self._handles[fh]
+        handle = self._handles.get(fh) or self._opened_again(fh)
         fd = fh if handle.stand_in is None else handle.stand_in
 
         async def sync() -> None:
@@ -332,6 +332,12 @@ class Handles:
             handle.failed("the disk did not take it", error)
             self._backing.health.heed("fsync", error)
             raise
+
+    def _opened_again(self, fh: int) -> Handle:
+        """Return the handle *fh*, of a file that was opened past us."""
+        node = self._backing.table.get(os.fstat(fh).st_ino)
+        assert node is not None, "the kernel refers to what it has open"
+        return Handle(fh, node, None)
 
     # --- closing --------------------------------------------------------------------------------
 

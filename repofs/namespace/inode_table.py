@@ -27,6 +27,7 @@ class InodeTable:
         self._root_inode = root_inode
         self._leads_to = leads_to
         self.device = root_device
+        self.is_open: Callable[[Node], bool] = lambda _: False  # past us: `Reopening` knows
         self._generations = itertools.count(1)
         self.root = Node(ROOT_INODE, stat.S_IFDIR, 0)
         self.root.lookups = 1
@@ -126,8 +127,12 @@ class InodeTable:
         before = parent.children.get(name)
         if before is not None:
             self.remove_name(before, parent, name)
-            before.removed = not (before.names or before.handles)
+            before.removed = self.is_over(before)
             self.release(before)
+
+    def is_over(self, node: Node) -> bool:
+        """Whether no name and no handle of *node* is left."""
+        return not (node.names or node.handles or self.is_open(node))
 
     def remove_name(self, node: Node, parent: Node, name: bytes) -> None:
         if parent.children.get(name) is node:
@@ -215,7 +220,7 @@ class InodeTable:
         for parent, name in places:
             if name not in parent.children and ((parent, name) == seen or self._leads_to(parent, name, ino)):
                 self._bind(node, parent, name)
-        node.removed = not node.names
+        node.removed = self.is_over(node)
         for parent, _ in places:
             self.release(parent)
         self._wait(node)

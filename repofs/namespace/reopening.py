@@ -10,6 +10,8 @@ import os
 import time
 from typing import Protocol
 
+import structlog
+
 from repofs.model import Original
 from repofs.namespace.drops import Drops
 from repofs.namespace.nodes import Node
@@ -17,6 +19,9 @@ from repofs.namespace.passthrough import Passthrough
 from repofs.namespace.standing import Standing
 
 _OLD_NS = 100_000_000  # after its last change: one that followed at once may bear the same time, of the kernel's clock
+_SECOND_NS = 1_000_000_000  # to which the times of some file systems are cut
+
+log = structlog.get_logger(__name__)
 
 
 class Door(Protocol):
@@ -41,17 +46,30 @@ class Reopening:
         self._passthrough = passthrough
         self._door = door
         self._kept: dict[int, int] = {}  # descriptors of files without names, by inode number
+        self._backing.table.is_open = self.is_open
 
     def allow(self, node: Node, status: os.stat_result, uid: int) -> None:
         """*uid* has opened *node*, which bore *status* then, and may keep what she reads: if it is an original of which
         the kernel asks for each read, she may open it again."""
-        if self._door is None or not node.names or time.time_ns() - status.st_ctime_ns < _OLD_NS:
+        if self._door is None or not node.names or not _is_old(status):
             return
         if self._passthrough.wants(node, status) or self._standing.seal(node) is not None:
             return
-        if isinstance(self._standing.mark(node), Original):
-            path = self._backing.path_below(self._backing.table.root, node)
-            self._door.remember(self._backing.root_fd, path, uid, status.st_dev, status.st_ino, status.st_ctime_ns)
+        try:
+            if self._is_intact(node):
+                path = self._backing.path_below(self._backing.table.root, node)
+                self._door.remember(self._backing.root_fd, path, uid, status.st_dev, status.st_ino, status.st_ctime_ns)
+        except OSError as error:  # it is asked about at each open, then
+            log.info("an original cannot be remembered as opened", inode=node.ino, error=str(error))
+
+    def _is_intact(self, node: Node) -> bool:
+        """Whether *node* is an original, its bytes its own and as imported, by what its inode says after its status was
+        taken: a mark that is known may have been written since, by who verifies."""
+        self._standing.forget_mark(node)
+        if not isinstance(self._standing.mark(node), Original) or self._standing.origin(node) is not None:
+            return False
+        self._standing.require_intact(node)
+        return True
 
     def forget_all(self) -> None:
         """Let each be asked about anew."""
@@ -59,12 +77,11 @@ class Reopening:
             self._door.forget_all()
 
     def is_open(self, node: Node) -> bool:
-        """Whether somebody has *node*, whose names are gone, open all the same; it can be reached as such then."""
+        """Whether somebody has *node*, whose names are gone, open all the same. It is held then, to be reached by."""
         fd = None if self._door is None or not node.is_file else self._door.descriptor(node.ino)
         if fd is None:
             return False
         node.hold(fd)
-        node.removed = False
         self._kept[node.ino] = fd
         return True
 
@@ -74,3 +91,9 @@ class Reopening:
         node = None if fd is None else self._backing.table.get(ino)
         if fd is not None and node is not None:
             self._drops.let_go(node, fd)
+
+
+def _is_old(status: os.stat_result) -> bool:
+    """Whether a change of the file from now on would give it another ctime."""
+    coarse = status.st_ctime_ns % _SECOND_NS == 0
+    return time.time_ns() - status.st_ctime_ns > (2 * _SECOND_NS if coarse else _OLD_NS)

@@ -147,7 +147,9 @@ def test_file_by_file_in_any_order_with_pauses(drive: Drive, folder: Path, made:
 
 @pytest.mark.parametrize("first", [0, 1])
 def test_a_pair_with_a_pause(drive: Drive, folder: Path, made: Path, first: int) -> None:
+    """Of the samples alone nobody can tell what they wait for: the header comes within their settle time."""
     files = pair(made)
+    set_on(ALICE, folder, "policy", {"settle_seconds": 3})
     copies = copy([files[first], files[1 - first]], folder, pause=0.4)
     assert z_of(fileset(drive, copies)) == 3
 

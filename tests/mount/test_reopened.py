@@ -6,12 +6,17 @@ import mmap
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks.kernel import resident_bytes
 from repofs.fuse import native
+from repofs.lifecycle import State
+from repofs.model import Original
+from repofs.repository.layout import load_key
+from repofs.repository.marks import Marks
 from tests.helpers.administered import Administered, administered
 from tests.helpers.companion import Companion, answer, companion
 from tests.helpers.drops import drop
@@ -166,17 +171,36 @@ def state_of(bob: Companion, fd: int) -> tuple[int, bytes, bytes]:
     return size, bob.do(os.pread, fd, 24, 0), bob.do(os.pread, fd, 24, len(CONTENT) - 24)
 
 
-def test_who_has_it_open_goes_on_when_it_is_deleted(drive: Administered, original: Path) -> None:
+def test_who_has_it_open_goes_on_when_it_is_deleted_and_when_it_comes_back(drive: Administered, original: Path) -> None:
     fileset = drive.show(original)["fileset"]
     with companion(BOB) as bob:
         fd = bob.do(os.open, original, os.O_RDONLY)
         assert flags_of(drive, drive.backing(original))[0] & os.O_NONBLOCK
         drive.command("delete", fileset)
         until(lambda: not original.exists(), "its name gone")
+        drive.command("trash", "restore", fileset)
+        assert original.name in ALICE.do(os.listdir, original.parent) and ALICE.do(original.read_bytes) == CONTENT
+        assert state_of(bob, fd) == (len(CONTENT), CONTENT[:24], CONTENT[-24:])
+        drive.command("delete", fileset)
+        until(lambda: not original.exists(), "its name gone")
         assert state_of(bob, fd) == (len(CONTENT), CONTENT[:24], CONTENT[-24:])
         bob.do(os.fsync, fd)
         bob.do(os.close, fd)
     drive.check()  # nothing of it is kept open
+
+
+def test_what_was_found_altered_is_not_taken_for_what_it_was(drive: Administered, original: Path) -> None:
+    """By who verifies, and has not come to tell the mount: it learns of it from the mark."""
+    marks, behind = Marks(load_key(drive.layout)), drive.backing(original)
+    mark = marks.read(os.fspath(behind))
+    assert isinstance(mark, Original)
+    with behind.open("rb") as file:
+        marks.write(file.fileno(), replace(mark, stands=State.ALTERED))
+    time.sleep(OLD_SECONDS)
+    BOB.do(answer, os.open, original, os.O_RDONLY)
+    assert BOB.do(answer, os.open, original, os.O_RDONLY) == "EIO"
+    with behind.open("rb") as file:
+        marks.write(file.fileno(), mark)
 
 
 def test_what_is_remembered_has_a_bound() -> None:
