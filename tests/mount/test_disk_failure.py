@@ -81,7 +81,8 @@ def test_after_an_error_the_mount_is_read_only_and_the_next_one_goes_on(broken: 
     os.close(events)
     assert {json.loads(line)["event"] for line in lines} == {"imported", "read-only"}
     until(lambda: (drive.outside / "told").exists() and b"read-only" in (drive.outside / "told").read_bytes(), "a hook")
-    assert told["counts"] == {"imported": 1, "settling": 1, "incomplete": 1}
+    begun = {"incomplete": 1} if (home / "lost.tif").exists() else {}  # else the error was met before it was made
+    assert told["counts"] == {"imported": 1, "settling": 1, **begun}
 
     drive.stop()
     disk.mend()

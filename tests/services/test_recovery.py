@@ -128,7 +128,7 @@ async def imported_by(
 ) -> dict[bytes, Outcome]:
     mount = Mount(repository, *names)
     inbox = Inbox(mount, start, nobody, mount.hear, Health(), Accountant())
-    with trio.fail_after(60):
+    with trio.fail_after(240):  # of four lives, each of which loads all that an importer needs
         async with trio.open_nursery() as nursery:
             await nursery.start(inbox.run)
             mount.drop_all(inbox)
@@ -205,6 +205,7 @@ async def test_what_three_deaths_have_interrupted_has_not_failed(
     assert {outcome.state for outcome in outcomes.values()} == {State.IMPORTED}
 
 
+@pytest.mark.timeout(300)
 async def test_the_third_death_on_one_file_makes_it_failed_and_no_other(
     importers: PreparedImporters, repository: Repository
 ) -> None:
@@ -251,7 +252,7 @@ async def test_questions_are_answered_by_the_real_process(importers: PreparedImp
     repository.write(repository.alice, b"scan.tif")
     mount = Mount(repository, b"scan.tif")
     inbox = Inbox(mount, partial(importers.start, repository.layout.root), nobody, mount.hear, Health(), Accountant())
-    with trio.fail_after(60):
+    with trio.fail_after(240):  # of four lives, each of which loads all that an importer needs
         async with trio.open_nursery() as nursery:
             await nursery.start(inbox.run)
             mount.drop_all(inbox)
