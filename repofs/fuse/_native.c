@@ -45,7 +45,6 @@
 #define OPEN_NOFLUSH (1u << 5)           /* close() of it sends no FLUSH: nothing was written */
 #define OPEN_PASSTHROUGH (1u << 7)
 #define STACK_DEPTH 1                    /* the backing store is no stacked file system itself */
-#define BURST 64                         /* requests answered here in a row before others have their turn */
 
 /* A handle number below 2^63 is the daemon's own in the lower half. The kernel is told of that only. In the upper one it
  * has, of a file, the number that the kernel gave the backing file, 0 for none; of a directory two bits: the kernel may
@@ -65,14 +64,14 @@ enum outcome { UNASKED, ASKED, REFUSED, AGREED };
 
 static enum outcome outcome = UNASKED;   /* of passthrough */
 static uint64_t init_request;            /* the number of the INIT whose reply is to be completed, 0 for none */
-static int in_a_row;                     /* requests answered here since the last turn of others */
 static uint32_t offered, offered2;       /* by that, of INIT_KILLPRIV; of INIT2_MAPPING and INIT2_PASSTHROUGH */
+static int left;                         /* requests that may be answered here before others have their next turn */
 
 static ssize_t read_request(int fd, void *buffer, size_t size, void *userdata)
 {
     ssize_t length = read(fd, buffer, size);
     while (length > 0 && reopened_answer(fd, buffer, (size_t)length)) {
-        if (++in_a_row >= BURST || !reopened_wait(fd)) {
+        if (--left <= 0 || !reopened_wait(fd)) {
             errno = EINTR;               /* pyfuse3 comes again */
             return -1;
         }
@@ -168,11 +167,11 @@ static PyObject *wish(PyObject *module, PyObject *nothing)
     Py_RETURN_NONE;
 }
 
-static PyObject *turn(PyObject *module, PyObject *nothing)
+static PyObject *turn(PyObject *module, PyObject *burst)
 {
-    (void)module, (void)nothing;
-    in_a_row = 0;
-    Py_RETURN_NONE;
+    (void)module;
+    left = (int)PyLong_AsLong(burst);
+    return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
 }
 
 static PyObject *agreed(PyObject *module, PyObject *nothing)
@@ -185,7 +184,7 @@ static PyObject *agreed(PyObject *module, PyObject *nothing)
 
 static PyMethodDef methods[] = {
     {"wish", wish, METH_NOARGS, "Ask the kernel for passthrough at the next mount of this process."},
-    {"turn", turn, METH_NOARGS, "Others have their turn: as many requests as ever may be answered in a row after it."},
+    {"turn", turn, METH_O, "turn(burst): others have their turn; after it so many requests may be answered here in a row."},
     {"remember", reopened_remember, METH_VARARGS,
      "remember(root, path, uid, device, ino, ctime_ns): the user may open the file again, path below directory root."},
     {"forget_all", reopened_forget_all, METH_NOARGS, "Remember nothing: each file is asked about anew."},

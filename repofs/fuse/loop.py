@@ -62,7 +62,7 @@ class Requests:
             return
         self._in_a_row = 0
         if native is not None:
-            native.turn()
+            native.turn(BURST)
         began = time.perf_counter()
         await trio.lowlevel.wait_readable(fd)
         self._asks_on = time.perf_counter() - began < SOON_SECONDS

@@ -13,7 +13,7 @@ import os
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import trio
 
@@ -54,8 +54,6 @@ from repofs.importer.wire import (
     Administer,
     Answer,
     Arriving,
-    Ask,
-    AskVerified,
     Channel,
     Committed,
     Deeds,
@@ -64,20 +62,16 @@ from repofs.importer.wire import (
     Growing,
     Handed,
     Hangup,
-    ListTables,
     Marked,
     Message,
     Move,
     NotReady,
-    RegisterTable,
+    Question,
     Room,
     Stands,
     Stop,
-    SumUp,
-    TableIs,
+    TableMessage,
     Trashing,
-    UnregisterTable,
-    View,
 )
 from repofs.lifecycle import State
 from repofs.model import Drop, Outcome
@@ -154,8 +148,8 @@ async def serve(directory: Path, channel: Channel) -> None:
             trash = TrashDesk(settings.trash, disposal, catalogue, commits.committed, who, counting)
             services.start_soon(health.while_sound, trash.run)
             desks: Desks = {
-                **dict.fromkeys((Ask, View, SumUp, AskVerified), questions.see_to),
-                **dict.fromkeys((ListTables, RegisterTable, UnregisterTable, TableIs), tables.see_to),
+                **dict.fromkeys(get_args(Question), questions.see_to),
+                **dict.fromkeys(get_args(TableMessage), tables.see_to),
                 Trashing: trash.see_to,
                 Move: moves.see_to,
                 Stands: notes.stands,

@@ -27,7 +27,7 @@ class InodeTable:
         self._root_inode = root_inode
         self._leads_to = leads_to
         self.device = root_device
-        self.is_open: Callable[[Node], bool] = lambda _: False  # past us: `Reopening` knows
+        self.keep_open: Callable[[Node], bool] = lambda _: False  # holds what was opened past us: `Reopening`
         self._generations = itertools.count(1)
         self.root = Node(ROOT_INODE, stat.S_IFDIR, 0)
         self.root.lookups = 1
@@ -132,7 +132,7 @@ class InodeTable:
 
     def is_over(self, node: Node) -> bool:
         """Whether no name and no handle of *node* is left."""
-        return not (node.names or node.handles or self.is_open(node))
+        return not (node.names or node.handles or self.keep_open(node))
 
     def remove_name(self, node: Node, parent: Node, name: bytes) -> None:
         if parent.children.get(name) is node:

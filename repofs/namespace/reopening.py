@@ -46,7 +46,7 @@ class Reopening:
         self._passthrough = passthrough
         self._door = door
         self._kept: dict[int, int] = {}  # descriptors of files without names, by inode number
-        self._backing.table.is_open = self.is_open
+        self._backing.table.keep_open = self.keep_open
 
     def allow(self, node: Node, status: os.stat_result, uid: int) -> None:
         """*uid* has opened *node*, which bore *status* then, and may keep what she reads: if it is an original of which
@@ -76,8 +76,8 @@ class Reopening:
         if self._door is not None:
             self._door.forget_all()
 
-    def is_open(self, node: Node) -> bool:
-        """Whether somebody has *node*, whose names are gone, open all the same. It is held then, to be reached by."""
+    def keep_open(self, node: Node) -> bool:
+        """Hold *node*, whose names are gone, if somebody has opened it past us; return whether."""
         fd = None if self._door is None or not node.is_file else self._door.descriptor(node.ino)
         if fd is None:
             return False
