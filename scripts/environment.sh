@@ -40,7 +40,7 @@ sys.exit(sys.version_info < (3, 11) or not headers.exists())' 2>/dev/null || con
 # Make the environment $1 hold exactly the lock $2 and this checkout; nothing to do when it was made from the same.
 fill_venv() {
     stamp="$1/made-from-$2"
-    wanted=$(sha256sum "$2" pyproject.toml repofs/fuse/*.[ch]; pwd)
+    wanted=$(sha256sum "$2" pyproject.toml repofs/*/*.[ch]; pwd)
     [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return
     [ -w . ] && { [ -w "$1" ] || [ ! -e "$1" ]; } ||
         fail "you may not write in $PWD, where Python packages are to be installed: clone it into a directory of your own"

@@ -1,7 +1,7 @@
 """All nodes of a mount, by inode number, and the files that have none.
 
-A file to which nothing but the kernel refers becomes a record in `packed` when others are asked about, and a node again
-when it is. Whoever keeps a node object keeps it a node: of one inode there are never two.
+A file to which nothing but the kernel refers becomes a record in `_packed` when others are asked about, and a node
+again when it is. Whoever keeps a node object keeps it a node: of one inode there are never two.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
+from repofs.namespace import _packed
 from repofs.namespace.nodes import ROOT_INODE, Area, Node
-from repofs.namespace.packed import MOST, Packed
 
 KEPT_NODES = 32_768  # of files that only the kernel refers to: those that were asked about last
 
@@ -33,20 +33,22 @@ class InodeTable:
         self.root.lookups = 1
         self.root.area = Area.ROOT
         self._nodes: dict[int, Node] = {ROOT_INODE: self.root}
-        self._packed = Packed()
+        self.packed = _packed.Packed(self._nodes)
         self._waiting: deque[Node] = deque()  # to be packed
 
     def __len__(self) -> int:
-        return len(self._nodes) + len(self._packed)
+        return len(self._nodes) + len(self.packed)
 
     def inodes(self) -> list[int]:
         """Return the numbers of all that the kernel refers to, but for the root."""
-        return [ino for ino, node in self._nodes.items() if node.lookups and node is not self.root] + [*self._packed]
+        return [
+            ino for ino, node in self._nodes.items() if node.lookups and node is not self.root
+        ] + self.packed.numbers()
 
     def packed_below(self, top: Node) -> Iterator[int]:
         """Yield the numbers of all below *top* that are no nodes: files to which only the kernel refers."""
         for node in top.below():
-            yield from self._packed.files_in(node.ino)
+            yield from self.packed.files_in(node.ino)
 
     def shown_inode(self, backing_inode: int) -> int:
         return ROOT_INODE if backing_inode == self._root_inode else backing_inode
@@ -96,13 +98,9 @@ class InodeTable:
 
         Returns its generation. No node is made for it unless there is one.
         """
-        ino = status.st_ino
-        generation = self._packed.refer(ino, parent.ino, name)
+        generation = self.packed.refer(status.st_ino, parent.ino, parent.children, name, status.st_nlink)
         if generation is not None:
             return generation
-        if ino not in self._nodes and name not in parent.children and not self._packed.has(ino):
-            self._packed.add_one(ino, parent.ino, name)
-            return 0
         node = self.intern(status, parent, name)
         self.refer(node)
         return node.generation
@@ -141,7 +139,7 @@ class InodeTable:
 
     def forget(self, ino: int, lookups: int) -> None:
         """Take back *lookups* references of the kernel."""
-        emptied = self._packed.forget(ino, lookups)
+        emptied = self.packed.forget(ino, lookups)
         if emptied is not None:
             self._emptied(emptied)
             return
@@ -172,7 +170,7 @@ class InodeTable:
             one.names.clear()
 
     def _is_referenced(self, node: Node) -> bool:
-        return bool(node.lookups) or node.busy or self._packed.is_in(node.ino) or node is self.root
+        return bool(node.lookups) or node.busy or self.packed.is_in(node.ino) or node is self.root
 
     def _remove(self, node: Node) -> None:
         del self._nodes[node.ino]
@@ -195,12 +193,12 @@ class InodeTable:
         needed = node.busy or not node.lookups or not node.names or node.refusal is not None or node.aged
         if needed or any(self._nodes.get(one.ino) is not one for one in (node, *(parent for parent, _ in node.names))):
             return  # `release` comes back to it
-        if _holders(node) > _ALONE + len(node.names) or max(node.lookups, node.generation) > MOST:
+        if _holders(node) > _ALONE + len(node.names) or max(node.lookups, node.generation) > _packed.MOST:
             node.waits = True
             self._waiting.append(node)
         else:
             places = [(parent.ino, name) for parent, name in node.names]
-            self._packed.add(node.ino, node.lookups, node.generation, places)
+            self.packed.add(node.ino, node.lookups, node.generation, places)
             self._remove(node)
 
     def _unpack(self, ino: int, seen: tuple[Node, bytes] | None = None) -> Node | None:
@@ -208,15 +206,16 @@ class InodeTable:
 
         A name that was taken away behind the mount's back it has not.
         """
-        record = self._packed.get(ino)
+        record = self.packed.get(ino)
         if record is None:
             return None
         if seen is not None:
             self.lose_name(*seen)
-        self._packed.remove(ino)
-        node = self._nodes[ino] = Node(ino, stat.S_IFREG, record.generation)
-        node.lookups = record.lookups
-        places = [(self._nodes[number], name) for number, name in record.places]
+        self.packed.remove(ino)
+        lookups, generation, lies = record
+        node = self._nodes[ino] = Node(ino, stat.S_IFREG, generation)
+        node.lookups = lookups
+        places = [(self._nodes[number], name) for number, name in lies]
         for parent, name in places:
             if name not in parent.children and ((parent, name) == seen or self._leads_to(parent, name, ino)):
                 self._bind(node, parent, name)

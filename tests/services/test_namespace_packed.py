@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 import os
+import random
+import stat
 
 import pytest
 
 from repofs.lifecycle import State
 from repofs.model import Closed, Outcome
 from repofs.namespace import inode_table
+from repofs.namespace._packed import Packed
 from repofs.namespace.nodes import Node
-from repofs.namespace.packed import Packed
 from repofs.namespace.request import Change
 from tests.helpers.namespace import World
 
@@ -179,12 +181,12 @@ def test_the_kernel_hears_of_packed_files_of_a_directory_that_was_imported(w: Wo
 
 
 def test_most_of_what_comes_and_goes_leaves_nothing() -> None:
-    packed = Packed()
+    packed = Packed({})
     for ino in range(10_000):
-        packed.add_one(ino, 1, b"%d" % ino)
+        packed.refer(ino, 1, {}, b"%d" % ino, 1)
         packed.forget(ino, 1)
         packed.add(7 << 40, 3, 2, [(1, b"a"), (2, b"b")])
-        assert packed.files_in(2) == {7 << 40}
+        assert packed.files_in(2) == [7 << 40]
         packed.remove(7 << 40)
     assert len(packed) == 0 and not packed.is_in(1) and not packed.is_in(2)
 
@@ -193,3 +195,76 @@ def known(w: World, ino: int) -> Node:
     node = w.table.known(ino)
     assert node is not None
     return node
+
+
+class Model:
+    """The same as `Packed`, in a few lines: all places and references by inode number."""
+
+    def __init__(self, nodes: dict[int, Node]) -> None:
+        self.nodes = nodes
+        self.files: dict[int, tuple[int, int, list[tuple[int, bytes]]]] = {}
+
+    def refer(self, ino: int, directory: int, children: dict[bytes, Node], name: bytes, links: int) -> int | None:
+        lookups, generation, places = self.files.get(ino, (0, 0, []))
+        if (directory, name) not in places:
+            if name in children or (len(places) >= links if places else ino in self.nodes):
+                return None
+            places = [*places, (directory, name)]
+        self.files[ino] = (lookups + 1, generation, places)
+        return generation
+
+    def forget(self, ino: int, lookups: int) -> set[int] | None:
+        if ino not in self.files:
+            return None
+        before, generation, places = self.files[ino]
+        if before > lookups:
+            self.files[ino] = (before - lookups, generation, places)
+            return set()
+        del self.files[ino]
+        return {directory for directory, _ in places if not self.files_in(directory)}
+
+    def files_in(self, directory: int) -> list[int]:
+        return sorted(ino for ino, (_, _, places) in self.files.items() if directory in dict(places))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_packed_does_what_a_simple_table_does(seed: int) -> None:
+    chance = random.Random(seed)
+    node = Node(5, stat.S_IFREG, 0)
+    packed, model = Packed({5: node}), Model({5: node})
+    spread = [1, 64, 1 << 40][seed % 3]  # of inode numbers: neighbours, and such as share their lowest bits
+    for step in range(20_000):
+        ino, directory = chance.randrange(1, 600) * spread, chance.randrange(8)
+        name = (b"x" * chance.choice([1, 20, 255]) + b"%d" % chance.randrange(3))[-255:]
+        what, links = chance.random(), chance.randrange(1, 4)
+        if what < (0.7 if step // 4000 % 2 == 0 else 0.3):  # it grows, and shrinks
+            children = {name: node} if chance.random() < 0.05 else {}
+            told = packed.refer(ino, directory, children, name, links)
+            assert told == model.refer(ino, directory, children, name, links)
+        elif what < 0.95:
+            lookups = chance.randrange(1, 4)
+            emptied, wanted = packed.forget(ino, lookups), model.forget(ino, lookups)
+            assert (None if emptied is None else set(emptied)) == wanted
+        else:
+            assert packed.get(ino) == model.files.get(ino)
+            if ino in model.files:
+                assert set(packed.remove(ino)) == model.forget(ino, 1 << 40)
+                lookups, generation, places = 3, 7, [(directory, name), (directory, b"other"), (9, b"")]
+                packed.add(ino, lookups, generation, places)
+                model.files[ino] = (lookups, generation, places)
+        assert len(packed) == len(model.files)
+        assert packed.is_in(directory) == bool(model.files_in(directory)) if step % 50 == 0 else True
+    assert sorted(packed.numbers()) == sorted(model.files)
+    for directory in range(10):
+        assert packed.files_in(directory) == model.files_in(directory)
+    for ino in [*model.files]:
+        packed.remove(ino)
+    assert len(packed) == 0 and not any(packed.is_in(directory) for directory in range(10))
+
+
+def test_what_is_not_packed_cannot_be_removed() -> None:
+    with pytest.raises(KeyError):
+        Packed({}).remove(7)
+    with pytest.raises(ValueError, match="255"):
+        Packed({}).add(7, 1, 0, [(1, b"x" * 256)])
+    assert Packed({}).get(7) is None and Packed({}).forget(7, 1) is None and Packed({}).files_in(7) == []
