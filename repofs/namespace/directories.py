@@ -66,7 +66,7 @@ class Directories:
             # A change in the same tick of the clock would not be seen.
             listing.node.listed = changed if time.time_ns() - changed > _TICK_NS else None
             names = await names_in(fh)  # none of a directory that has been removed
-            listing.names = [b".", b"..", *(name for name in names if not self._names.hidden(listing.node, name))]
+            listing.names = [b".", b"..", *self._names.shown(listing.node, names)]
         return listing.node, listing.names
 
     def reader(self, fh: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from enum import Enum
 
 from repofs.config import Drops
@@ -43,6 +44,12 @@ class Names:
 
     def hidden(self, parent: Node, name: bytes) -> bool:
         return parent.area is Area.ROOT and name.startswith(b".") and name != OWN
+
+    def shown(self, parent: Node, names: Sequence[bytes]) -> Sequence[bytes]:
+        """Return those of *names* in *parent* that are not hidden."""
+        if parent.area is not Area.ROOT:
+            return names
+        return [name for name in names if not self.hidden(parent, name)]
 
     def require_changeable(self, parent: Node, name: bytes) -> None:
         """Refuse to make, remove or rename *name* in *parent* where users make no names."""
