@@ -7,7 +7,8 @@
  *   listings      it keeps the names in a directory
  *   mapping       it lets a file be mapped that is read past its pages, because somebody writes it so
  *
- * Besides, files that were opened before are opened again here, without a word of Python: see _reopened.c.
+ * Besides, two kinds of requests are answered here, without a word of Python: files that were opened before are opened
+ * again (_reopened.c), and directories are listed (_listings.c).
  *
  * This module stands between pyfuse3 and libfuse: it is loaded with RTLD_GLOBAL before pyfuse3, so that the dynamic
  * linker binds two public functions of libfuse, as pyfuse3 calls them, to those below, which call libfuse's own.
@@ -36,6 +37,7 @@
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
+#include "_listings.h"
 #include "_reopened.h"
 
 #define INIT_KILLPRIV (1u << 28)         /* of flags: who writes, truncates or chowns a file takes what it grants, here */
@@ -67,10 +69,15 @@ static uint64_t init_request;            /* the number of the INIT whose reply i
 static uint32_t offered, offered2;       /* by that, of INIT_KILLPRIV; of INIT2_MAPPING and INIT2_PASSTHROUGH */
 static int left;                         /* requests that may be answered here before others have their next turn */
 
+static bool answered(int fd, void *request, size_t length)
+{
+    return reopened_answer(fd, request, length) || listings_answer(fd, request, length);
+}
+
 static ssize_t read_request(int fd, void *buffer, size_t size, void *userdata)
 {
     ssize_t length = read(fd, buffer, size);
-    while (length > 0 && reopened_answer(fd, buffer, (size_t)length)) {
+    while (length > 0 && answered(fd, buffer, (size_t)length)) {
         if (--left <= 0 || !reopened_wait(fd)) {
             errno = EINTR;               /* pyfuse3 comes again */
             return -1;
@@ -182,12 +189,30 @@ static PyObject *agreed(PyObject *module, PyObject *nothing)
     Py_RETURN_NONE;
 }
 
+static PyObject *forget_all(PyObject *module, PyObject *nothing)
+{
+    (void)module, (void)nothing;
+    reopened_forget_all();
+    listings_forget_all();
+    Py_RETURN_NONE;
+}
+
+static PyObject *forget_listings(PyObject *module, PyObject *nothing)
+{
+    (void)module, (void)nothing;
+    listings_forget_all();
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef methods[] = {
     {"wish", wish, METH_NOARGS, "Ask the kernel for passthrough at the next mount of this process."},
     {"turn", turn, METH_O, "turn(burst): others have their turn; after it so many requests may be answered here in a row."},
     {"remember", reopened_remember, METH_VARARGS,
      "remember(root, path, uid, device, ino, ctime_ns): the user may open the file again, path below directory root."},
-    {"forget_all", reopened_forget_all, METH_NOARGS, "Remember nothing: each file is asked about anew."},
+    {"forget_all", forget_all, METH_NOARGS, "Remember nothing: each file, and each listing, is asked about anew."},
+    {"list", listings_begin, METH_VARARGS,
+     "list(fd, names, table, directory, shown, seconds): answer the kernel's next questions for names in a directory."},
+    {"forget_listings", forget_listings, METH_NOARGS, "Answer no such question more."},
     {"descriptor", reopened_descriptor, METH_O,
      "descriptor(ino): a new descriptor of what users have open here, None when nobody has."},
     {"agreed", agreed, METH_NOARGS, "Whether the kernel has agreed; None while no INIT has come through here."},

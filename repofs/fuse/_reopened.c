@@ -13,6 +13,7 @@
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
 #include "_reopened.h"
+#include "_reply.h"
 #include <fcntl.h>
 #include <linux/fuse.h>
 #include <linux/openat2.h>
@@ -23,7 +24,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -109,13 +109,6 @@ static void take_back(int fd)
 {
     lent[fd] = 0;
     close(fd);
-}
-
-static bool reply(int device, uint64_t unique, const void *answer, size_t size)
-{
-    const struct fuse_out_header head = {.len = (uint32_t)(sizeof head + size), .unique = unique};
-    const struct iovec parts[] = {{(void *)&head, sizeof head}, {(void *)answer, size}};
-    return writev(device, parts, size ? 2 : 1) >= 0;
 }
 
 static bool answer_open(int device, const struct fuse_in_header *head)
@@ -217,15 +210,13 @@ PyObject *reopened_remember(PyObject *module, PyObject *arguments)
     Py_RETURN_NONE;
 }
 
-PyObject *reopened_forget_all(PyObject *module, PyObject *nothing)
+void reopened_forget_all(void)
 {
-    (void)module, (void)nothing;
     for (size_t set = 0; remembered != 0 && set < SETS; set++)
         for (int way = 0; way < WAYS; way++)
             if (sets[set][way].ino != 0)
                 forget(&sets[set][way]);
     remembered = 0;
-    Py_RETURN_NONE;
 }
 
 PyObject *reopened_descriptor(PyObject *module, PyObject *ino)

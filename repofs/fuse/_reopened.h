@@ -6,5 +6,5 @@
 bool reopened_answer(int device, void *request, size_t length);
 bool reopened_wait(int device);
 PyObject *reopened_remember(PyObject *module, PyObject *arguments);
-PyObject *reopened_forget_all(PyObject *module, PyObject *nothing);
+void reopened_forget_all(void);
 PyObject *reopened_descriptor(PyObject *module, PyObject *ino);

@@ -184,6 +184,7 @@ class Operations(pyfuse3.Operations):
         directory, caller = self._node(parent), _caller(ctx)
         if directory.area is Area.IMPORTS:
             self._deleting.unlink(directory, name, caller)
+            self._some_are_hidden()
         else:
             self._tree.unlink(directory, name, caller)
 
@@ -191,8 +192,15 @@ class Operations(pyfuse3.Operations):
         directory, caller = self._node(parent), _caller(ctx)
         if directory.area is Area.IMPORTS:
             await self._deleting.rmdir(directory, name, caller)
+            self._some_are_hidden()
         else:
             self._tree.rmdir(directory, name, caller)
+
+    @staticmethod
+    def _some_are_hidden() -> None:
+        """Have the kernel's next question for names in a directory asked here: some may be hidden from who asks."""
+        if native is not None:
+            native.forget_listings()
 
     async def rename(
         self,
@@ -315,8 +323,12 @@ class Operations(pyfuse3.Operations):
         rooms = self._rooms_in(directory, reader)
         if rooms:
             names = [*names, *rooms]
-        shows = self._shows(fh, directory, reader)
-        for number in range(start_id, len(names)):  # no slice: the kernel asks for a few dozen names at a time
+        plain = self._plain(fh, directory)
+        listed = native is not None and plain is not None and start_id < _DOTS
+        if plain is not None and native is not None:
+            native.list(fh, names, self._table, directory, plain.ownership, self._cache_seconds)
+        shows = self._shows(fh, directory, reader, plain)
+        for number in range(start_id, _DOTS if listed else len(names)):  # the kernel asks for some dozen at a time
             name, next_id = names[number], number + 1
             if name in rooms:
                 if rooms[name].list_top(directory, name, reader, token, next_id):
@@ -331,12 +343,17 @@ class Operations(pyfuse3.Operations):
                     self._table.forget(entry.st_ino, 1)
                 return
 
-    def _shows(self, fh: int, directory: Node, reader: int) -> Callable[[bytes], pyfuse3.EntryAttributes | None]:
+    def _plain(self, fh: int, directory: Node) -> PlainFiles | None:
+        """Return what is shown of files in *directory* that need no node, where all who may list it see the same."""
+        if not self._directories.is_for_all(fh) or self._deleting.hides_some(directory):
+            return None
+        return PlainFiles(directory, fh, self._backing, self._rights, self._cache_seconds)
+
+    def _shows(
+        self, fh: int, directory: Node, reader: int, plain: PlainFiles | None
+    ) -> Callable[[bytes], pyfuse3.EntryAttributes | None]:
         """Return what finds the entry of a name in *directory*, to which the kernel refers once more from then on; None
         for one that is not shown to *reader*. It is good for one request."""
-        plain = None
-        if self._directories.is_for_all(fh) and not self._deleting.hides_some(directory):
-            plain = PlainFiles(directory, self._backing, self._rights, self._cache_seconds)
 
         def show(name: bytes) -> pyfuse3.EntryAttributes | None:
             status = os.stat(name, dir_fd=fh, follow_symlinks=False)

@@ -21,8 +21,9 @@ class PlainFiles:
     There is one entry, filled anew for each file.
     """
 
-    def __init__(self, directory: Node, backing: Backing, rights: Rights, cache_seconds: float) -> None:
+    def __init__(self, directory: Node, fd: int, backing: Backing, rights: Rights, cache_seconds: float) -> None:
         self._directory = directory
+        self._fd = fd
         self._refer = backing.table.refer_to
         self._device = backing.table.device
         self._shown = rights.shown_in(directory) if directory.area in _AREAS else None
@@ -44,3 +45,12 @@ class PlainFiles:
         entry.st_gid = ownership.gid
         fill(entry, status)
         return entry
+
+    def ownership(self, name: bytes) -> tuple[int, int, int] | None:
+        """Return uid, gid and permission bits of the regular file *name*, and of all that bear the same and have one
+        name, or several, like it; None when they need a node. For `native.list`."""
+        try:
+            ownership = self._shown(os.stat(name, dir_fd=self._fd, follow_symlinks=False)) if self._shown else None
+        except FileNotFoundError:
+            return None
+        return None if ownership is None else (ownership.uid, ownership.gid, ownership.mode)

@@ -1,0 +1,13 @@
+/* An answer to the kernel. */
+#include <linux/fuse.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+/* Whether *answer* arrived: who asked may have gone. */
+static inline bool reply(int device, uint64_t unique, const void *answer, size_t size)
+{
+    const struct fuse_out_header head = {.len = (uint32_t)(sizeof head + size), .unique = unique};
+    const struct iovec parts[] = {{(void *)&head, sizeof head}, {(void *)answer, size}};
+    return writev(device, parts, size ? 2 : 1) >= 0;
+}
