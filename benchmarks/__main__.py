@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import growth, imports, report, workloads
+from benchmarks import catalogue, growth, imports, report, workloads
 from benchmarks.calls import Calls
 from benchmarks.comparison import compare
 from benchmarks.mounted import Repository
@@ -33,13 +33,14 @@ class Scale:
     files: workloads.Sizes
     growth: growth.Base
     imports: imports.Sizes
+    catalogue: growth.Base | None  # None: that it grows is left out
 
 
 _SCALES = {
-    "full": Scale(5, workloads.FULL, growth.SHORT, imports.FULL),
-    "growth": Scale(5, workloads.FULL, growth.FULL, imports.LONG),
-    "quick": Scale(5, workloads.QUICK, growth.QUICK, imports.QUICK),
-    "tiny": Scale(1, workloads.TINY, growth.TINY, imports.TINY),
+    "full": Scale(5, workloads.FULL, growth.SHORT, imports.FULL, growth.SHORT),
+    "growth": Scale(5, workloads.FULL, growth.FULL, imports.LONG, growth.FULL),
+    "quick": Scale(5, workloads.QUICK, growth.QUICK, imports.QUICK, None),
+    "tiny": Scale(1, workloads.TINY, growth.TINY, imports.TINY, growth.TINY),
 }
 
 
@@ -56,6 +57,10 @@ def main() -> None:
         try:
             told |= _measure_files(_made(top / "files"), calls, scale, arguments.example)
             told["imports"] = _told(imports.measure(_made(top / "imports"), calls, scale.imports), "imports")
+            if scale.catalogue is not None:
+                told["growth"] += _told(
+                    catalogue.measure(_made(top / "catalogue"), calls, scale.catalogue), "catalogue"
+                )
         finally:
             if arguments.json:
                 arguments.json.write_text(json.dumps(told, indent=2) + "\n")

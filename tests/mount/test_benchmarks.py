@@ -36,6 +36,7 @@ def test_all_of_it_with_tiny_sizes() -> None:
         "files in a directory",
         "files in the repository",
         "users at a time",
+        "originals in the catalogue",
     }
     assert {row["wanted"] for row in told["imports"]} >= {"≤ 1.1", "≥ 2,000", "≤ 2", "< 200"}
     assert "pyfuse3's example is left out" in done.stdout
