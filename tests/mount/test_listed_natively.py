@@ -67,12 +67,13 @@ def folder(drive: Administered) -> Iterator[Path]:
         made.pop().unlink(missing_ok=True)
 
 
-def fill(behind: Path, names: Iterable[str]) -> None:
-    """Put empty files into a directory of Alice's behind the mount: nobody has seen them, and they are not counted."""
+def fill(drive: Administered, folder: Path, names: Iterable[str]) -> None:
+    """Put empty files into Alice's directory behind the mount: nobody has seen them, and they are not counted."""
     for name in names:
-        made.append(behind / name)
+        made.append(drive.backing(folder / name))
         made[-1].touch()
         os.chown(made[-1], ALICE.uid, LAB)
+    forget(drive)  # the numbers of files that were removed are given again
 
 
 def forget(drive: Administered) -> None:
@@ -126,20 +127,18 @@ def what(path: Path) -> tuple[int, ...]:
 @pytest.mark.parametrize("count", [0, 1, 2, MANY])
 def test_files_are_listed_without_python(drive: Administered, folder: Path, notes: Path, count: int) -> None:
     names = [f"{number:0{number % 200 + 4}}" for number in range(count)]
-    fill(drive.backing(folder), names)
-    forget(drive)  # numbers of files that were removed are given again
+    fill(drive, folder, names)
     listed_by_python(notes)
     assert sorted(BOB.do(os.listdir, folder)) == sorted(names)
     assert set(listed_by_python(notes)) == DOTS
 
 
 def test_they_are_shown_as_python_shows_them(drive: Administered, folder: Path, notes: Path) -> None:
-    fill(drive.backing(folder), ["a", "b", "empty"])
+    fill(drive, folder, ["a", "b", "empty"])
     for name, size, mode in (("a", 5000, 0o600), ("b", 1, 0o664)):
         os.truncate(drive.backing(folder / name), size)
         os.chmod(drive.backing(folder / name), mode)
         os.utime(drive.backing(folder / name), ns=(1_234_567_890_123_456_789, 987_654_321))
-    forget(drive)
     listed_by_python(notes)
     names = ALICE.do(os.listdir, folder)
     natively = ALICE.do(lines_of, folder, names)  # the kernel has them of the listing
@@ -164,7 +163,7 @@ def test_originals_are_shown_as_such(drive: Administered, folder: Path, notes: P
 
 def test_other_things_among_them_are_listed_too(drive: Administered, folder: Path) -> None:
     behind = drive.backing(folder)
-    fill(behind, [f"file-{number}" for number in range(MANY)])
+    fill(drive, folder, [f"file-{number}" for number in range(MANY)])
     for number in range(0, MANY, 50):
         ALICE.do(os.mkdir, folder / f"directory-{number}")
         ALICE.do(os.symlink, "nowhere", folder / f"link-{number}")
@@ -177,7 +176,7 @@ def test_other_things_among_them_are_listed_too(drive: Administered, folder: Pat
 
 
 def test_files_that_are_open_keep_their_state(drive: Administered, folder: Path) -> None:
-    fill(drive.backing(folder), [f"{number}" for number in range(MANY)])
+    fill(drive, folder, [f"{number}" for number in range(MANY)])
     names = [f"open-{number}" for number in range(5)]
     with companion(ALICE) as she:
         fds = [she.do(os.open, folder / name, os.O_RDWR | os.O_CREAT) for name in names]
@@ -190,7 +189,7 @@ def test_files_that_are_open_keep_their_state(drive: Administered, folder: Path)
 
 
 def test_a_name_that_goes_meanwhile_is_left_out(drive: Administered, folder: Path) -> None:
-    fill(drive.backing(folder), [f"{number}" for number in range(MANY)])
+    fill(drive, folder, [f"{number}" for number in range(MANY)])
     with companion(BOB) as he:
         first = begun(he, folder)
         left = [name for name in os.listdir(drive.backing(folder))[MANY // 2 :] if name not in first]
@@ -201,7 +200,7 @@ def test_a_name_that_goes_meanwhile_is_left_out(drive: Administered, folder: Pat
 
 
 def test_a_directory_that_goes_meanwhile_has_an_end(drive: Administered, folder: Path) -> None:
-    fill(drive.backing(folder), [f"{number}" for number in range(MANY)])
+    fill(drive, folder, [f"{number}" for number in range(MANY)])
     with companion(ALICE) as she:
         first = begun(she, folder)
         for name in os.listdir(drive.backing(folder)):
@@ -221,7 +220,7 @@ def listed_twice(folder: str, new: str) -> tuple[set[str], set[str]]:
 
 
 def test_who_rewinds_sees_what_is_new(drive: Administered, folder: Path) -> None:
-    fill(drive.backing(folder), [f"{number}" for number in range(MANY)])
+    fill(drive, folder, [f"{number}" for number in range(MANY)])
     before, after = ALICE.do(listed_twice, str(folder), str(folder / ".new"))
     assert after - before == {".new"} and len(before) == MANY
     ALICE.do(os.unlink, folder / ".new")
@@ -235,17 +234,19 @@ def test_names_that_are_being_removed_are_hidden_at_once(drive: Administered, fo
         drop(ALICE, folder / "a.zarr" / "0" / f"{number}")
     drive.wait_imported(folder / "a.zarr" / "zarr.json", seconds=60)
     inside = drive.original_of(folder / "a.zarr" / "zarr.json").parent / "0"
+    forget(drive)
     with companion(ALICE) as she:
         first = begun(she, inside)
         last = os.listdir(drive.backing(inside))[-1]
         assert last not in first
         she.do(os.unlink, inside / last)
+        forget(drive)  # what unlink had to know of it
         assert last not in she.do(go_on)
     assert last in BOB.do(os.listdir, inside)
 
 
 def test_a_change_of_level_counts_at_once(drive: Administered, folder: Path) -> None:
-    fill(drive.backing(folder), [f"{number}" for number in range(MANY)])
+    fill(drive, folder, [f"{number}" for number in range(MANY)])
     with companion(ALICE) as she:
         first = begun(she, folder)
         last = os.listdir(drive.backing(folder))[-1]
