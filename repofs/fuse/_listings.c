@@ -131,11 +131,12 @@ static size_t look(const struct listing *listing, int fd, size_t end)
 
 /* --- as what it is shown ------------------------------------------------------------------------------------------------ */
 
-/* Ask Python for the rule of the file *name*: false when there is none, or with an exception. */
-static bool ask(struct listing *listing, PyObject *name, struct rule *rule)
+/* Ask Python for the rule of a file that bears what *rule* says: false when there is none, or with an exception. */
+static bool ask(struct listing *listing, uint64_t links, struct rule *rule)
 {
     unsigned int uid, gid, mode;
-    PyObject *told = PyObject_CallFunctionObjArgs(listing->shown, name, NULL);
+    PyObject *told = PyObject_CallFunction(
+        listing->shown, "IIIK", rule->bears.mode, rule->bears.uid, rule->bears.gid, (unsigned long long)links);
     const bool shown = told != NULL && told != Py_None && PyArg_ParseTuple(told, "III", &uid, &gid, &mode);
     Py_XDECREF(told);
     if (!shown)
@@ -145,7 +146,7 @@ static bool ask(struct listing *listing, PyObject *name, struct rule *rule)
     return true;
 }
 
-static bool rule_of(struct listing *listing, PyObject *name, const struct stat *status, struct rule *rule)
+static bool rule_of(struct listing *listing, const struct stat *status, struct rule *rule)
 {
     *rule = (struct rule){{status->st_uid, status->st_gid, status->st_mode}, {0}, status->st_nlink == 1};
     for (size_t at = 0; at < RULES && at < listing->known; at++) {
@@ -156,7 +157,7 @@ static bool rule_of(struct listing *listing, PyObject *name, const struct stat *
             return true;
         }
     }
-    return ask(listing, name, rule);
+    return ask(listing, status->st_nlink, rule);
 }
 
 static void write_attributes(struct fuse_attr *to, const struct stat *from, const struct ownership *shown)
@@ -176,13 +177,12 @@ static bool write_entry(struct listing *listing, size_t number, const struct fou
     PyObject *name = PyList_GetItem(listing->names, (Py_ssize_t)number);
     struct fuse_direntplus *entry = (void *)at;
     struct rule rule;
-    if (!rule_of(listing, name, &found->status, &rule))
+    if (!rule_of(listing, &found->status, &rule))
         return false;
     PyObject *children = PyObject_GetAttrString(listing->directory, "children");
     if (children == NULL)
         return false;
-    const int64_t generation = packed->refer(
-        listing->packed, found->status.st_ino, listing->ino, children, name, found->status.st_nlink);
+    const int64_t generation = packed->refer(listing->packed, found->status.st_ino, listing->ino, children, name);
     Py_DECREF(children);
     if (generation < 0)
         return false;

@@ -347,7 +347,7 @@ class Operations(pyfuse3.Operations):
         """Return what is shown of files in *directory* that need no node, where all who may list it see the same."""
         if not self._directories.is_for_all(fh) or self._deleting.hides_some(directory):
             return None
-        return PlainFiles(directory, fh, self._backing, self._rights, self._cache_seconds)
+        return PlainFiles(directory, self._backing, self._rights, self._cache_seconds)
 
     def _shows(
         self, fh: int, directory: Node, reader: int, plain: PlainFiles | None

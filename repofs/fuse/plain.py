@@ -21,9 +21,8 @@ class PlainFiles:
     There is one entry, filled anew for each file.
     """
 
-    def __init__(self, directory: Node, fd: int, backing: Backing, rights: Rights, cache_seconds: float) -> None:
+    def __init__(self, directory: Node, backing: Backing, rights: Rights, cache_seconds: float) -> None:
         self._directory = directory
-        self._fd = fd
         self._refer = backing.table.refer_to
         self._device = backing.table.device
         self._shown = rights.shown_in(directory) if directory.area in _AREAS else None
@@ -46,11 +45,9 @@ class PlainFiles:
         fill(entry, status)
         return entry
 
-    def ownership(self, name: bytes) -> tuple[int, int, int] | None:
-        """Return uid, gid and permission bits of the regular file *name*, and of all that bear the same and have one
-        name, or several, like it; None when they need a node. For `native.list`."""
-        try:
-            ownership = self._shown(os.stat(name, dir_fd=self._fd, follow_symlinks=False)) if self._shown else None
-        except FileNotFoundError:
-            return None
-        return None if ownership is None else (ownership.uid, ownership.gid, ownership.mode)
+    def ownership(self, mode: int, uid: int, gid: int, links: int) -> tuple[int, int, int] | None:
+        """Return as whose a regular file is shown whose status says so, and with what permission bits: uid, gid, bits.
+        None when it needs a node. For `native.list`."""
+        status = os.stat_result((mode, 0, 0, links, uid, gid, 0, 0, 0, 0))
+        shown = self._shown(status) if self._shown else None
+        return None if shown is None else (shown.uid, shown.gid, shown.mode)

@@ -153,22 +153,11 @@ static void write_place(uint8_t *place, uint64_t directory, const char *name, si
     memcpy(place + PLACE_HEAD, name, length);
 }
 
-/* Whether *name* in *directory* is one that *record* has. */
-static bool has(const struct record *record, uint64_t directory, const char *name, size_t length)
+/* Whether the one name that *record* has is this. */
+static bool lies_only_there(const struct record *record, uint64_t directory, const char *name, size_t length)
 {
-    for (const uint8_t *place = record->places; place < end_of(record); place = next_place(place))
-        if (directory_at(place) == directory && length_at(place) == length &&
-            memcmp(place + PLACE_HEAD, name, length) == 0)
-            return true;
-    return false;
-}
-
-static size_t count_places(const struct record *record)
-{
-    size_t count = 0;
-    for (const uint8_t *place = record->places; place < end_of(record); place = next_place(place))
-        count++;
-    return count;
+    return record->size == PLACE_HEAD + length && length_at(record->places) == length &&
+           directory_at(record->places) == directory && memcmp(record->places + PLACE_HEAD, name, length) == 0;
 }
 
 static bool lies_in(const struct record *record, uint64_t directory)
@@ -207,8 +196,10 @@ static void tidy(const Packed *self, struct leaves *leaves, uint64_t directory)
     qsort(leaves->numbers, leaves->used, sizeof *leaves->numbers, by_number);
     for (uint32_t at = 0; at < leaves->used; at++) {
         const uint64_t ino = leaves->numbers[at];
+        if (at + 1 < leaves->used && leaves->numbers[at + 1] == ino)
+            continue;                    /* it comes once more */
         const struct record *record = find(&self->records, ino);
-        if (record != NULL && lies_in(record, directory) && (kept == 0 || leaves->numbers[kept - 1] != ino))
+        if (record != NULL && lies_in(record, directory))
             leaves->numbers[kept++] = ino;
     }
     leaves->used = kept;
@@ -315,31 +306,7 @@ static int is_known(const Packed *self, uint64_t ino, PyObject *children, PyObje
     return known != 0 ? known : PyDict_Contains(children, name);
 }
 
-/* Let *ino*, which is packed or not, have this name too, with one reference more; -1 with an exception. */
-static int64_t gain(Packed *self, uint64_t ino, uint64_t directory, const char *name, size_t length)
-{
-    struct record *before = find(&self->records, ino);
-    const size_t size = before == NULL ? 0 : before->size;
-    struct record *record = PyMem_Realloc(before, sizeof *record + size + PLACE_HEAD + length);
-    if (record != NULL && before == NULL)
-        *record = (struct record){0};
-    if (record == NULL || (before == NULL && !put(&self->records, ino, record))) {
-        PyMem_Free(record);              /* if it was packed it is as it was */
-        PyErr_NoMemory();
-        return PACKED_FAILED;
-    }
-    if (before != NULL)
-        slot_of(&self->records, ino)->value = record;
-    write_place(record->places + size, directory, name, length);
-    record->size += PLACE_HEAD + length;
-    record->lookups++;
-    if (joins(self, directory, ino))
-        return record->generation;
-    PyErr_NoMemory();
-    return PACKED_FAILED;
-}
-
-static int64_t refer(PyObject *object, uint64_t ino, uint64_t directory, PyObject *children, PyObject *name, uint64_t links)
+static int64_t refer(PyObject *object, uint64_t ino, uint64_t directory, PyObject *children, PyObject *name)
 {
     Packed *self = (Packed *)object;
     char *text;
@@ -347,27 +314,30 @@ static int64_t refer(PyObject *object, uint64_t ino, uint64_t directory, PyObjec
     if (PyBytes_AsStringAndSize(name, &text, &length) != 0)
         return PACKED_FAILED;
     struct record *record = find(&self->records, ino);
-    if (record != NULL && record->lookups < UINT32_MAX && has(record, directory, text, (size_t)length)) {
+    if (record != NULL) {                /* by another name it may be another file, to which the number was given */
+        if (!lies_only_there(record, directory, text, (size_t)length) || record->lookups == UINT32_MAX)
+            return PACKED_NEEDS_NODE;
         record->lookups++;
         return record->generation;
     }
-    if (length > UINT8_MAX || (record != NULL && (count_places(record) >= links || record->lookups == UINT32_MAX)))
-        return PACKED_NEEDS_NODE;
     const int known = is_known(self, ino, children, name);
-    if (known != 0)
+    if (known != 0 || length > UINT8_MAX)
         return known < 0 ? PACKED_FAILED : PACKED_NEEDS_NODE;
-    return gain(self, ino, directory, text, (size_t)length);
+    if ((record = made(1, 0, PLACE_HEAD + (size_t)length)) == NULL)
+        return PACKED_FAILED;
+    write_place(record->places, directory, text, (size_t)length);
+    return add(self, ino, record) ? 0 : PACKED_FAILED;
 }
 
 /* --- what Python sees --------------------------------------------------------------------------------------------------- */
 
 static PyObject *Packed_refer(Packed *self, PyObject *arguments)
 {
-    unsigned long long ino, directory, links;
+    unsigned long long ino, directory;
     PyObject *children, *name;
-    if (!PyArg_ParseTuple(arguments, "KKOOK", &ino, &directory, &children, &name, &links))
+    if (!PyArg_ParseTuple(arguments, "KKOO", &ino, &directory, &children, &name))
         return NULL;
-    const int64_t generation = refer((PyObject *)self, ino, directory, children, name, links);
+    const int64_t generation = refer((PyObject *)self, ino, directory, children, name);
     if (generation >= 0)
         return PyLong_FromLongLong(generation);
     return generation == PACKED_FAILED ? NULL : Py_NewRef(Py_None);

@@ -6,8 +6,7 @@
 
 struct packed_functions {
     /* As Packed.refer: the generation, PACKED_NEEDS_NODE, or PACKED_FAILED with an exception set. */
-    int64_t (*refer)(
-        PyObject *packed, uint64_t ino, uint64_t directory, PyObject *children, PyObject *name, uint64_t links);
+    int64_t (*refer)(PyObject *packed, uint64_t ino, uint64_t directory, PyObject *children, PyObject *name);
 };
 
 enum { PACKED_NEEDS_NODE = -1, PACKED_FAILED = -2 };

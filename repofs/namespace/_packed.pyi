@@ -13,12 +13,12 @@ class Packed:
     def __init__(self, nodes: dict[int, Node]) -> None:
         """*nodes* has all that is not packed."""
     def __len__(self) -> int: ...
-    def refer(self, ino: int, directory: int, children: dict[bytes, Node], name: bytes, links: int) -> int | None:
-        """Count one reference to *ino*, a regular file of so many *links* that was just found as *name* in *directory*,
-        whose names of nodes are *children*. It is packed now if it was not.
+    def refer(self, ino: int, directory: int, children: dict[bytes, Node], name: bytes) -> int | None:
+        """Count one reference to *ino*, a regular file that was just found as *name* in *directory*, whose names of
+        nodes are *children*. It is packed now if it was not.
 
         Returns its generation; None, with nothing counted, when it needs a node: it is one, or what was last found
-        under that name is, or it is known by as many other names as it has.
+        under that name is, or it is known by another name.
         """
     def add(self, ino: int, lookups: int, generation: int, places: list[Place]) -> None:
         """Pack *ino*, which is not packed yet."""

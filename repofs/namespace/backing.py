@@ -34,7 +34,7 @@ def renameat2(from_fd: int, name: bytes, to_fd: int, new_name: bytes, flags: int
 
 
 def _list(fd: int) -> list[bytes]:
-    return os.listdir(b"/proc/self/fd/%d" % fd)  # as bytes; by the number they would be decoded first
+    return [os.fsencode(name) for name in os.listdir(fd)]
 
 
 async def names_in(fd: int) -> list[bytes]:

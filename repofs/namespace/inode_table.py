@@ -98,7 +98,7 @@ class InodeTable:
 
         Returns its generation. No node is made for it unless there is one.
         """
-        generation = self.packed.refer(status.st_ino, parent.ino, parent.children, name, status.st_nlink)
+        generation = self.packed.refer(status.st_ino, parent.ino, parent.children, name)
         if generation is not None:
             return generation
         node = self.intern(status, parent, name)

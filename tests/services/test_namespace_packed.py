@@ -153,6 +153,14 @@ def test_a_number_that_is_used_again_has_another_generation(w: World) -> None:
     assert w.table.refer_to(status, w.node(""), b"second") > 0
 
 
+def test_a_number_that_a_file_of_two_names_uses_again_has_another_generation(w: World) -> None:
+    w.path("first").touch()
+    w.table.refer_to(w.path("first").stat(), w.node(""), b"first")
+    w.path("first").rename(w.path("second"))
+    os.link(w.path("second"), w.path("third"))
+    assert w.table.refer_to(w.path("second").stat(), w.node(""), b"second") > 0
+
+
 def test_what_was_packed_can_be_removed(w: World) -> None:
     ino = file(w, "file")
     pack(w)
@@ -183,7 +191,7 @@ def test_the_kernel_hears_of_packed_files_of_a_directory_that_was_imported(w: Wo
 def test_most_of_what_comes_and_goes_leaves_nothing() -> None:
     packed = Packed({})
     for ino in range(10_000):
-        packed.refer(ino, 1, {}, b"%d" % ino, 1)
+        packed.refer(ino, 1, {}, b"%d" % ino)
         packed.forget(ino, 1)
         packed.add(7 << 40, 3, 2, [(1, b"a"), (2, b"b")])
         assert packed.files_in(2) == [7 << 40]
@@ -204,13 +212,11 @@ class Model:
         self.nodes = nodes
         self.files: dict[int, tuple[int, int, list[tuple[int, bytes]]]] = {}
 
-    def refer(self, ino: int, directory: int, children: dict[bytes, Node], name: bytes, links: int) -> int | None:
+    def refer(self, ino: int, directory: int, children: dict[bytes, Node], name: bytes) -> int | None:
         lookups, generation, places = self.files.get(ino, (0, 0, []))
-        if (directory, name) not in places:
-            if name in children or (len(places) >= links if places else ino in self.nodes):
-                return None
-            places = [*places, (directory, name)]
-        self.files[ino] = (lookups + 1, generation, places)
+        if places != [(directory, name)] and (places or name in children or ino in self.nodes):
+            return None
+        self.files[ino] = (lookups + 1, generation, [(directory, name)])
         return generation
 
     def forget(self, ino: int, lookups: int) -> set[int] | None:
@@ -236,11 +242,11 @@ def test_packed_does_what_a_simple_table_does(seed: int) -> None:
     for step in range(20_000):
         ino, directory = chance.randrange(1, 600) * spread, chance.randrange(8)
         name = (b"x" * chance.choice([1, 20, 255]) + b"%d" % chance.randrange(3))[-255:]
-        what, links = chance.random(), chance.randrange(1, 4)
+        what = chance.random()
         if what < (0.7 if step // 4000 % 2 == 0 else 0.3):  # it grows, and shrinks
             children = {name: node} if chance.random() < 0.05 else {}
-            told = packed.refer(ino, directory, children, name, links)
-            assert told == model.refer(ino, directory, children, name, links)
+            told = packed.refer(ino, directory, children, name)
+            assert told == model.refer(ino, directory, children, name)
         elif what < 0.95:
             lookups = chance.randrange(1, 4)
             emptied, wanted = packed.forget(ino, lookups), model.forget(ino, lookups)
