@@ -6,6 +6,7 @@ import itertools
 import os
 import shutil
 import stat
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ def module_drive(notes: Path) -> Iterator[Administered]:
             drive.add_group("lab", LAB, "read-annotate")
             for person in (ALICE, BOB):
                 drive.add_user(person, "lab")
-            drive.start(("python", "-m", "tests.helpers.noted_listings"))
+            drive.start((sys.executable, "-m", "tests.helpers.noted_listings"))
 
         with running(drive, start):
             yield drive
