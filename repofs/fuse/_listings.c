@@ -1,6 +1,6 @@
 /* Directories listed without a word of Python.
  *
- * Python reads the names in a directory and says by what rule a file in it is shown; then `begin` has READDIRPLUS
+ * Python reads the names in a directory and says by what rule a file in it is shown; from then on READDIRPLUS is
  * answered here, as long as regular files come of which their status says all, and no node is needed (`Packed`). At
  * whatever else comes the answer ends; the next request begins with that, and goes to Python.
  *

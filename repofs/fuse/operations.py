@@ -324,11 +324,13 @@ class Operations(pyfuse3.Operations):
         if rooms:
             names = [*names, *rooms]
         plain = self._plain(fh, directory)
-        listed = native is not None and plain is not None and start_id < _DOTS
+        end = len(names)
         if plain is not None and native is not None:
             native.list(fh, names, self._table, directory, plain.ownership, self._cache_seconds)
+            if start_id < _DOTS:
+                end = _DOTS  # the kernel asks on, and is answered there
         shows = self._shows(fh, directory, reader, plain)
-        for number in range(start_id, _DOTS if listed else len(names)):  # the kernel asks for some dozen at a time
+        for number in range(start_id, end):  # no slice: the kernel asks for some two hundred names at a time
             name, next_id = names[number], number + 1
             if name in rooms:
                 if rooms[name].list_top(directory, name, reader, token, next_id):
