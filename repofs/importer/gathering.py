@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import trio
 
 from repofs.catalog import origins
 from repofs.catalog.engine import Engine
@@ -37,8 +40,8 @@ class Gathering:
         self._readers = readers
         self._catalogue = catalogue
         self._settings = settings
-        # (directory that was handed over or source, directory, who asks) -> until when it counts, and what lies there
-        self._patterns: dict[tuple[Path, bytes, Caller], tuple[float, list[bytes]]] = {}
+        # by the directory that was handed over or source, the directory, who asks
+        self._patterns: dict[tuple[Path, bytes, Caller], _Patterns] = {}
 
     async def gather(
         self, arrival: Arrival, said: Members, caller: Caller, root: Root | None, *, came_along: bool
@@ -92,15 +95,21 @@ class Gathering:
         if own.lower().endswith(_PATTERN):
             return None
         look = _Look(root, arrival, caller, self._readers)
-        key, now = (root.path, directory, caller), time.monotonic()
-        if key not in self._patterns or self._patterns[key][0] < now:
-            self._patterns = {one: listed for one, listed in self._patterns.items() if listed[0] >= now}
-            names = [name for name in await in_thread(look.files) if name.lower().endswith(_PATTERN)]
-            self._patterns[key] = now + _LISTED_SECONDS, names
-        for name in self._patterns[key][1]:
+        for name in await self._patterns_beside(look, (root.path, directory, caller)):
             if os.fsdecode(own) in (await look.members(name)).names:
                 return os.path.join(directory, name)
         return None
+
+    async def _patterns_beside(self, look: _Look, key: tuple[Path, bytes, Caller]) -> list[bytes]:
+        """Return the names of the pattern files in the directory of *look*, which one lists for all that wait."""
+        if key not in self._patterns:
+            self._patterns = {one: listed for one, listed in self._patterns.items() if listed.counts()}
+        listed = self._patterns.setdefault(key, _Patterns())
+        async with listed.lock:
+            if not listed.counts():
+                listed.names = [name for name in await in_thread(look.files) if name.lower().endswith(_PATTERN)]
+                listed.until = trio.current_time() + _LISTED_SECONDS
+        return listed.names
 
     @asynccontextmanager
     async def _root(self, arrival: Arrival, root: Root | None) -> AsyncIterator[Root]:
@@ -170,6 +179,18 @@ def _main_above(path: bytes) -> bytes | None:
             return os.path.join(above, main)
         name = os.path.join(folder, name)
     return None
+
+
+@dataclass(slots=True)
+class _Patterns:
+    """The pattern files of a directory, as they were a moment ago."""
+
+    names: list[bytes] = field(default_factory=list)
+    until: float = -math.inf  # in trio's time
+    lock: trio.Lock = field(default_factory=trio.Lock)
+
+    def counts(self) -> bool:
+        return trio.current_time() < self.until
 
 
 class _Look:

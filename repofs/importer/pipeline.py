@@ -298,7 +298,8 @@ class Pipeline:
         """Have the bytes counted that are about to be copied. Raises QuotaExceeded."""
         if job.drop.is_one_file and job.origin is None:
             return
-        size = await in_thread(files.coming, job.drop, job.fd, self._placement.marks)
+        here = self._short.make if job.drop.is_one_file else in_thread
+        size = await here(files.coming, job.drop, job.fd, self._placement.marks)
         if size:
             held = Held(job.drop.user_directory, begun.group.gid, coming=size)
             await self._counting.come(held)
@@ -354,7 +355,7 @@ class Pipeline:
 
             rows = final_rows.finished(job.drop, begun, target, examined, recognised, ids)
             job.placed = True
-            here = self._short.make if job.is_small else in_thread
+            here = self._short.make if job.drop.is_one_file else in_thread
             finished = await here(self._place, job, begun, rows, name_for)
             await self._syncing.do(begun.id)
             passed(Step.SYNCED)

@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from repofs.image import Members
+from repofs.importer import gathering
 from repofs.lifecycle import State
 from repofs.model import Arrived, Original
 from tests.helpers.importing import Repository
@@ -243,3 +244,22 @@ async def test_a_file_that_came_along_and_was_changed_since_is_not_called_import
         (source / "a.ids").write_bytes(b"other bytes")
         again = await h.taking.take(h.arrival("a.ids"))
     assert again.state is State.IMPORTED and again.fileset != first.fileset
+
+
+async def test_one_lists_a_directory_for_all_that_arrive_from_it_at_once(
+    repository: Repository, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed: list[str] = []
+    files = gathering._Look.files
+    monkeypatch.setattr(gathering, "_LISTED_SECONDS", 3600.0)
+    monkeypatch.setattr(gathering._Look, "files", lambda look: (listed.append(look.directory), files(look))[1])
+    names = [f"{number}.bin" for number in range(30)]
+    async with hall(repository, source) as h:
+        lay(h, PATTERN)
+        for name in ("p0.tif", "p1.tif", *names):
+            (source / name).write_bytes(name.encode())
+        async with trio.open_nursery() as nursery:
+            for name in ("p0.tif", *names):
+                nursery.start_soon(h.taking.take, h.arrival(name))
+    assert listed == [b""]
+    assert len(repository.originals()) == 33
