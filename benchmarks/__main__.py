@@ -17,6 +17,7 @@ from typing import Any
 from benchmarks import catalogue, growth, imports, report, workloads
 from benchmarks.calls import Calls
 from benchmarks.comparison import compare
+from benchmarks.growth import Base
 from benchmarks.mounted import Repository
 from benchmarks.originals import Originals
 from benchmarks.places import BARE, REPOFS, places
@@ -31,9 +32,9 @@ class Scale:
 
     rounds: int
     files: workloads.Sizes
-    growth: growth.Base
+    growth: Base
     imports: imports.Sizes
-    catalogue: growth.Base | None  # None: that it grows is left out
+    catalogue: Base | None  # None: that it grows is left out
 
 
 _SCALES = {

@@ -25,7 +25,7 @@ from repofs.formats import registry
 from repofs.formats.local_files import LocalFiles
 from repofs.image import Recognised
 
-KINDS: dict[str, Callable[[Path], None]] = {
+KINDS: dict[str, Callable[[Path], object]] = {
     "plain": lambda path: tifffile.imwrite(path, _plane(), photometric="minisblack", metadata=None),
     "ImageJ": lambda path: tifffile.imwrite(path, _stack(), imagej=True, metadata={"axes": "ZYX"}),
     "OME-TIFF": lambda path: tifffile.imwrite(path, _stack(), ome=True, photometric="minisblack"),
