@@ -9,13 +9,15 @@ from typing import TypeVar
 Answer = TypeVar("Answer")
 
 _POLL_SECONDS = 0.01
+_POLL_SHARE = 0.02  # of the time waited so far: what takes minutes is not asked a hundred times a second
 
 
 def until(condition: Callable[[], Answer], what: str | Callable[[], str], seconds: float = 30.0) -> Answer:
     """Return the first true answer of *condition*; AssertionError saying *what* did not happen in time."""
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
     while not (answer := condition()):
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > seconds:
             raise AssertionError(f"not within {seconds:g} s: {what if isinstance(what, str) else what()}")
-        time.sleep(_POLL_SECONDS)
+        time.sleep(max(_POLL_SECONDS, waited * _POLL_SHARE))
     return answer
