@@ -67,8 +67,8 @@ class InodeTable:
         ino = self.shown_inode(status.st_ino)
         format = stat.S_IFMT(status.st_mode)
         node = self._nodes.get(ino) or self._unpack(ino, (parent, name))
-        if node is not None and parent.children.get(name) is not node and self._is_gone(node, status):
-            self.lose_name(*node.names[0])
+        if node is not None and parent.children.get(name) is not node:
+            self._lose_dead_names(node)
             node = self._nodes.get(ino)
         if node is None:
             node = self._nodes[ino] = Node(ino, format, 0)
@@ -80,13 +80,13 @@ class InodeTable:
             self.add_name(node, parent, name)
         return node
 
-    def _is_gone(self, node: Node, status: os.stat_result) -> bool:
-        """Whether *node* cannot be the file of *status*, found by another name: it has one name, and is not there.
-
-        A file of an array was removed by a process of ours, and its number given to a new file.
-        """
-        is_kept = node.handles or node.activity is not None
-        return node.is_file and status.st_nlink == 1 and len(node.names) == 1 and not is_kept
+    def _lose_dead_names(self, node: Node) -> None:
+        """Take from *node*, found by another name, those that lead to it no more: it was removed by a process of ours,
+        and its number may be that of a new file. A number is not given again while somebody has the file open."""
+        if node.is_file and not node.handles and node.activity is None:
+            for parent, name in tuple(node.names):
+                if not self._leads_to(parent, name, node.ino):
+                    self.lose_name(parent, name)
 
     def refer(self, node: Node) -> None:
         """Count one reference of the kernel to *node*."""

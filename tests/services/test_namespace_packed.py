@@ -161,6 +161,28 @@ def test_a_number_that_a_file_of_two_names_uses_again_has_another_generation(w: 
     assert w.table.refer_to(w.path("second").stat(), w.node(""), b"second") > 0
 
 
+def test_a_node_of_two_names_whose_number_is_used_again_is_another(w: World) -> None:
+    file(w, "first")
+    os.link(w.path("first"), w.path("other"))
+    old = w.node("first")
+    assert w.node("other") is old
+    w.path("first").rename(w.path("new"))  # stand for a new file of the same number
+    w.path("other").rename(w.path("newer"))
+    new = w.node("new")
+    assert (old.removed, new.removed, new.ino, new.generation > 0) == (True, False, old.ino, True)
+    assert w.node("newer") is new
+
+
+def test_a_node_of_two_names_of_which_one_was_taken_stays_what_it_is(w: World) -> None:
+    file(w, "first")
+    os.link(w.path("first"), w.path("other"))
+    node = w.node("first")
+    assert w.node("other") is node
+    w.path("first").rename(w.path("away"))
+    assert w.node("away") is node
+    assert node.names == [(w.node(""), b"other"), (w.node(""), b"away")]
+
+
 def test_what_was_packed_can_be_removed(w: World) -> None:
     ino = file(w, "file")
     pack(w)
