@@ -10,8 +10,8 @@
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
 #include "_listings.h"
+#include "_plain.h"
 #include "_reply.h"
-#include "../namespace/_packed.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
@@ -20,29 +20,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define RULES 8                          /* of one directory, most of which need one: the one found first gives way */
 #define ENTRY_SIZE(length) FUSE_DIRENT_ALIGN(FUSE_NAME_OFFSET_DIRENTPLUS + (length))
 
-struct ownership {
-    uid_t uid;
-    gid_t gid;
-    mode_t mode;
-};
-
-struct rule {                            /* as what a file is shown that bears this */
-    struct ownership bears, shown;
-    bool alone;                          /* it has one name */
-};
-
 struct listing {
+    struct plain plain;
     PyObject *names;                     /* a list; that of number n is followed by n + 1 */
-    PyObject *table, *packed, *directory, *shown;
-    uint64_t ino;
-    dev_t device;
-    uint64_t seconds;                    /* that the kernel may keep what it is told */
-    uint32_t nanoseconds;
-    struct rule rules[RULES];
-    size_t known;                        /* rules, ever */
 };
 
 struct found {                           /* a name, and what lies there */
@@ -57,18 +39,14 @@ static size_t found_size;
 
 static struct listing **listings;        /* by descriptor of the directory, which is its handle; NULL for none */
 static size_t listings_size, listings_count;
-static const struct packed_functions *packed;
 
 static void end(size_t fd)
 {
     struct listing *one = listings[fd];
     listings[fd] = NULL;
     listings_count--;
+    plain_end(&one->plain);
     Py_XDECREF(one->names);
-    Py_XDECREF(one->table);
-    Py_XDECREF(one->packed);
-    Py_XDECREF(one->directory);
-    Py_XDECREF(one->shown);
     free(one);
 }
 
@@ -112,7 +90,7 @@ static size_t name(const struct listing *listing, size_t begin, size_t size)
 static bool is_plain(const struct listing *listing, const struct found *one)
 {
     return one->error == ENOENT ||       /* removed since it was listed */
-           (one->error == 0 && S_ISREG(one->status.st_mode) && one->status.st_dev == listing->device);
+           (one->error == 0 && plain_is_one(&listing->plain, &one->status));
 }
 
 /* Look at the first *end* of `found`; return which is the first that is no regular file. Others may run meanwhile. */
@@ -129,68 +107,15 @@ static size_t look(const struct listing *listing, int fd, size_t end)
     return at;
 }
 
-/* --- as what it is shown ------------------------------------------------------------------------------------------------ */
-
-/* Ask Python for the rule of a file that bears what *rule* says: false when there is none, or with an exception. */
-static bool ask(struct listing *listing, uint64_t links, struct rule *rule)
-{
-    unsigned int uid, gid, mode;
-    PyObject *told = PyObject_CallFunction(
-        listing->shown, "IIIK", rule->bears.mode, rule->bears.uid, rule->bears.gid, (unsigned long long)links);
-    const bool shown = told != NULL && told != Py_None && PyArg_ParseTuple(told, "III", &uid, &gid, &mode);
-    Py_XDECREF(told);
-    if (!shown)
-        return false;
-    rule->shown = (struct ownership){uid, gid, mode};
-    listing->rules[listing->known++ % RULES] = *rule;
-    return true;
-}
-
-static bool rule_of(struct listing *listing, const struct stat *status, struct rule *rule)
-{
-    *rule = (struct rule){{status->st_uid, status->st_gid, status->st_mode}, {0}, status->st_nlink == 1};
-    for (size_t at = 0; at < RULES && at < listing->known; at++) {
-        const struct rule *known = &listing->rules[at];
-        if (known->bears.uid == rule->bears.uid && known->bears.gid == rule->bears.gid &&
-            known->bears.mode == rule->bears.mode && known->alone == rule->alone) {
-            *rule = *known;
-            return true;
-        }
-    }
-    return ask(listing, status->st_nlink, rule);
-}
-
-static void write_attributes(struct fuse_attr *to, const struct stat *from, const struct ownership *shown)
-{
-    *to = (struct fuse_attr){
-        .ino = from->st_ino, .size = (uint64_t)from->st_size, .blocks = (uint64_t)from->st_blocks,
-        .atime = (uint64_t)from->st_atim.tv_sec, .atimensec = (uint32_t)from->st_atim.tv_nsec,
-        .mtime = (uint64_t)from->st_mtim.tv_sec, .mtimensec = (uint32_t)from->st_mtim.tv_nsec,
-        .ctime = (uint64_t)from->st_ctim.tv_sec, .ctimensec = (uint32_t)from->st_ctim.tv_nsec,
-        .mode = S_IFREG | shown->mode, .uid = shown->uid, .gid = shown->gid,
-        .nlink = (uint32_t)from->st_nlink, .blksize = (uint32_t)from->st_blksize};
-}
+/* --- the answer ----------------------------------------------------------------------------------------------------------- */
 
 /* Write the entry of the name of *number* to *at*, to which the kernel refers once more; false when it needs Python. */
 static bool write_entry(struct listing *listing, size_t number, const struct found *found, char *at)
 {
     PyObject *name = PyList_GetItem(listing->names, (Py_ssize_t)number);
     struct fuse_direntplus *entry = (void *)at;
-    struct rule rule;
-    if (!rule_of(listing, &found->status, &rule))
+    if (!plain_refer(&listing->plain, &found->status, name, &entry->entry_out))
         return false;
-    PyObject *children = PyObject_GetAttrString(listing->directory, "children");
-    if (children == NULL)
-        return false;
-    const int64_t generation = packed->refer(listing->packed, found->status.st_ino, listing->ino, children, name);
-    Py_DECREF(children);
-    if (generation < 0)
-        return false;
-    entry->entry_out = (struct fuse_entry_out){
-        .nodeid = found->status.st_ino, .generation = (uint64_t)generation,
-        .entry_valid = listing->seconds, .entry_valid_nsec = listing->nanoseconds,
-        .attr_valid = listing->seconds, .attr_valid_nsec = listing->nanoseconds};
-    write_attributes(&entry->entry_out.attr, &found->status, &rule.shown);
     entry->dirent = (struct fuse_dirent){
         .ino = found->status.st_ino, .off = number + 1, .namelen = (uint32_t)found->length, .type = S_IFREG >> 12};
     const size_t size = ENTRY_SIZE(found->length);
@@ -199,17 +124,12 @@ static bool write_entry(struct listing *listing, size_t number, const struct fou
     return true;
 }
 
-/* --- the answer ----------------------------------------------------------------------------------------------------------- */
-
 /* Take back the references that an answer of *length* bytes gave, which did not arrive. */
 static void take_back(struct listing *listing, const char *answer, size_t length)
 {
     for (size_t at = 0; at < length;) {
         const struct fuse_direntplus *entry = (const void *)(answer + at);
-        PyObject *done = PyObject_CallMethod(listing->table, "forget", "Ki", (unsigned long long)entry->entry_out.nodeid, 1);
-        if (done == NULL)
-            PyErr_WriteUnraisable(listing->table);
-        Py_XDECREF(done);
+        plain_take_back(&listing->plain, &entry->entry_out);
         at += ENTRY_SIZE(entry->dirent.namelen);
     }
 }
@@ -226,7 +146,7 @@ static size_t write_entries(struct listing *listing, size_t begin, size_t end, c
             *length += ENTRY_SIZE(found[at].length);
         }
     if (PyErr_Occurred())
-        PyErr_WriteUnraisable(listing->table);
+        PyErr_WriteUnraisable(listing->plain.table);
     return at;
 }
 
@@ -292,30 +212,14 @@ PyObject *listings_begin(PyObject *module, PyObject *arguments)
     (void)module;
     if (one == NULL)
         return PyErr_NoMemory();
-    if (packed == NULL)
-        packed = PyCapsule_Import(PACKED_CAPSULE, 0);
-    if (packed == NULL || !PyArg_ParseTuple(arguments, "iOOOOd", &fd, &names, &table, &directory, &shown, &seconds))
+    if (!PyArg_ParseTuple(arguments, "iOOOOd", &fd, &names, &table, &directory, &shown, &seconds) ||
+        !plain_begin(&one->plain, table, directory, shown, seconds))
         return free(one), NULL;
-    PyObject *device = PyObject_GetAttrString(table, "device"), *ino = PyObject_GetAttrString(directory, "ino");
-    one->packed = PyObject_GetAttrString(table, "packed");
-    if (device != NULL && ino != NULL && one->packed != NULL) {
-        one->device = PyLong_AsUnsignedLongLong(device);
-        one->ino = PyLong_AsUnsignedLongLong(ino);
+    if (fd < 0 || !make_room((size_t)fd)) {
+        plain_end(&one->plain);
+        return free(one), PyErr_NoMemory();
     }
-    Py_XDECREF(device);
-    Py_XDECREF(ino);
-    if (!PyErr_Occurred() && (fd < 0 || !make_room((size_t)fd)))
-        PyErr_NoMemory();
-    if (PyErr_Occurred()) {
-        Py_XDECREF(one->packed);
-        return free(one), NULL;
-    }
-    one->seconds = (uint64_t)seconds;
-    one->nanoseconds = (uint32_t)((seconds - (double)one->seconds) * 1e9);
     one->names = Py_NewRef(names);
-    one->table = Py_NewRef(table);
-    one->directory = Py_NewRef(directory);
-    one->shown = Py_NewRef(shown);
     if (listings[fd] != NULL)
         end((size_t)fd);
     listings[fd] = one;

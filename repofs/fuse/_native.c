@@ -7,8 +7,8 @@
  *   listings      it keeps the names in a directory
  *   mapping       it lets a file be mapped that is read past its pages, because somebody writes it so
  *
- * Besides, two kinds of requests are answered here, without a word of Python: files that were opened before are opened
- * again (_reopened.c), and directories are listed (_listings.c).
+ * Besides, some requests are answered here, without a word of Python: files that were opened before are opened again
+ * (_reopened.c), directories are listed (_listings.c), and names are looked up (_lookups.c).
  *
  * This module stands between pyfuse3 and libfuse: it is loaded with RTLD_GLOBAL before pyfuse3, so that the dynamic
  * linker binds two public functions of libfuse, as pyfuse3 calls them, to those below, which call libfuse's own.
@@ -38,6 +38,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 #include "_listings.h"
+#include "_lookups.h"
 #include "_reopened.h"
 
 #define INIT_KILLPRIV (1u << 28)         /* of flags: who writes, truncates or chowns a file takes what it grants, here */
@@ -71,7 +72,8 @@ static int left;                         /* requests that may be answered here b
 
 static bool answered(int fd, void *request, size_t length)
 {
-    return reopened_answer(fd, request, length) || listings_answer(fd, request, length);
+    return reopened_answer(fd, request, length) || lookups_answer(fd, request, length) ||
+           listings_answer(fd, request, length);
 }
 
 static ssize_t read_request(int fd, void *buffer, size_t size, void *userdata)
@@ -193,13 +195,15 @@ static PyObject *forget_all(PyObject *module, PyObject *nothing)
 {
     (void)module, (void)nothing;
     reopened_forget_all();
+    lookups_forget_all();
     listings_forget_all();
     Py_RETURN_NONE;
 }
 
-static PyObject *forget_listings(PyObject *module, PyObject *nothing)
+static PyObject *forget_names(PyObject *module, PyObject *nothing)
 {
     (void)module, (void)nothing;
+    lookups_forget_all();
     listings_forget_all();
     Py_RETURN_NONE;
 }
@@ -209,10 +213,13 @@ static PyMethodDef methods[] = {
     {"turn", turn, METH_O, "turn(burst): others have their turn; after it so many requests may be answered here in a row."},
     {"remember", reopened_remember, METH_VARARGS,
      "remember(root, path, uid, device, ino, ctime_ns): the user may open the file again, path below directory root."},
-    {"forget_all", forget_all, METH_NOARGS, "Remember nothing: each file, and each listing, is asked about anew."},
+    {"forget_all", forget_all, METH_NOARGS, "Remember nothing: each file, and each name, is asked about anew."},
     {"list", listings_begin, METH_VARARGS,
      "list(fd, names, table, directory, shown, seconds): answer the kernel's next questions for names in a directory."},
-    {"forget_listings", forget_listings, METH_NOARGS, "Answer no such question more."},
+    {"know", lookups_know, METH_VARARGS,
+     "know(fd, table, directory, shown, own, seconds): look names in a directory up, and tell how it is shown itself."},
+    {"knows", lookups_knows, METH_O, "knows(ino): whether that is done for this directory."},
+    {"forget_names", forget_names, METH_NOARGS, "Answer no question for names more."},
     {"descriptor", reopened_descriptor, METH_O,
      "descriptor(ino): a new descriptor of what users have open here, None when nobody has."},
     {"agreed", agreed, METH_NOARGS, "Whether the kernel has agreed; None while no INIT has come through here."},

@@ -96,6 +96,7 @@ class Operations(pyfuse3.Operations):
             ViewOperations(views, handles),
         )
         self._passing = itertools.count(PASSING)
+        self._looked_in = 0  # the directory, by number, in which a name was looked up last
         self._own = own
         self._accounts = accounts
         self._cache_seconds = cache_seconds
@@ -143,10 +144,24 @@ class Operations(pyfuse3.Operations):
                 top = room.top(directory, name, ctx.uid)
                 if top is not None:
                     return top
+        else:
+            self._know(directory)
         if self._deleting.hides(directory, name, ctx.uid):
             raise FileNotFoundError(errno.ENOENT, "the caller is removing it")
         node, status = self._tree.look_up(directory, name, _caller(ctx))
         return self._as_read(node, self._entry(node, status), ctx)
+
+    def _know(self, directory: Node) -> None:
+        """Have names in *directory* looked up by the native module from now on, if the name before was in it too: who
+        goes down a path asks for one in each."""
+        if native is None:
+            return
+        if directory.ino != self._looked_in:
+            self._looked_in = directory.ino
+        elif not native.knows(directory.ino) and not self._deleting.hides_some(directory):
+            plain = PlainFiles(directory, self._backing, self._rights, self._cache_seconds)
+            fd = self._backing.directory(directory)
+            native.know(fd, self._table, directory, plain.ownership, plain.own, self._cache_seconds)
 
     async def forget(self, inode_list: Sequence[tuple[pyfuse3.InodeT, int]]) -> None:
         for ino, lookups in inode_list:
@@ -200,7 +215,7 @@ class Operations(pyfuse3.Operations):
     def _some_are_hidden() -> None:
         """Have the kernel's next question for names in a directory asked here: some may be hidden from who asks."""
         if native is not None:
-            native.forget_listings()
+            native.forget_names()
 
     async def rename(
         self,

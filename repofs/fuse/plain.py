@@ -23,6 +23,7 @@ class PlainFiles:
 
     def __init__(self, directory: Node, backing: Backing, rights: Rights, cache_seconds: float) -> None:
         self._directory = directory
+        self._rights = rights
         self._refer = backing.table.refer_to
         self._device = backing.table.device
         self._shown = rights.shown_in(directory) if directory.area in _AREAS else None
@@ -47,7 +48,15 @@ class PlainFiles:
 
     def ownership(self, mode: int, uid: int, gid: int, links: int) -> tuple[int, int, int] | None:
         """Return as whose a regular file is shown whose status says so, and with what permission bits: uid, gid, bits.
-        None when it needs a node. For `native.list`."""
-        status = os.stat_result((mode, 0, 0, links, uid, gid, 0, 0, 0, 0))
-        shown = self._shown(status) if self._shown else None
+        None when it needs a node. For `native.list` and `native.know`."""
+        shown = self._shown(_status(mode, uid, gid, links)) if self._shown else None
         return None if shown is None else (shown.uid, shown.gid, shown.mode)
+
+    def own(self, mode: int, uid: int, gid: int, links: int) -> tuple[int, int, int]:
+        """Return the same of the directory, which has a name. For `native.know`."""
+        shown = self._rights.shown(self._directory, _status(mode, uid, gid, links))
+        return shown.uid, shown.gid, shown.mode
+
+
+def _status(mode: int, uid: int, gid: int, links: int) -> os.stat_result:
+    return os.stat_result((mode, 0, 0, links, uid, gid, 0, 0, 0, 0))

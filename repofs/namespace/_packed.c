@@ -1,20 +1,17 @@
 /* Files of which no more is known than where they lie and how often the kernel refers to them: some tens of bytes each.
  *
  * A record is the kernel's references, the generation, and for each name the number of its directory, the name's length
- * and the name. Records are found by inode number, and the numbers in a directory by that of the directory: two tables
- * with open addressing and linear probing, in which what is removed leaves no gap (Knuth, The Art of Computer
- * Programming, vol. 3, 6.4, algorithm R).
+ * and the name. Records are found by inode number, and the numbers in a directory by that of the directory: two
+ * tables (`_table`).
  */
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
 #include "_packed.h"
-#include <malloc.h>
+#include "_table.h"
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define LEAST_BITS 4
-#define LARGE_BITS 14                    /* 256 KiB */
 #define STALE 64                         /* numbers in a directory that may be there in vain */
 
 struct record {
@@ -31,96 +28,12 @@ struct leaves {                          /* of one directory */
     uint64_t *numbers;                   /* of packed files; some come twice, or are not there any more */
 };
 
-struct slot {
-    uint64_t key;
-    void *value;                         /* NULL: the slot is free */
-};
-
-struct table {
-    struct slot *slots;
-    size_t used;
-    unsigned bits;                       /* there are two to the power of this many slots; 0: none yet */
-};
-
 typedef struct {
     PyObject_HEAD
     PyObject *nodes;                     /* a dict, by inode number: of what is there no record is made */
     struct table records;                /* struct record by inode number */
     struct table directories;            /* struct leaves by inode number */
 } Packed;
-
-/* --- a table -------------------------------------------------------------------------------------------------------- */
-
-static size_t home_of(const struct table *table, uint64_t key)
-{
-    return (size_t)((key * 0x9E3779B97F4A7C15ull) >> (64 - table->bits));
-}
-
-static size_t after(const struct table *table, size_t at)
-{
-    return (at + 1) & (((size_t)1 << table->bits) - 1);
-}
-
-/* Return the slot that has *key*, or the free one where it would come. */
-static struct slot *slot_of(const struct table *table, uint64_t key)
-{
-    size_t at = home_of(table, key);
-    while (table->slots[at].value != NULL && table->slots[at].key != key)
-        at = after(table, at);
-    return &table->slots[at];
-}
-
-static void *find(const struct table *table, uint64_t key)
-{
-    return table->slots == NULL ? NULL : slot_of(table, key)->value;
-}
-
-static bool resize(struct table *table, unsigned bits)
-{
-    const struct table old = *table;
-    struct slot *slots = calloc((size_t)1 << bits, sizeof *slots);
-    if (slots == NULL)
-        return false;
-    table->slots = slots;
-    table->bits = bits;
-    for (size_t at = 0; old.slots != NULL && at < (size_t)1 << old.bits; at++)
-        if (old.slots[at].value != NULL)
-            *slot_of(table, old.slots[at].key) = old.slots[at];
-    free(old.slots);
-    return true;
-}
-
-/* Put in *value* for *key*, which is not there. */
-static bool put(struct table *table, uint64_t key, void *value)
-{
-    if (table->slots == NULL ? !resize(table, LEAST_BITS)
-                             : table->used >= (((size_t)3 << table->bits) >> 2) && !resize(table, table->bits + 1))
-        return false;
-    *slot_of(table, key) = (struct slot){key, value};
-    table->used++;
-    return true;
-}
-
-/* Take out *key*, which is there. */
-static void take(struct table *table, uint64_t key)
-{
-    size_t gap = (size_t)(slot_of(table, key) - table->slots);
-    const size_t mask = ((size_t)1 << table->bits) - 1;
-    for (size_t at = after(table, gap); table->slots[at].value != NULL; at = after(table, at)) {
-        const size_t home = home_of(table, table->slots[at].key);
-        if (((at - home) & mask) >= ((at - gap) & mask)) {
-            table->slots[gap] = table->slots[at];
-            gap = at;
-        }
-    }
-    table->slots[gap].value = NULL;
-    table->used--;
-    if (table->bits > LEAST_BITS && table->used < ((size_t)1 << table->bits) >> 3) {
-        resize(table, table->bits - 1);  /* that it has no memory for a smaller one does no harm */
-        if (table->bits >= LARGE_BITS)
-            malloc_trim(0);              /* glibc keeps as much as twice what was freed at once before */
-    }
-}
 
 /* --- places ----------------------------------------------------------------------------------------------------------- */
 
@@ -198,7 +111,7 @@ static void tidy(const Packed *self, struct leaves *leaves, uint64_t directory)
         const uint64_t ino = leaves->numbers[at];
         if (at + 1 < leaves->used && leaves->numbers[at + 1] == ino)
             continue;                    /* it comes once more */
-        const struct record *record = find(&self->records, ino);
+        const struct record *record = table_find(&self->records, ino);
         if (record != NULL && lies_in(record, directory))
             leaves->numbers[kept++] = ino;
     }
@@ -212,8 +125,8 @@ static void tidy(const Packed *self, struct leaves *leaves, uint64_t directory)
 
 static struct leaves *leaves_of(Packed *self, uint64_t directory)
 {
-    struct leaves *leaves = find(&self->directories, directory);
-    if (leaves == NULL && (leaves = calloc(1, sizeof *leaves)) != NULL && !put(&self->directories, directory, leaves)) {
+    struct leaves *leaves = table_find(&self->directories, directory);
+    if (leaves == NULL && (leaves = calloc(1, sizeof *leaves)) != NULL && !table_put(&self->directories, directory, leaves)) {
         free(leaves);
         leaves = NULL;
     }
@@ -244,10 +157,10 @@ static bool joins(Packed *self, uint64_t directory, uint64_t ino)
 /* A name in *directory* is packed no more; return whether it was the last. */
 static bool leaves_one(Packed *self, uint64_t directory)
 {
-    struct leaves *leaves = find(&self->directories, directory);
+    struct leaves *leaves = table_find(&self->directories, directory);
     if (leaves == NULL || --leaves->count != 0)
         return false;
-    take(&self->directories, directory);
+    table_take(&self->directories, directory);
     free(leaves->numbers);
     free(leaves);
     return true;
@@ -258,9 +171,9 @@ static bool leaves_one(Packed *self, uint64_t directory)
 /* Take out *ino*, which is packed; return the directories in which nothing is packed any more for that. */
 static PyObject *removed(Packed *self, uint64_t ino)
 {
-    struct record *record = find(&self->records, ino);
+    struct record *record = table_find(&self->records, ino);
     PyObject *emptied = PyList_New(0);
-    take(&self->records, ino);
+    table_take(&self->records, ino);
     for (const uint8_t *place = record->places; place < end_of(record); place = next_place(place))
         if (leaves_one(self, directory_at(place)) && emptied != NULL) {
             PyObject *number = PyLong_FromUnsignedLongLong(directory_at(place));
@@ -275,7 +188,7 @@ static PyObject *removed(Packed *self, uint64_t ino)
 /* Take in *record* of *ino*, which is not packed; it is the table's from now on, and freed when there is no memory. */
 static bool add(Packed *self, uint64_t ino, struct record *record)
 {
-    bool whole = put(&self->records, ino, record);
+    bool whole = table_put(&self->records, ino, record);
     if (!whole)
         PyMem_Free(record);
     for (const uint8_t *place = record->places; whole && place < end_of(record); place = next_place(place))
@@ -293,6 +206,14 @@ static struct record *made(uint32_t lookups, uint32_t generation, size_t size)
     else
         *record = (struct record){lookups, generation, (uint32_t)size};
     return record;
+}
+
+static PyObject *node(PyObject *object, uint64_t ino)
+{
+    PyObject *number = PyLong_FromUnsignedLongLong(ino);
+    PyObject *found = number == NULL ? NULL : PyDict_GetItemWithError(((Packed *)object)->nodes, number);
+    Py_XDECREF(number);
+    return found;
 }
 
 /* Whether *ino* is a node, or *name* in a directory with these *children* leads to one; -1 with an exception. */
@@ -313,7 +234,7 @@ static int64_t refer(PyObject *object, uint64_t ino, uint64_t directory, PyObjec
     Py_ssize_t length;
     if (PyBytes_AsStringAndSize(name, &text, &length) != 0)
         return PACKED_FAILED;
-    struct record *record = find(&self->records, ino);
+    struct record *record = table_find(&self->records, ino);
     if (record != NULL) {                /* by another name it may be another file, to which the number was given */
         if (!lies_only_there(record, directory, text, (size_t)length) || record->lookups == UINT32_MAX)
             return PACKED_NEEDS_NODE;
@@ -377,7 +298,7 @@ static PyObject *Packed_add(Packed *self, PyObject *arguments)
 static PyObject *Packed_get(Packed *self, PyObject *number)
 {
     const uint64_t ino = PyLong_AsUnsignedLongLong(number);
-    const struct record *record = PyErr_Occurred() ? NULL : find(&self->records, ino);
+    const struct record *record = PyErr_Occurred() ? NULL : table_find(&self->records, ino);
     if (record == NULL)
         return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
     return Py_BuildValue("IIN", record->lookups, record->generation, listed(record));
@@ -388,7 +309,7 @@ static PyObject *Packed_forget(Packed *self, PyObject *arguments)
     unsigned long long ino, lookups;
     if (!PyArg_ParseTuple(arguments, "KK", &ino, &lookups))
         return NULL;
-    struct record *record = find(&self->records, ino);
+    struct record *record = table_find(&self->records, ino);
     if (record == NULL)
         return Py_NewRef(Py_None);
     if (record->lookups <= lookups)
@@ -402,7 +323,7 @@ static PyObject *Packed_remove(Packed *self, PyObject *number)
     const uint64_t ino = PyLong_AsUnsignedLongLong(number);
     if (PyErr_Occurred())
         return NULL;
-    if (find(&self->records, ino) == NULL)
+    if (table_find(&self->records, ino) == NULL)
         return PyErr_SetObject(PyExc_KeyError, number), NULL;
     return removed(self, ino);
 }
@@ -410,13 +331,13 @@ static PyObject *Packed_remove(Packed *self, PyObject *number)
 static PyObject *Packed_is_in(Packed *self, PyObject *number)
 {
     const uint64_t directory = PyLong_AsUnsignedLongLong(number);
-    return PyErr_Occurred() ? NULL : PyBool_FromLong(find(&self->directories, directory) != NULL);
+    return PyErr_Occurred() ? NULL : PyBool_FromLong(table_find(&self->directories, directory) != NULL);
 }
 
 static PyObject *Packed_files_in(Packed *self, PyObject *number)
 {
     const uint64_t directory = PyLong_AsUnsignedLongLong(number);
-    struct leaves *leaves = PyErr_Occurred() ? NULL : find(&self->directories, directory);
+    struct leaves *leaves = PyErr_Occurred() ? NULL : table_find(&self->directories, directory);
     if (leaves == NULL)
         return PyErr_Occurred() ? NULL : PyList_New(0);
     tidy(self, leaves, directory);
@@ -500,7 +421,7 @@ static PyType_Slot slots[] = {
 
 static PyType_Spec spec = {"repofs.namespace._packed.Packed", sizeof(Packed), 0, Py_TPFLAGS_DEFAULT, slots};
 
-static const struct packed_functions functions = {refer};
+static const struct packed_functions functions = {refer, node};
 
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT, "_packed", "Files to which nothing but the kernel refers.", -1, NULL, NULL, NULL, NULL, NULL};
