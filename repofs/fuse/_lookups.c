@@ -19,7 +19,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define KNOWN 256                        /* directories; each is one more open descriptor */
+#define KNOWN_BITS 8
+#define KNOWN (1u << KNOWN_BITS)         /* directories; each is one more open descriptor */
 
 struct directory {
     struct plain plain;                  /* the files in it; without a directory: nothing is known here */
@@ -32,7 +33,7 @@ static size_t known_count;
 
 static struct directory *place_of(uint64_t ino)
 {
-    return &known[(ino * 0x9E3779B97F4A7C15ull >> 32) % KNOWN];
+    return &known[ino * 0x9E3779B97F4A7C15ull >> (64 - KNOWN_BITS)];
 }
 
 static void forget(struct directory *one)

@@ -28,7 +28,8 @@
 #include <unistd.h>
 
 #define REOPENED (1ull << 62)
-#define SETS (1u << 16)
+#define SETS_BITS 16                     /* the highest of a product are those that all of its factors have a part in */
+#define SETS (1u << SETS_BITS)
 #define WAYS 4                           /* files that share a set; the one remembered first gives way */
 #define NO_TIME_NS 100000                /* that a processor is kept for the next request: who opens many files asks sooner,
                                             and to go to sleep and to wake takes as long */
@@ -52,7 +53,7 @@ static size_t lent_size;
 static struct known *set_of(uint64_t ino, uint32_t uid)
 {
     const uint64_t mixed = (ino * 0x9E3779B97F4A7C15ull) ^ (uid * 0xC2B2AE3D27D4EB4Full);
-    return sets[(mixed >> 32) % SETS];
+    return sets[mixed >> (64 - SETS_BITS)];
 }
 
 static struct known *find(uint64_t ino, uint32_t uid)

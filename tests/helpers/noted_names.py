@@ -1,5 +1,5 @@
 """repofs that notes what its Python is asked about in the file that REPOFS_TEST_NOTES names: ``list NAME``, ``lookup
-NAME`` and ``getattr NUMBER``, a line each.
+NAME``, ``getattr NUMBER`` and ``open NUMBER``, a line each.
 
 Run in place of repofs: ``python -m tests.helpers.noted_names mount …``.
 """
@@ -16,7 +16,7 @@ from repofs.fuse import operations
 NOTES = "REPOFS_TEST_NOTES"
 _pyfuse3: Any = operations.pyfuse3  # which is not to be imported before repofs.fuse has loaded its native module
 _operations: Any = operations.Operations
-_reply, _lookup, _getattr = _pyfuse3.readdir_reply, _operations.lookup, _operations.getattr
+_reply, _lookup, _getattr, _open = _pyfuse3.readdir_reply, _operations.lookup, _operations.getattr, _operations.open
 
 
 def note(what: str, name: bytes) -> None:
@@ -39,7 +39,12 @@ async def getattr(self: Any, inode: int, ctx: Any) -> Any:
     return await _getattr(self, inode, ctx)
 
 
+async def open_file(self: Any, inode: int, flags: int, ctx: Any) -> Any:
+    note("open", b"%d" % inode)
+    return await _open(self, inode, flags, ctx)
+
+
 if __name__ == "__main__":
     _pyfuse3.readdir_reply = reply
-    _operations.lookup, _operations.getattr = lookup, getattr
+    _operations.lookup, _operations.getattr, _operations.open = lookup, getattr, open_file
     main()

@@ -16,11 +16,15 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.calls import Calls
+from benchmarks.originals import Originals
+from repofs.fuse import native
 from repofs.lifecycle import State
-from tests.helpers import kernel_caches
+from tests.helpers import kernel_caches, natively
 from tests.helpers.command_line import repofs
 from tests.helpers.hanging_store import hanging_store
 from tests.helpers.mounting import QUICK, Drive, fact, mounted
+from tests.helpers.natively import noted_drive
 from tests.helpers.people import ALICE, BOB
 from tests.helpers.waiting import until
 
@@ -34,6 +38,7 @@ BYTES_A_NAME = 2048  # the bound of docs/reference/durability.md
 WALKED, IN_ONE_DIRECTORY = 100_000, 10_000
 BYTES_A_FILE = 150  # that a walk leaves, with listings and what Python keeps for later
 WALKED_BYTES = 200_000_000  # the bound of docs/reference/durability.md for 1,000,000
+OPENED = 40_000
 FORGOTTEN_BYTES = 32 << 20  # that the daemon may keep when all is forgotten: Python gives memory back in pieces
 PATIENCE = QUICK + '\n[mount]\npatience_seconds = 2\n[[sources]]\nname = "store"\npath = "@outside@/store"\n'
 
@@ -136,6 +141,21 @@ def test_what_the_kernel_forgets_costs_no_memory(drive: Drive, scale: int, recor
     shutil.rmtree(folder)  # the mount counts what it holds
     told = f"{before >> 20} MiB before, {after >> 20} MiB after, {known >> 20} MiB with {count} names known"
     record_property("told", f"{looked_up} lookups and forgets: {told}")
+
+
+@pytest.mark.skipif(native is None, reason="the native module was not built")
+@pytest.mark.timeout(600)
+def test_very_many_originals_are_opened_again_without_python(tmp_path: Path) -> None:
+    with noted_drive() as noted:
+        calls = Calls(tmp_path)
+        folder = noted.drive.home(natively.ALICE) / "opened"
+        Originals(noted.drive.layout, calls).fill(noted.drive.backing(folder), OPENED, 1)
+        for _ in range(2):
+            noted.asked("open")
+            calls.do("open", folder, OPENED, 1)
+        again = len(noted.asked("open"))
+        shutil.rmtree(noted.drive.backing(folder))  # no catalogue knows them
+    assert again < OPENED // 100
 
 
 @pytest.mark.timeout(600)
