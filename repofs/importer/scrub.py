@@ -6,7 +6,7 @@ The catalogue is the queue: what was verified, or imported, longest ago is the n
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -80,12 +80,16 @@ class Scrub:
         """Verify all that is due now. In a thread, which is cancelled where it asks for the event loop."""
         counts = dict[str, int]()
         with idle_priority():
-            findings = map(self._looking.look, due(self._catalogue, None, self._before()))
-            for finding in recorded(findings, self._recording):
+            for finding in recorded(self._findings(), self._recording):
                 counts[finding.state] = counts.get(finding.state, 0) + 1
                 _note(finding)
         if counts:
             log.info("originals were verified", **counts)
+
+    def _findings(self) -> Iterator[Finding]:
+        for held in due(self._catalogue, None, self._before()):
+            self._pace(0)  # one that is missing has no bytes to wait at
+            yield self._looking.look(held)
 
     def _before(self) -> str:
         return iso(datetime.now(UTC) - self._every)

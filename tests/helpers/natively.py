@@ -31,7 +31,7 @@ class Noted:
         ALICE.do(os.mkdir, self._elsewhere)
 
     def asked(self, what: str) -> list[str]:
-        """Return what Python was asked to "list" or "lookup" since the last call, or (numbers) to "getattr" or "open"."""
+        """Return what Python was asked to "list", "lookup", or (by number) "getattr" or "open" since the last call."""
         lines = self._notes.read_text().splitlines()
         self._notes.write_text("")
         return [name for kind, name in (line.split(" ", 1) for line in lines) if kind == what]

@@ -127,8 +127,11 @@ async def test_it_finds_what_is_not_well(repository: Repository) -> None:
     assert facts["found"] == {"altered": 1, "missing": 1}
 
 
-async def test_imports_go_first(repository: Repository) -> None:
-    originals(repository, 2)
+@pytest.mark.parametrize("missing", [False, True])
+async def test_imports_go_first(repository: Repository, missing: bool) -> None:
+    for path in originals(repository, 2):
+        if missing:
+            path.unlink()
     service = Service(repository)
     service.importing = True
     async with service.running():
