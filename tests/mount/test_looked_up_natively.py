@@ -190,6 +190,7 @@ def test_a_name_that_is_being_removed_is_hidden_at_once(drive: Administered, fol
     noted.forget()
     know(inside)
     ALICE.do(os.unlink, inside / "0")
+    assert not ALICE.do(os.path.exists, inside / "0")
     noted.forget()
     know(inside)
     assert not ALICE.do(os.path.exists, inside / "0")
