@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from repofs.fuse import native
 from tests.helpers.administered import Administered
+from tests.helpers.command_line import repofs
 from tests.helpers.companion import companion
 from tests.helpers.drops import drop
 from tests.helpers.mounting import fact
@@ -168,15 +170,39 @@ def test_who_stands_in_a_directory_that_is_removed_finds_nothing(folder: Folder)
     assert ALICE.do(in_a_directory_that_is_gone, folder.path / "gone") == [errno.ENOENT] * 2
 
 
+def told_anew(path: Path) -> bool:
+    """Have the kernel ask for the attributes of *path*, whatever it keeps; return whether there are any."""
+    return subprocess.run(["stat", "--cached=never", path], stdout=subprocess.DEVNULL, check=False).returncode == 0
+
+
 def test_one_that_was_removed_behind_the_mount_is_gone(folder: Folder, noted: Noted) -> None:
     ALICE.do(os.mkdir, folder.path / "gone")
     know(folder.path / "gone")
     ALICE.do(make, folder.path / "gone", ["was"])
     noted.drive.wait_imported(folder.path / "gone" / "was")
-    shutil.rmtree(folder.behind / "gone")
+    with companion(BOB) as he:
+        he.do(os.chdir, folder.path / "gone")
+        assert he.do(told_anew, Path("."))
+        shutil.rmtree(folder.behind / "gone")
+        assert not he.do(told_anew, Path("."))
     assert not os.path.lexists(folder.path / "gone" / "other")
     with pytest.raises(OSError):
         os.close(os.open(folder.path / "gone" / "new", os.O_CREAT | os.O_WRONLY))
+
+
+def test_who_stands_in_an_import_directory_that_is_deleted_finds_nothing(
+    drive: Administered, folder: Folder, noted: Noted
+) -> None:
+    first, second = [drop(ALICE, folder.path / name) for name in ("first.bin", "second.bin")]
+    drive.wait_imported(first, second)
+    directory = drive.original_of(first).parent
+    with companion(BOB) as he:
+        he.do(os.chdir, directory)
+        know(directory)
+        assert he.do(told_anew, Path(".")) and he.do(os.path.exists, "first.bin")
+        deleted = ALICE.do(repofs, "-C", str(drive.repository), "delete", str(fact(first, "fileset")))
+        assert deleted.code == 0, deleted.err
+        assert not he.do(told_anew, Path(".")) and not he.do(os.path.exists, "first.bin")
 
 
 def test_a_name_that_is_being_removed_is_hidden_at_once(drive: Administered, folder: Folder, noted: Noted) -> None:
