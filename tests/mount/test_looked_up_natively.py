@@ -170,9 +170,10 @@ def test_who_stands_in_a_directory_that_is_removed_finds_nothing(folder: Folder)
     assert ALICE.do(in_a_directory_that_is_gone, folder.path / "gone") == [errno.ENOENT] * 2
 
 
-def told_anew(path: Path) -> bool:
-    """Have the kernel ask for the attributes of *path*, whatever it keeps; return whether there are any."""
-    return subprocess.run(["stat", "--cached=never", path], stdout=subprocess.DEVNULL, check=False).returncode == 0
+def told_anew(fd: int) -> bool:
+    """Have the kernel ask for the attributes of what is open, whatever it keeps; return whether there are any."""
+    asked = ["stat", "--dereference", "--cached=never", f"/proc/self/fd/{fd}"]
+    return subprocess.run(asked, stdout=subprocess.DEVNULL, check=False, pass_fds=[fd]).returncode == 0
 
 
 def test_one_that_was_removed_behind_the_mount_is_gone(folder: Folder, noted: Noted) -> None:
@@ -181,10 +182,10 @@ def test_one_that_was_removed_behind_the_mount_is_gone(folder: Folder, noted: No
     ALICE.do(make, folder.path / "gone", ["was"])
     noted.drive.wait_imported(folder.path / "gone" / "was")
     with companion(BOB) as he:
-        he.do(os.chdir, folder.path / "gone")
-        assert he.do(told_anew, Path("."))
+        fd = he.do(os.open, folder.path / "gone", os.O_RDONLY)
+        assert he.do(told_anew, fd)
         shutil.rmtree(folder.behind / "gone")
-        assert not he.do(told_anew, Path("."))
+        assert not he.do(told_anew, fd)
     assert not os.path.lexists(folder.path / "gone" / "other")
     with pytest.raises(OSError):
         os.close(os.open(folder.path / "gone" / "new", os.O_CREAT | os.O_WRONLY))
@@ -197,12 +198,13 @@ def test_who_stands_in_an_import_directory_that_is_deleted_finds_nothing(
     drive.wait_imported(first, second)
     directory = drive.original_of(first).parent
     with companion(BOB) as he:
-        he.do(os.chdir, directory)
+        fd = he.do(os.open, directory, os.O_RDONLY)
+        he.do(os.fchdir, fd)
         know(directory)
-        assert he.do(told_anew, Path(".")) and he.do(os.path.exists, "first.bin")
+        assert he.do(told_anew, fd) and he.do(os.path.exists, "first.bin")
         deleted = ALICE.do(repofs, "-C", str(drive.repository), "delete", str(fact(first, "fileset")))
         assert deleted.code == 0, deleted.err
-        assert not he.do(told_anew, Path(".")) and not he.do(os.path.exists, "first.bin")
+        assert not he.do(told_anew, fd) and not he.do(os.path.exists, "first.bin")
 
 
 def test_a_name_that_is_being_removed_is_hidden_at_once(drive: Administered, folder: Folder, noted: Noted) -> None:
