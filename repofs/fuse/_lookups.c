@@ -105,8 +105,7 @@ static bool answer_getattr(int device, const struct fuse_in_header *head, const 
     struct directory *one = asked->getattr_flags & FUSE_GETATTR_FH ? NULL : find(head->nodeid);
     struct stat status;
     struct ownership shown;
-    if (one == NULL || fstat(one->fd, &status) != 0 || status.st_nlink == 0 ||
-        !rules_find(&one->own, &status, &shown))
+    if (one == NULL || fstat(one->fd, &status) != 0 || !rules_find(&one->own, &status, &shown))
         return false;
     struct fuse_attr_out told = {.attr_valid = one->plain.seconds, .attr_valid_nsec = one->plain.nanoseconds};
     write_attributes(&told.attr, &status, &shown);
