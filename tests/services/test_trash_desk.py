@@ -26,8 +26,10 @@ from repofs.lifecycle import State
 from repofs.people import Actor, People
 from repofs.quotas import Held
 from repofs.repository.trash_can import TrashCan
+from repofs.threads import in_thread
 from tests.helpers.importing import FakeCounts, Repository
 from tests.helpers.standing_in import take
+from tests.helpers.waiting import until
 
 pytestmark = pytest.mark.trio
 
@@ -142,8 +144,9 @@ async def test_after_its_time_it_goes_by_itself(
         patch.setattr(TrashCan, "remove", _refused)
         desk.age()
         nursery.start_soon(desk.desk.run)
+        await in_thread(until, lambda: len(desk.deeds()) > 1, "it is begun")
         await trio.sleep(0.2)
-        assert desk.deeds() == [("delete", ALICE), ("empty", 0)]  # begun, and tried again later
+        assert desk.deeds() == [("delete", ALICE), ("empty", 0)]  # and tried again later
         assert await desk.ask(ListTrash()) != []
     for _ in range(200):
         if not await desk.ask(ListTrash()):
