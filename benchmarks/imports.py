@@ -19,6 +19,7 @@ from benchmarks.originals import Originals
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 _POLL_SECONDS = 0.002
 _ROUNDS = 3
+_COUNTED_SECONDS = 2.0  # without work: the drops that were made behind the mount are counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +51,6 @@ class ImportRow:
         return asdict(self)
 
 
-_COUNTED_SECONDS = 2.0  # without work: it looks up once a second
-
-
 def measure(top: Path, calls: Calls, sizes: Sizes) -> Iterator[ImportRow]:
     """Yield the rows, of a repository of its own below *top*, which is empty."""
     repository = Repository(top)
@@ -71,7 +69,7 @@ def measure(top: Path, calls: Calls, sizes: Sizes) -> Iterator[ImportRow]:
 def _memory(repository: Repository, calls: Calls, walked: Path, names: int) -> Iterator[ImportRow]:
     """What the daemon holds of names that the kernel knows, and of those that it has forgotten."""
     daemon = repository.daemon
-    kernel.wait_idle(daemon, _COUNTED_SECONDS)  # it counts what it has not seen come
+    kernel.wait_idle(daemon, _COUNTED_SECONDS)
     calls.do("walk", walked, names)
     kernel.wait_idle(daemon)
     yield ImportRow(f"the daemon's memory after a walk of {names:,}", _mib(daemon), "MiB", "< 200")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,28 +15,11 @@ from tests.helpers.command_line import repofs
 from tests.helpers.companion import companion
 from tests.helpers.drops import drop
 from tests.helpers.mounting import fact
-from tests.helpers.natively import ALICE, BOB, Folder, Noted, all_of, made_folder, noted_drive, what
+from tests.helpers.natively import ALICE, BOB, Folder, Noted, all_of, what
 
 FIRST = 2  # names that Python is asked for before a directory is known
 
 pytestmark = pytest.mark.skipif(native is None, reason="the native module was not built")
-
-
-@pytest.fixture(scope="module")
-def noted() -> Iterator[Noted]:
-    with noted_drive() as noted:
-        yield noted
-
-
-@pytest.fixture(scope="module")
-def module_drive(noted: Noted) -> Administered:
-    return noted.drive
-
-
-@pytest.fixture
-def folder(drive: Administered, noted: Noted) -> Iterator[Folder]:
-    with made_folder(noted) as folder:
-        yield folder
 
 
 def know(folder: Path) -> None:
@@ -63,6 +45,7 @@ def test_who_makes_files_has_python_asked_for_the_first_only(folder: Folder, not
     names = [f"{number}" for number in range(50)]
     noted.asked("lookup")
     ALICE.do(make, folder.path, names)
+    assert noted.asked("lookup") == names[:FIRST]
     noted.drive.wait_imported(*(folder.path / name for name in names))
     assert sorted(os.listdir(folder.behind)) == sorted(names)
 
@@ -151,7 +134,7 @@ def test_a_directory_that_was_removed_is_another_when_it_is_made_again(folder: F
 
 
 def in_a_directory_that_is_gone(path: Path) -> list[int]:
-    """Return how names in a directory, and it itself, are refused to who stands in it when it is removed."""
+    """Return how a name, asked for or to be made, is refused to who stands in a directory that is removed."""
     os.mkdir(path)
     os.chdir(path)
     know(path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,30 +15,13 @@ from tests.helpers.administered import Administered
 from tests.helpers.companion import Companion, companion
 from tests.helpers.drops import drop
 from tests.helpers.mounting import fact
-from tests.helpers.natively import ALICE, BOB, Folder, Noted, all_of, made_folder, noted_drive, what
+from tests.helpers.natively import ALICE, BOB, Folder, Noted, all_of, what
 
 MANY = 2000  # more than there is room for in some answers of the kernel's
 DOTS = {".", ".."}
 open_listings: list[Any] = []
 
 pytestmark = pytest.mark.skipif(native is None, reason="the native module was not built")
-
-
-@pytest.fixture(scope="module")
-def noted() -> Iterator[Noted]:
-    with noted_drive() as noted:
-        yield noted
-
-
-@pytest.fixture(scope="module")
-def module_drive(noted: Noted) -> Administered:
-    return noted.drive
-
-
-@pytest.fixture
-def folder(drive: Administered, noted: Noted) -> Iterator[Folder]:
-    with made_folder(noted) as folder:
-        yield folder
 
 
 def begin(path: str) -> list[str]:
